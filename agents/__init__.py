@@ -1,0 +1,1 @@
+"""Stable-Baselines3 policies, buffers and algorithms that work on whole texts."""

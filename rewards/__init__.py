@@ -1,0 +1,1 @@
+"""Reward functions for text: rules, their composition, and the reference task."""
