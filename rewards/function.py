@@ -1,0 +1,136 @@
+"""The base class of rewards, and how rewards add up: `2 * Keywords([...]) + LengthWindow(20, 60) - my_function`."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from textgym.reward_protocol import Reward, RewardResult, Scores, evaluate_reward, reward_name
+
+if TYPE_CHECKING:
+    from .weighted_sum import WeightedSum
+
+
+class RewardFunction(ABC):
+    """A reward that adds and scales, prints, compares and pickles.
+
+    A subclass writes `__call__`, which scores N completions. Where its constructor stores each argument under the
+    argument's name (and passes `name` on), `repr` gives what has to be typed to make it again, and two rewards are
+    equal if class and arguments are::
+
+        class Shouting(RewardFunction):
+            \"\"\"Share of capital letters, 0 to 1.\"\"\"
+
+            def __call__(self, prompts, completions, **columns):
+                return [sum(map(str.isupper, text)) / max(len(text), 1) for text in completions]
+
+    Rewards, plain functions and numbers add, subtract, and scale by numbers: `0.25 * (1 - BannedWords([...]))`. The
+    result is a `WeightedSum`. A number that is added counts for every completion.
+
+    A subclass that also has `prefix_rewards` (see `textgym.reward_protocol.StepReward`) pays at each step as well,
+    and so does a sum that it is in.
+
+    Args:
+        name: Name of the reward's term in `info` and logs; None for the class name in snake case.
+    """
+
+    __array_ufunc__ = None  # numpy's scalars then leave `number * reward` to the reward
+
+    name: str | None = None  # for subclasses whose constructor has no name
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = name
+
+    @abstractmethod
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> Scores:
+        """Score N completions.
+
+        Args:
+            prompts: Prompt of each completion, length N.
+            completions: The texts, length N.
+            **columns: The prompt data's other columns, `completion_ids`, and what else a reward is passed.
+
+        Returns:
+            For each completion its score, None where this reward does not apply, or a list of its tokens' rewards.
+        """
+
+    def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
+        """Score N completions, and report each term by name.
+
+        Args:
+            prompts: Prompt of each completion, length N, at least 1.
+            completions: The texts, length N.
+            **columns: As for a call.
+
+        Returns:
+            Scores, terms (here only one) and token rewards.
+
+        Raises:
+            RewardError: If the reward raises, or what it returns is not one valid entry per completion.
+        """
+        return evaluate_reward(self, prompts, completions, columns, name=self.term_name)
+
+    @property
+    def term_name(self) -> str:
+        """Name of the term in `info` and logs."""
+        return self.name or reward_name(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments by name, read from the attributes of the same names."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def __repr__(self) -> str:
+        """Return what has to be typed to make this reward again, without arguments that have their default."""
+        parts = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name)
+            text = repr(list(value)) if isinstance(value, tuple) else repr(value)
+            if parameter.default is parameter.empty:
+                parts.append(text)
+            elif value != parameter.default:
+                parts.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether class and arguments are the same."""
+        if type(self) is not type(other) or not isinstance(other, RewardFunction):
+            return NotImplemented
+        return self.arguments() == other.arguments()
+
+    def __hash__(self) -> int:
+        """Hash what is printed, which equal rewards share."""
+        return hash(repr(self))
+
+    # The imports are inside the operators because sums are rewards themselves.
+    def __add__(self, other: "Reward | float") -> "WeightedSum":
+        from .weighted_sum import combine
+
+        return combine(self, other, 1.0)
+
+    def __radd__(self, other: "Reward | float") -> "WeightedSum":
+        from .weighted_sum import combine
+
+        return combine(other, self, 1.0)
+
+    def __sub__(self, other: "Reward | float") -> "WeightedSum":
+        from .weighted_sum import combine
+
+        return combine(self, other, -1.0)
+
+    def __rsub__(self, other: "Reward | float") -> "WeightedSum":
+        from .weighted_sum import combine
+
+        return combine(other, self, -1.0)
+
+    def __mul__(self, weight: float) -> "WeightedSum":
+        from .weighted_sum import scale
+
+        return scale(self, weight)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "WeightedSum":
+        return self * (1 / divisor)
+
+    def __neg__(self) -> "WeightedSum":
+        return self * -1

@@ -1,0 +1,114 @@
+"""A reward for length: 1 inside a window of tokens, words or characters, falling linearly outside."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from .function import RewardFunction
+from .matching import UNSPACED_CHARACTERS
+from .registry import register_reward
+
+Unit = Literal["tokens", "words", "characters"]
+
+# One Chinese or Japanese character, or a run without spaces from its first letter or digit on.
+_WORD = re.compile(rf"[{UNSPACED_CHARACTERS}]|[^\W{UNSPACED_CHARACTERS}][^\s{UNSPACED_CHARACTERS}]*")
+
+
+def count_words(text: str) -> int:
+    """Count words: each Chinese or Japanese character is one, and so is any other run without white space.
+
+    Runs of nothing but punctuation are no words: "Well - 你好，world!" has four.
+    """
+    return len(_WORD.findall(text))
+
+
+@register_reward("length_window")
+class LengthWindow(RewardFunction):
+    """1 where the completion's length is in a window, edges included; falling linearly to 0 on either side.
+
+    Below the window it falls to 0 at length 0: length / minimum. Above, it falls to 0 over `margin` units:
+    1 − (length − maximum) / margin, and stays 0 from there on. The margin is `maximum` by default, so that a
+    completion of twice the maximum gets 0.
+
+    Units:
+        - "tokens": entries of `completion_ids`, which leave out the end-of-sequence token;
+        - "words": see `count_words`;
+        - "characters": Unicode code points, without white space at the ends.
+
+    >>> reward = LengthWindow(2, 4, unit="words")
+    >>> reward(prompts=["The"] * 5, completions=["", "film", "film was good", "film was not too good", "a " * 9])
+    [0.0, 0.5, 1.0, 0.75, 0.0]
+
+    Args:
+        minimum: Smallest length that gets 1, in units; 0 for no lower edge.
+        maximum: Greatest length that gets 1, in units, at least 1.
+        unit: What is counted.
+        margin: Distance above `maximum` at which 0 is reached, in units, more than 0; None for `maximum`.
+        name: Name of the term; None for "length_window".
+
+    Raises:
+        ValueError: If a number is out of its range, or the unit is unknown.
+        TypeError: If minimum or maximum is not an integer.
+    """
+
+    def __init__(
+        self,
+        minimum: int,
+        maximum: int,
+        unit: Unit = "tokens",
+        margin: float | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        for which, value in (("minimum", minimum), ("maximum", maximum)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{which} must be an integer, got {value!r} of type {type(value).__name__}.")
+        if minimum < 0 or maximum < max(minimum, 1):
+            raise ValueError(
+                "A length window needs 0 <= minimum <= maximum and maximum >= 1, "
+                f"got minimum {minimum} and maximum {maximum}."
+            )
+        if unit not in get_args(Unit):
+            raise ValueError(f'unit must be "tokens", "words" or "characters", got {unit!r}.')
+        if margin is not None and not margin > 0:
+            raise ValueError(f"margin must be more than 0, got {margin}.")
+        self.minimum = minimum
+        self.maximum = maximum
+        self.unit = unit
+        self.margin = margin
+
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        **columns: Any,
+    ) -> list[float]:
+        """Return each completion's score, 0 to 1.
+
+        Args:
+            prompts: Not used.
+            completions: The texts, length N.
+            completion_ids: Token ids of each completion without the end-of-sequence token, length N; needed where
+                the unit is "tokens".
+            **columns: Not used.
+
+        Raises:
+            ValueError: If the unit is "tokens" and `completion_ids` did not come.
+        """
+        if self.unit == "words":
+            return [self._score(count_words(text)) for text in completions]
+        if self.unit == "characters":
+            return [self._score(len(text.strip())) for text in completions]
+        if completion_ids is None:
+            raise ValueError(
+                'LengthWindow counts completion_ids, but got none. Pass them, or set unit to "words" or "characters".'
+            )
+        return [self._score(len(token_ids)) for token_ids in completion_ids]
+
+    def _score(self, length: int) -> float:
+        if length < self.minimum:
+            return length / self.minimum
+        margin = self.maximum if self.margin is None else self.margin
+        return min(1.0, max(0.0, 1 - (length - self.maximum) / margin))

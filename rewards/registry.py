@@ -1,0 +1,116 @@
+"""Names of rewards: registering one, finding it again, and what "module:attribute" means."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeAlias, TypeVar
+
+from textgym.reward_protocol import Reward
+
+# A class is called with arguments to make a reward; anything else is the reward itself.
+Registered: TypeAlias = Reward | type[Any]
+Entry = TypeVar("Entry", bound=Registered)
+
+ENTRY_POINT_GROUP = "textgym.rewards"
+RESERVED_NAMES = ("weight", "constant")  # keys of a composition in plain data
+
+_registered: dict[str, Registered] = {}
+
+
+def register_reward(name: str) -> Callable[[Entry], Entry]:
+    """Give a reward a name, by which the command line, a YAML file and `gym.make` find it.
+
+    Decorates a function, which is the reward, or a class, which makes one of the arguments that come with the name::
+
+        @register_reward("exclaims")
+        def exclaims(prompts, completions, **columns):
+            return [float(completion.endswith("!")) for completion in completions]
+
+    Another distribution makes its names known without being imported first by an entry point::
+
+        [project.entry-points."textgym.rewards"]
+        exclaims = "their_package.rewards:exclaims"
+
+    Args:
+        name: The name, without a colon.
+
+    Raises:
+        ValueError: If the name is empty, has a colon, is reserved, or is taken by another reward.
+    """
+    if not name or ":" in name or name in RESERVED_NAMES:
+        raise ValueError(f'A reward\'s name must have no ":" and be none of "", "weight", "constant"; got {name!r}.')
+
+    def register(reward: Entry) -> Entry:
+        taken = _registered.get(name)
+        if taken is not None and _origin(taken) != _origin(reward):
+            raise ValueError(f"The reward name {name!r} is taken by {taken!r}. Choose another.")
+        _registered[name] = reward
+        return reward
+
+    return register
+
+
+def reward_names() -> list[str]:
+    """Return all registered names and those of entry points, sorted."""
+    return sorted({*_registered, *_entry_points()})
+
+
+def find_reward(name: str) -> Registered:
+    """Return what a name stands for; what was registered goes before entry points.
+
+    Args:
+        name: A registered name, an entry point's, or "module:attribute" (the attribute may have dots).
+
+    Raises:
+        ValueError: If there is no such name, module or attribute; the nearest match is given.
+    """
+    if ":" in name:
+        return _load(name)
+    if name in _registered:
+        return _registered[name]
+    found = _entry_points().get(name)
+    if found is not None:
+        return _load(found.value)
+    names = reward_names()
+    raise ValueError(
+        f"Unknown reward {name!r}.{_nearest(name, names)} Known are {', '.join(names)}; "
+        'a reward of your own is given as "module:attribute".'
+    )
+
+
+def _load(path: str) -> Registered:
+    module_name, _, attribute_path = path.partition(":")
+    if not module_name or not attribute_path:
+        raise ValueError(f'A reward must be given as "module:attribute", got {path!r}.')
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, what it imports is not
+        raise ValueError(
+            f"Reward {path!r}: there is no module {error.name!r}. Install it, or run from the folder that it is in."
+        ) from error
+    for attribute in attribute_path.split("."):
+        if attribute not in dir(value):
+            raise ValueError(f"Reward {path!r}: there is no {attribute!r}.{_nearest(attribute, dir(value))}")
+        value = getattr(value, attribute)
+    if not callable(value):
+        raise ValueError(f"Reward {path!r} is not callable: it is {value!r} of type {type(value).__name__}.")
+    registered: Registered = value
+    return registered
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def _origin(reward: Registered) -> object:
+    """Return where a function or class was defined, so that reloading its module may register it again."""
+    qualified_name = getattr(reward, "__qualname__", None)
+    return (reward.__module__, qualified_name) if qualified_name else reward
