@@ -1,0 +1,95 @@
+"""Decide which prompt comes next in each row: drawn at random or in order, alike within a group of rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from gymnasium.utils import seeding
+
+from .task import TextTask
+
+
+class PromptSchedule:
+    """The sequences of prompts of B rows.
+
+    Rows form groups of K = `task.completions_per_prompt` adjacent rows that get the same sequence of prompts; a single
+    row gets each prompt K times in a row instead. In random order a row draws from its own generator; in sequential
+    order the g-th of G groups takes the prompts g, g + G, g + 2 G and so on, from the first again after the last.
+
+    Args:
+        task: The task with its prompts.
+        num_envs: Number of rows B, 1 or a multiple of K.
+
+    Attributes:
+        generators: Each row's random generator, None until it is first needed.
+        current: Index in `task.prompts` of each row's prompt, -1 before the first, shape (B,).
+    """
+
+    def __init__(self, task: TextTask, num_envs: int) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer):
+            raise TypeError(f"num_envs must be an integer, got {num_envs!r}.")
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        group_size = task.completions_per_prompt
+        if num_envs > 1 and num_envs % group_size:
+            raise ValueError(
+                f"num_envs must be 1 or a multiple of completions_per_prompt ({group_size}), got {num_envs}."
+            )
+        self.generators: list[np.random.Generator | None] = [None] * num_envs
+        self.current = np.full(num_envs, -1, dtype=np.int64)
+        self._task = task
+        self._n_begun = [0] * num_envs
+        self._rows_per_group = group_size if num_envs > 1 else 1
+        self._episodes_per_prompt = 1 if num_envs > 1 else group_size
+        self._n_groups = num_envs // self._rows_per_group
+
+    def seed(self, seeds: int | Sequence[int | None] | None, rows: Sequence[int] | None = None) -> None:
+        """Give rows new generators, and let their sequences begin anew.
+
+        Args:
+            seeds: `s` seeds row i with `s + i`; a sequence holds one seed a row, where None keeps the row's generator;
+                None keeps all. All rows of a group take the seed of its first.
+            rows: The rows to seed; None for all.
+
+        Raises:
+            ValueError: If a sequence has another length than there are rows.
+            gymnasium.error.Error: If a seed is negative or not an integer.
+        """
+        if seeds is None:
+            return
+        n_rows = len(self.generators)
+        if isinstance(seeds, int):
+            seeds = [seeds + row for row in range(n_rows)]
+        if len(seeds) != n_rows:
+            raise ValueError(f"A list of seeds must hold one for each of {n_rows} rows, got {len(seeds)}.")
+        chosen = {row: seeds[self._leader(row)] for row in (range(n_rows) if rows is None else rows)}
+        generators = {row: seeding.np_random(seed)[0] for row, seed in chosen.items() if seed is not None}
+        for row, generator in generators.items():
+            self.seed_row(row, generator)
+
+    def seed_row(self, row: int, generator: np.random.Generator) -> None:
+        """Give one row a generator, and let its sequence begin anew."""
+        self.generators[row] = generator
+        self._n_begun[row] = 0
+
+    def advance(self, row: int) -> None:
+        """Go on to a row's next prompt."""
+        turn, repeat = divmod(self._n_begun[row], self._episodes_per_prompt)
+        if self._task.prompt_order == "sequential":
+            group = row // self._rows_per_group
+            self.current[row] = (group + turn * self._n_groups) % len(self._task.prompts)
+        elif repeat == 0:
+            self.current[row] = self._task.prompt_index(self._generator(row))
+        self._n_begun[row] += 1
+
+    def _generator(self, row: int) -> np.random.Generator:
+        generator = self.generators[row]
+        if generator is not None:
+            return generator
+        first = self._leader(row)
+        _, seed = seeding.np_random()
+        group = [seeding.np_random(seed)[0] for _ in range(self._rows_per_group)]
+        self.generators[first : first + self._rows_per_group] = group
+        return group[row - first]
+
+    def _leader(self, row: int) -> int:
+        return row - row % self._rows_per_group

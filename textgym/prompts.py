@@ -1,0 +1,176 @@
+"""Read prompts from lists, files, data sets or the bundled collection, each with its other columns."""
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BUNDLED_PROMPTS_FILE = Path(__file__).parent / "bundled" / "prompts.jsonl"
+BUNDLED_SPLITS = {"bundled": "train", "bundled:held_out": "held_out"}
+FILE_SUFFIXES = (".txt", ".jsonl", ".csv")
+# These names are arguments of every reward function, so a column cannot reach it under them.
+RESERVED_COLUMNS = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+
+PromptSource = str | Path | Iterable[str] | Iterable[Mapping[str, Any]]
+
+
+class Prompt(NamedTuple):
+    """A text to be continued.
+
+    Attributes:
+        text: The prompt.
+        token_ids: Its tokens, at least one.
+        columns: What else the data set says of it, such as a reference answer; passed on to the reward function.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    columns: dict[str, object]
+
+
+def load_prompts(source: PromptSource) -> list[tuple[str, dict[str, object]]]:
+    """Read prompts and their columns.
+
+    Args:
+        source: One of
+
+            - the name `"bundled"` (training prompts of the reference task) or `"bundled:held_out"`;
+            - a `.txt` file (one prompt a line), a `.jsonl` file (one object a line) or a `.csv` file with a header;
+            - a list of strings, a list of dicts, a `datasets.Dataset`, or anything else that yields strings or
+              dicts and can be read more than once.
+
+            Objects, dicts and tables need the column `prompt`; their other columns are kept.
+
+    Returns:
+        A list of (text, columns), in the order of the source.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        TypeError: If the source or a prompt is of the wrong type.
+        ValueError: If the source is empty, a name is unknown, a prompt is empty, or a file cannot be understood.
+
+    Example:
+        >>> load_prompts([{"prompt": "The capital of France is", "answer": "Paris"}])
+        [('The capital of France is', {'answer': 'Paris'})]
+    """
+    if isinstance(source, str | Path):
+        rows, name, unit = _read_named(source)
+    else:
+        rows, name, unit = _read_iterable(source), "prompts", "item"
+    prompts = [_check_row(row, f"{unit} {number} of {name}") for number, row in rows]
+    if not prompts:
+        raise ValueError(f"expected at least one prompt, but {name} is empty.")
+    _check_columns(prompts, name)
+    return prompts
+
+
+Rows = Iterator[tuple[int, object]]
+
+
+def _read_named(source: str | Path) -> tuple[Rows, str, str]:
+    if source in BUNDLED_SPLITS:
+        split = BUNDLED_SPLITS[str(source)]
+        rows = ((number, row) for number, row in _read_jsonl(BUNDLED_PROMPTS_FILE) if row.pop("split") == split)
+        return rows, f"the prompts {source!r}", "line"
+    path = Path(source)
+    if path.suffix not in FILE_SUFFIXES:
+        near = difflib.get_close_matches(str(source), BUNDLED_SPLITS, n=1)
+        raise ValueError(
+            f"prompts must be a list, a data set, a {', '.join(FILE_SUFFIXES)} file, or one of "
+            f"{list(BUNDLED_SPLITS)}, got {str(source)!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of prompts {path} (looked for {path.absolute()}).")
+    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv}
+    return readers[path.suffix](path), str(path), "line"
+
+
+def _read_txt(path: Path) -> Rows:
+    return enumerate(_lines(path), start=1)
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number} of {path} is not JSON ({error}): {line!r}.") from error
+        if not isinstance(row, dict):
+            raise ValueError(f'line {number} of {path} must be an object such as {{"prompt": "…"}}, got {line!r}.')
+        yield number, row
+
+
+def _read_csv(path: Path) -> Rows:
+    table = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    while True:
+        try:
+            row = next(table, None)
+        except csv.Error as error:
+            raise ValueError(f"line {table.line_num} of {path} is not CSV: {error}.") from error
+        if row is None:
+            return
+        if None in row or None in row.values():
+            raise ValueError(f"line {table.line_num} of {path} must have the header's columns {table.fieldnames}.")
+        yield table.line_num, row
+
+
+def _lines(path: Path) -> list[str]:
+    # Not str.splitlines(), which also breaks at characters that a JSON string may hold, such as U+2028.
+    text = _text(path).replace("\r\n", "\n")
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text: {error}.") from error
+
+
+def _read_iterable(source: object) -> Rows:
+    if isinstance(source, Mapping):
+        raise TypeError(
+            f"prompts must be a list or one data set, got a {type(source).__name__} with the keys "
+            f"{list(source)}; pass one of its values."
+        )
+    if isinstance(source, bytes) or not isinstance(source, Iterable):
+        raise TypeError(f"prompts must be a list, a data set, a file or a name, got {type(source).__name__}.")
+    if iter(source) is source:
+        raise TypeError(
+            f"prompts must be readable more than once, got a {type(source).__name__}, which is used up after one "
+            "pass; pass list(prompts)."
+        )
+    return enumerate(source)
+
+
+def _check_row(row: object, place: str) -> tuple[str, dict[str, object]]:
+    columns: dict[str, object] = {}
+    text = row
+    if isinstance(row, Mapping):
+        if "prompt" not in row:
+            raise ValueError(f"{place} has no column 'prompt', only {list(row)}.")
+        text = row["prompt"]
+        columns = {key: value for key, value in row.items() if key != "prompt"}
+    if not isinstance(text, str):
+        raise TypeError(f"the prompt in {place} must be text, got {type(text).__name__}: {text!r}.")
+    if not text.strip():
+        raise ValueError(f"the prompt in {place} is empty: {text!r}.")
+    return text, columns
+
+
+def _check_columns(prompts: list[tuple[str, dict[str, object]]], name: str) -> None:
+    expected = prompts[0][1].keys()
+    for text, columns in prompts:
+        if columns.keys() != expected:
+            raise ValueError(
+                f"every prompt of {name} must have the same columns {sorted(expected)}, "
+                f"but {text!r} has {sorted(columns)}."
+            )
+    for column in expected:
+        if column in RESERVED_COLUMNS:
+            raise ValueError(
+                f"{name} has a column {column!r}, which is an argument of every reward function; rename the column."
+            )
