@@ -119,7 +119,13 @@ def _check_arguments(name: str, reward_class: type[Any], arguments: Mapping[str,
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        unknown = [key for key in arguments if key not in signature.parameters]
-        matches = difflib.get_close_matches(str(unknown[0]), signature.parameters, n=1) if unknown else []
-        hint = f" Did you mean {matches[0]!r}?" if matches else ""
-        raise ValueError(f"Reward {name!r} takes the arguments {signature}: {error}.{hint}") from error
+        names = list(signature.parameters)
+        unknown = [str(key) for key in arguments if key not in names]
+        if unknown:
+            matches = difflib.get_close_matches(unknown[0], names, n=1)
+            hint = f" Did you mean {matches[0]!r}?" if matches else ""
+            problem = f"Reward {name!r} has no argument {unknown[0]!r}.{hint} It takes {', '.join(names) or 'none'}."
+        else:
+            example = f"{{{name}: {{{names[0]}: ...}}}}"
+            problem = f"Reward {name!r} is made of {', '.join(names)}: {error}. Give them as in {example}."
+        raise ValueError(problem) from error

@@ -99,14 +99,14 @@ def score_completions(
         ValueError: If the arguments differ in length, or a column has the name of another argument.
     """
     given = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
-    for name, values in {"completions": completions, "completion_ids": completion_ids, **columns}.items():
-        if len(values) != len(prompts):
-            raise ValueError(f"{name} must have one entry per prompt, got {len(values)} for {len(prompts)} prompts.")
     for name in columns:
         if name in given or name in ("prompts", "completions", "completion_ids"):
             raise ValueError(
                 f"The prompt data has a column {name!r}, but rewards get something else by that name. Rename it."
             )
+    for name, values in {"completions": completions, "completion_ids": completion_ids, **columns}.items():
+        if len(values) != len(prompts):
+            raise ValueError(f"{name} must have one entry per prompt, got {len(values)} for {len(prompts)} prompts.")
     if not prompts:
         return RewardResult([], {}, [])
     lists = {name: list(values) for name, values in columns.items()}
