@@ -58,10 +58,10 @@ class RightAnswer:
 
 
 class PayEachStep:
-    """Pay 0.1 at each step for every character so far, and 1 at the end."""
+    """Pay 0.25 at each step for every character so far, and 1 at the end."""
 
     def __call__(self, prompts: list[str], completions: list[str], **columns: object) -> list[float]:
         return [1.0 for _ in completions]
 
     def prefix_rewards(self, prompts: list[str], prefixes: list[str], **columns: object) -> list[float]:
-        return [0.1 * len(prefix) for prefix in prefixes]
+        return [0.25 * len(prefix) for prefix in prefixes]

@@ -109,7 +109,7 @@ def _read_csv(path: Path) -> Rows:
         try:
             row = next(table, None)
         except csv.Error as error:
-            raise ValueError(f"line {table.line_num} of {path} is not CSV: {error}.") from error
+            raise ValueError(f"{path} is not CSV after line {table.line_num}: {error}.") from error
         if row is None:
             return
         if None in row or None in row.values():

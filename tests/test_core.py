@@ -1,0 +1,431 @@
+"""The state machine: appending, ending, forbidden tokens, rewards, the prompts' order, and failing without a trace."""
+
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+from gymnasium.error import ResetNeeded
+
+from tests.fakes import EOS_TOKEN_ID, PayEachStep, RightAnswer, byte_tokenizer, count_a, score_each_token, tokens
+from textgym.core import StepResult, TextCore
+from textgym.reward_protocol import RewardError
+from textgym.stop_strings import tokens_that_may_stop
+from textgym.task import TextTask
+
+
+def make_core(num_envs: int = 1, **arguments: Any) -> TextCore:
+    defaults = {
+        "tokenizer": byte_tokenizer(),
+        "prompts": ["one", "seven"],
+        "reward": count_a,
+        "max_prompt_tokens": 6,
+        "max_new_tokens": 5,
+        "prompt_order": "sequential",
+    }
+    return TextCore(TextTask(**{**defaults, **arguments}), num_envs)
+
+
+def step(core: TextCore, *actions: int) -> StepResult:
+    return core.step(torch.tensor(actions))
+
+
+def write(core: TextCore, text: str) -> StepResult:
+    """Append a text to the only row and return the last step's result."""
+    for token in tokens(text):
+        result = step(core, token)
+    return result
+
+
+def state(core: TextCore) -> dict[str, Any]:
+    """Everything that a failed step could have changed."""
+    return {
+        "contexts": [value.tolist() for value in core.contexts],
+        "is_over": core.is_over.tolist(),
+        "current": core.schedule.current.tolist(),
+        "endings": dict(core.endings),
+        "schedule": pickle.dumps(core.schedule.generators),
+    }
+
+
+def test_an_observation_is_prompt_then_generated_tokens_then_padding() -> None:
+    core = make_core(2)
+    core.begin()
+    step(core, *tokens("ab"))
+    observation = core.observation()
+    pad = core.task.pad_token_id
+    assert observation["input_ids"].tolist() == [
+        [*tokens("one"), *tokens("a"), *[pad] * 7],
+        [*tokens("seven"), *tokens("b"), *[pad] * 5],
+    ]
+    assert observation["attention_mask"].tolist() == [[1] * 4 + [0] * 7, [1] * 6 + [0] * 5]
+    assert observation["is_generated"].tolist() == [[0] * 3 + [1] + [0] * 7, [0] * 5 + [1] + [0] * 5]
+    assert [value.dtype for value in observation.values()] == [torch.int64, torch.int8, torch.int8]
+
+
+def test_observations_share_no_memory_with_each_other_or_with_the_state() -> None:
+    core = make_core()
+    core.begin()
+    first, second = core.observation(), core.observation()
+    for key, value in first.items():
+        value.fill_(0)
+        assert second[key].any() or key == "is_generated"
+    assert core.texts([0]) == [("one", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "reason", "completion", "n_tokens"),
+    [
+        ("aaaaa", False, "length", "aaaaa", 5),
+        ("aa", True, "eos", "aa", 3),
+        ("aaaa", True, "eos", "aaaa", 5),
+        ("", True, "eos", "", 1),
+        ("a..", False, "stop", "a", 3),
+        ("aaa..", False, "stop", "aaa", 5),
+    ],
+)
+def test_an_episode_ends_by_end_token_or_stop_string_or_budget(
+    text: str, ends: bool, reason: str, completion: str, n_tokens: int
+) -> None:
+    core = make_core(stop="..")
+    core.begin()
+    if text:
+        result = write(core, text)
+    if ends:
+        result = step(core, EOS_TOKEN_ID)
+    score = float(completion.count("a"))
+    assert result.is_over.tolist() == [True]
+    assert result.rewards.tolist() == [score]
+    assert result.endings == {
+        0: {
+            "prompt": "one",
+            "completion": completion,
+            "finish_reason": reason,
+            "n_tokens": n_tokens,
+            "score": score,
+            "reward/count_a": score,
+        }
+    }
+
+
+def test_a_forbidden_token_leaves_the_text_as_it_is_and_costs_one_token_of_the_budget() -> None:
+    core = make_core(banned_token_ids=tokens("x"), min_new_tokens=1)
+    core.begin()
+    for forbidden in (*tokens("x"), EOS_TOKEN_ID):
+        result = step(core, forbidden)
+        assert result.is_forbidden.tolist() == [True]
+        assert result.is_over.tolist() == [False]
+    assert write(core, "a").is_forbidden.tolist() == [False]
+    observation = core.observation()
+    assert core.texts([0]) == [("one", "a")]
+    assert observation["attention_mask"].sum() == 4
+    assert observation["is_generated"].tolist() == [[0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0]]
+    write(core, "b")
+    ending = step(core, *tokens("x")).endings[0]
+    assert (ending["completion"], ending["finish_reason"], ending["n_tokens"]) == ("ab", "length", 2)
+    assert ending["forbidden_action"] is True
+
+
+def test_an_episode_of_nothing_but_forbidden_tokens_is_an_empty_completion() -> None:
+    core = make_core(banned_token_ids=tokens("x"))
+    core.begin()
+    ending = write(core, "xxxxx").endings[0]
+    assert (ending["completion"], ending["finish_reason"], ending["n_tokens"], ending["score"]) == ("", "length", 0, 0)
+
+
+def test_masks_allow_the_end_only_after_min_new_tokens_generated() -> None:
+    core = make_core(banned_token_ids=tokens("x"), min_new_tokens=2)
+    core.begin()
+    banned = tokens("x")[0]
+    for text, n_allowed in (("a", 255), ("x", 255), ("a", 256)):
+        mask = core.action_masks()
+        assert mask.shape == (1, 257)
+        assert not mask[0, banned]
+        write(core, text)
+        assert core.action_masks()[0].sum() == n_allowed
+
+
+def test_a_stop_string_may_span_tokens_and_end_in_part_of_a_character() -> None:
+    core = make_core(stop=["停。"], max_new_tokens=12)
+    core.begin()
+    bytes_of_text = tokens("a停。")
+    results = [step(core, token) for token in bytes_of_text]
+    assert [bool(result.is_over[0]) for result in results] == [False] * 6 + [True]
+    assert results[-1].endings[0]["completion"] == "a"
+
+
+def test_only_tokens_that_may_complete_a_stop_string_are_looked_at() -> None:
+    task = make_core(stop=["ab", "\n"]).task
+    may_stop = tokens_that_may_stop(task)
+    assert {token for token in range(256) if may_stop[token]} >= {*tokens("b"), *tokens("\n")}
+    assert not may_stop[tokens("ac")].any()
+    assert may_stop[tokens("é")].all(), "part of a character may be part of any"
+
+
+def test_token_rewards_are_paid_as_their_sum_at_the_last_step() -> None:
+    core = make_core(reward=score_each_token)
+    core.begin()
+    assert write(core, "ab").rewards.tolist() == [0.0]
+    result = step(core, EOS_TOKEN_ID)
+    assert result.rewards.tolist() == [1.5]
+    assert result.endings[0]["score"] == 1.5
+    assert result.endings[0]["token_rewards"] == [0.5, 1.0, 0.0]
+
+
+def test_token_rewards_of_a_completion_without_tokens_are_empty() -> None:
+    core = make_core(reward=score_each_token, banned_token_ids=tokens("x"))
+    core.begin()
+    ending = write(core, "xxxxx").endings[0]
+    assert (ending["score"], ending["token_rewards"]) == (0.0, [])
+
+
+def test_a_step_reward_pays_for_the_text_so_far_but_not_for_a_forbidden_token() -> None:
+    core = make_core(reward=PayEachStep(), banned_token_ids=tokens("x"))
+    core.begin()
+    rewards = [float(write(core, character).rewards[0]) for character in "abx"]
+    rewards.append(float(step(core, EOS_TOKEN_ID).rewards[0]))
+    assert rewards == [0.25, 0.5, 0.0, 1.5]
+
+
+def test_a_whole_completion_is_paid_what_its_steps_are_paid() -> None:
+    actions = [*tokens("axb"), EOS_TOKEN_ID, *tokens("a")]
+    stepped = make_core(reward=PayEachStep(), banned_token_ids=tokens("x"))
+    stepped.begin()
+    total = sum(float(step(stepped, action).rewards[0]) for action in actions[:4])
+    played = make_core(reward=PayEachStep(), banned_token_ids=tokens("x"))
+    played.begin()
+    result = played.play(torch.tensor([actions]))
+    assert float(result.rewards[0]) == total
+    assert result.endings == {0: {**stepped.endings[0], "forbidden_action": True}}
+    assert all(torch.equal(a, b) for a, b in zip(stepped.contexts, played.contexts, strict=True))
+
+
+def test_a_term_that_does_not_apply_is_absent() -> None:
+    prompts = [{"prompt": "1+1=", "answer": "2"}, {"prompt": "x", "answer": None}]
+    core = make_core(2, prompts=prompts, reward=RightAnswer())
+    core.begin()
+    step(core, *tokens("22"))
+    endings = step(core, EOS_TOKEN_ID, EOS_TOKEN_ID).endings
+    assert endings[0]["reward/right_answer"] == 1.0
+    assert "reward/right_answer" not in endings[1]
+    assert endings[1]["score"] == 0.0
+
+
+def test_the_reward_is_called_once_for_all_rows_that_end_in_row_order() -> None:
+    batches = []
+
+    def record(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
+        batches.append(list(zip(prompts, completions, strict=True)))
+        return [0.0] * len(prompts)
+
+    core = make_core(3, prompts=["p", "q", "r"], reward=record)
+    core.begin()
+    step(core, *tokens("abc"))
+    step(core, EOS_TOKEN_ID, *tokens("b"), EOS_TOKEN_ID)
+    assert batches == [[("p", "a"), ("r", "c")]]
+
+
+def test_rows_that_are_not_playing_are_left_alone() -> None:
+    core = make_core(2)
+    core.begin()
+    step(core, EOS_TOKEN_ID, *tokens("a"))
+    before = core.observation()
+    result = core.step(torch.tensor(tokens("zb")), ~core.is_over)
+    after = core.observation()
+    assert result.rewards.tolist() == [0.0, 0.0]
+    assert all(torch.equal(before[key][0], after[key][0]) for key in before)
+    assert [completion for _, completion in core.texts([0, 1])] == ["", "ab"]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_step_before_begin_and_a_step_after_the_end_are_refused(num_envs: int) -> None:
+    core = make_core(num_envs)
+    actions = [EOS_TOKEN_ID] * num_envs
+    with pytest.raises(ResetNeeded, match=r"^There is no episode yet; call reset\(\) first\.$"):
+        step(core, *actions)
+    core.begin()
+    step(core, *actions)
+    before = state(core)
+    with pytest.raises(ResetNeeded) as error:
+        step(core, *actions)
+    assert state(core) == before
+    assert (
+        str(error.value)
+        == {
+            1: "The episode has ended; call reset() before the next step().",
+            3: "The episodes of rows [0, 1, 2] have ended; begin new ones by reset(options={'reset_mask': ...}) before "
+            "the next step().",
+        }[num_envs]
+    )
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        (None, "raises"),
+        ([1.0, 2.0], "wrong number"),
+        ([float("nan")], "not finite"),
+        ([float("inf")], "not finite"),
+        (["good"], "no number"),
+    ],
+)
+def test_a_reward_that_fails_shows_prompt_and_completion_and_changes_nothing(
+    returned: list[Any] | None, problem: str
+) -> None:
+    def reward(prompts: list[str], completions: list[str], **columns: object) -> list[Any]:
+        if returned is None:
+            raise RuntimeError(problem)
+        return returned
+
+    core = make_core(reward=reward, prompt_order="random")
+    core.schedule.seed(0)
+    core.begin()
+    write(core, "ab")
+    before = state(core)
+    with pytest.raises(RewardError) as error:
+        step(core, EOS_TOKEN_ID)
+    assert error.value.prompt in ("one", "seven")
+    assert error.value.completion == "ab"
+    assert "'ab'" in str(error.value)
+    assert state(core) == before
+    write(core, "a")
+    assert core.texts([0])[0][1] == "aba"
+
+
+def test_a_step_reward_that_fails_changes_nothing() -> None:
+    class FailsLate(PayEachStep):
+        def prefix_rewards(self, prompts: list[str], prefixes: list[str], **columns: object) -> list[float]:
+            return [float("nan") if len(prefix) > 1 else 0.0 for prefix in prefixes]
+
+    core = make_core(reward=FailsLate())
+    core.begin()
+    write(core, "a")
+    before = state(core)
+    with pytest.raises(RewardError):
+        write(core, "b")
+    assert state(core) == before
+
+
+def test_sequential_order_deals_the_prompts_to_the_rows_in_turn() -> None:
+    core = make_core(2, prompts=["a", "b", "c"])
+    dealt = []
+    for _ in range(4):
+        core.begin()
+        dealt.append([prompt for prompt, _ in core.texts([0, 1])])
+    assert dealt == [["a", "b"], ["c", "a"], ["b", "c"], ["a", "b"]]
+
+
+def test_a_seed_begins_the_order_of_prompts_anew() -> None:
+    core = make_core(prompts=["a", "b", "c"])
+    core.begin()
+    core.begin()
+    core.schedule.seed(5)
+    core.begin()
+    assert core.texts([0]) == [("a", "")]
+
+
+def prompts_of_episodes(core: TextCore, n_episodes: int) -> list[list[int]]:
+    rounds = []
+    for _ in range(n_episodes):
+        core.begin()
+        rounds.append(core.schedule.current.tolist())
+    return rounds
+
+
+def test_row_i_draws_as_a_single_row_seeded_seed_plus_i() -> None:
+    texts = [str(number) for number in range(50)]
+    core = make_core(3, prompts=texts, prompt_order="random")
+    core.schedule.seed(7)
+    rounds = prompts_of_episodes(core, 5)
+    for row in range(3):
+        single = make_core(prompts=texts, prompt_order="random")
+        single.schedule.seed(7 + row)
+        assert prompts_of_episodes(single, 5) == [[each[row]] for each in rounds]
+
+
+@pytest.mark.parametrize("seed", [3, None])
+@pytest.mark.parametrize("order", ["random", "sequential"])
+def test_rows_of_a_group_get_the_same_prompts_whatever_their_episodes_length(order: str, seed: int | None) -> None:
+    texts = [str(number) for number in range(50)]
+    core = make_core(4, prompts=texts, prompt_order=order, completions_per_prompt=2)
+    core.schedule.seed(seed)
+    core.begin()
+    history: list[list[int]] = [[int(index)] for index in core.schedule.current]
+    for rows in ([0], [0, 2], [1, 3], [1, 2], [3]):
+        core.begin(rows)
+        for row in rows:
+            history[row].append(int(core.schedule.current[row]))
+    assert history[0] == history[1]
+    assert history[2][:3] == history[3][:3]
+    assert history[0] != history[2][:3]
+    if order == "sequential":
+        assert history == [[0, 2, 4], [0, 2, 4], [1, 3, 5], [1, 3, 5]]
+
+
+def test_a_single_row_gets_each_prompt_once_for_each_of_its_group() -> None:
+    core = make_core(prompts=["a", "b", "c"], completions_per_prompt=2)
+    assert prompts_of_episodes(core, 5) == [[0], [0], [1], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "error", "message"),
+    [
+        (0, ValueError, "num_envs must be at least 1, got 0."),
+        (1.5, TypeError, "num_envs must be an integer, got 1.5."),
+        (True, TypeError, "num_envs must be an integer, got True."),
+        (3, ValueError, "num_envs must be 1 or a multiple of completions_per_prompt (2), got 3."),
+    ],
+)
+def test_a_wrong_number_of_rows_is_refused(num_envs: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        make_core(num_envs, completions_per_prompt=2)
+    assert str(raised.value) == message
+
+
+def test_a_list_of_seeds_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^A list of seeds must hold one for each of 2 rows, got 1\.$"):
+        make_core(2).schedule.seed([1])
+
+
+def test_a_core_pickles_and_goes_on_where_it_was() -> None:
+    core = make_core(2, prompt_order="random", stop="..")
+    core.schedule.seed(1)
+    core.begin()
+    step(core, *tokens("ab"))
+    twin = pickle.loads(pickle.dumps(core))
+    for each in (core, twin):
+        step(each, EOS_TOKEN_ID, *tokens("."))
+        each.begin([0])
+        step(each, *tokens("a."))
+    assert state(twin) == state(core)
+
+
+def count_python_calls(function: Callable[[], object]) -> int:
+    calls: Counter[str] = Counter()
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        calls[event] += 1
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls["call"] + calls["c_call"]
+
+
+@pytest.mark.parametrize("stop", [(), ("zz",)])
+def test_a_step_in_which_nothing_ends_costs_the_same_python_work_for_any_number_of_rows(stop: tuple[str, ...]) -> None:
+    calls = []
+    for num_envs in (2, 200):
+        core = make_core(num_envs, stop=stop, banned_token_ids=tokens("x"))
+        core.begin()
+        actions = torch.tensor(tokens("ax") * (num_envs // 2))
+        core.step(actions)
+        calls.append(count_python_calls(lambda core=core, actions=actions: core.step(actions)))  # type: ignore[misc]
+        calls.append(count_python_calls(core.observation))
+    assert calls[:2] == calls[2:]
