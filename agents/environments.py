@@ -1,0 +1,113 @@
+"""From whatever a user passes as environment down to its task, honouring the wrappers that only watch."""
+
+import time
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from stable_baselines3.common.monitor import Monitor, ResultsWriter
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
+
+from textgym.env import TextGenEnv
+from textgym.task import TextTask
+from textgym.vector import TextGenVectorEnv
+
+from .vec_env import TextGenVecEnv
+
+PASSIVE_WRAPPERS = (OrderEnforcing, PassiveEnvChecker, Monitor)
+
+
+class TextEnvironment(NamedTuple):
+    """What the sequence path needs of an environment.
+
+    Attributes:
+        task: Prompts, rules and reward.
+        logs: Monitor files of the wrappers around it, to which finished episodes are written.
+    """
+
+    task: TextTask
+    logs: tuple[ResultsWriter, ...]
+
+
+def find_text_environment(env: VecEnv) -> TextEnvironment:
+    """Look through the wrappers of a vectorized environment for its task.
+
+    Raises:
+        ValueError: If it is not a TextGym environment, or a wrapper would be bypassed.
+    """
+    logs: list[ResultsWriter] = []
+    while isinstance(env, VecEnvWrapper):
+        if not isinstance(env, VecMonitor):
+            raise _bypassed(env)
+        if env.results_writer is not None:
+            logs.append(env.results_writer)
+        env = env.venv
+    if isinstance(env, TextGenVecEnv):
+        return TextEnvironment(env.task, tuple(logs))
+    if isinstance(env, DummyVecEnv):
+        found = [_unwrap(member) for member in env.envs]
+        for _, member_logs in found:
+            logs.extend(member_logs)
+        return TextEnvironment(found[0][0].task, tuple(logs))
+    raise _not_textgym(env)
+
+
+def as_text_environment(env: Any) -> VecEnv:
+    """Turn an environment of any kind into a Stable-Baselines3 VecEnv over a TextGym task.
+
+    Args:
+        env: A TextGym Env, VectorEnv or VecEnv, wrapped or not.
+
+    Raises:
+        ValueError: If it is none of these, or a wrapper would be bypassed.
+    """
+    if isinstance(env, TextGenVectorEnv):
+        return TextGenVecEnv(env.task, env.num_envs)
+    if isinstance(env, gym.Env):
+        base, _ = _unwrap(env)
+        if base is env or not isinstance(env, Monitor):
+            return TextGenVecEnv(base.task, 1)
+        return DummyVecEnv([lambda: env])
+    if isinstance(env, VecEnv):
+        find_text_environment(env)
+        return env
+    raise _not_textgym(env)
+
+
+def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextGenEnv, list[ResultsWriter]]:
+    logs = []
+    while isinstance(env, gym.Wrapper):
+        if not isinstance(env, PASSIVE_WRAPPERS):
+            raise _bypassed(env)
+        if isinstance(env, Monitor) and env.results_writer is not None:
+            logs.append(env.results_writer)
+        env = env.env
+    if not isinstance(env, TextGenEnv):
+        raise _not_textgym(env)
+    return env, logs
+
+
+def _bypassed(wrapper: object) -> ValueError:
+    return ValueError(
+        f"The wrapper {type(wrapper).__name__} would be bypassed, because whole episodes are generated from the task "
+        "below it. Change the task instead (reward, prompts, banned tokens, budgets), or train with plain "
+        "stable_baselines3 and policy=GPT2Policy, which steps through every wrapper."
+    )
+
+
+def _not_textgym(env: object) -> ValueError:
+    return ValueError(
+        f"Expected 'TextGen-v0', or an environment made from it by gym.make, gym.make_vec or TextGenVecEnv, got "
+        f"{type(env).__name__}. Train other environments with plain stable_baselines3."
+    )
+
+
+def write_episode(logs: tuple[ResultsWriter, ...], episode: dict[str, float]) -> None:
+    """Write an episode's return, length and time to monitor files."""
+    for log in logs:
+        log.write_row(episode)
+
+
+def episode_statistics(rewards: list[float], started: float) -> dict[str, float]:
+    """Return what `Monitor` reports of an episode: return `r`, length `l`, seconds since the start `t`."""
+    return {"r": round(sum(rewards), 6), "l": len(rewards), "t": round(time.time() - started, 6)}

@@ -1,0 +1,244 @@
+"""A rollout of whole episodes, each token stored once, handed to Stable-Baselines3's `train` as packed minibatches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+class EpisodeRecord(NamedTuple):
+    """One finished episode of T generated tokens as the learner needs it.
+
+    Attributes:
+        prompt_ids: Tokens of the prompt.
+        token_ids: Generated tokens, length T.
+        rewards: Reward of each generated token, shape (T,).
+        values: Critic's value before each token, shape (T,).
+        log_prob: Log-probability of each token when it was sampled, shape (T,).
+    """
+
+    prompt_ids: Sequence[int]
+    token_ids: Sequence[int]
+    rewards: Tensor
+    values: Tensor
+    log_prob: Tensor
+
+
+def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+    """Estimate advantages of whole episodes by generalized advantage estimation.
+
+    A_t = δ_t + γλ A_{t+1},   δ_t = r_t + γ V_{t+1} − V_t,   with V = A = 0 after the end.
+
+    Args:
+        rewards: Reward of each token, padded with 0 at the right, shape (B, T).
+        values: Value before each token, padded with 0 at the right, shape (B, T).
+        gamma: Discount of the next value.
+        gae_lambda: Trade-off between bias (0) and variance (1).
+
+    Returns:
+        Shape (B, T); padding holds 0.
+
+    Raises:
+        ValueError: If `rewards` and `values` differ in shape.
+
+    Reference:
+        Schulman et al. (2016), arXiv:1506.02438, eq. 16.
+    """
+    if rewards.shape != values.shape:
+        raise ValueError(f"rewards and values must have one shape, got {rewards.shape} and {values.shape}.")
+    next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+    deltas = rewards + gamma * next_values - values  # (B, T)
+    advantages = torch.zeros_like(deltas)
+    following = torch.zeros_like(deltas[:, 0])
+    for step in reversed(range(deltas.shape[1])):
+        following = deltas[:, step] + gamma * gae_lambda * following
+        advantages[:, step] = following
+    return advantages
+
+
+class EpisodeBuffer(RolloutBuffer):
+    """Rollout buffer of ragged episodes.
+
+    It takes the place of Stable-Baselines3's RolloutBuffer: the same constructor, and `get` yields the same samples,
+    but observations are packed batches for `GPT2Policy.evaluate_actions`, and a minibatch is a set of whole episodes.
+
+    Args:
+        buffer_size: Steps a row that a rollout aims at; with `n_envs` gives the tokens aimed at.
+        observation_space: The environment's.
+        action_space: The environment's.
+        device: Where the episodes are kept.
+        gae_lambda: See `generalized_advantages`.
+        gamma: Likewise.
+        n_envs: Rows of the environment.
+        seed: Decides the order of minibatches, together with the number of calls of `get`.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: torch.device | str = "cpu",
+        gae_lambda: float = 0.95,
+        gamma: float = 1.0,
+        n_envs: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.n_shuffles = 0
+        self.seed = seed
+        super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
+
+    def reset(self) -> None:
+        """Forget all episodes."""
+        self.token_ids = torch.empty(0, dtype=torch.int32, device=self.device)
+        self.prompt_lengths = np.empty(0, dtype=np.int64)
+        self.lengths = np.empty(0, dtype=np.int64)
+        empty = torch.empty(0, device=self.device)
+        self.rewards, self.old_log_prob, self.old_values = empty, empty, empty
+        self.advantages, self.target_returns = empty, empty
+        self.full = False
+        self.pos = 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of generated tokens."""
+        return int(self.lengths.sum())
+
+    # Stable-Baselines3's `train` reads these two as arrays of all transitions, for the explained variance.
+
+    @property
+    def values(self) -> np.ndarray:  # type: ignore[override]
+        """Values before each token, on the host, where Stable-Baselines3 computes the explained variance."""
+        return self.old_values.cpu().numpy()
+
+    @values.setter
+    def values(self, _: object) -> None:
+        """Ignore the arrays that the parent's methods would store."""
+
+    @property
+    def returns(self) -> np.ndarray:  # type: ignore[override]
+        """Returns of each token, on the host."""
+        return self.target_returns.cpu().numpy()
+
+    @returns.setter
+    def returns(self, _: object) -> None:
+        """Ignore the arrays that the parent's methods would store."""
+
+    def fill(self, episodes: Sequence[EpisodeRecord]) -> None:
+        """Take a rollout's episodes.
+
+        Raises:
+            ValueError: If there is none, or an episode's parts differ in length.
+        """
+        if not episodes:
+            raise ValueError("A rollout needs at least one episode, got none.")
+        for episode in episodes:
+            sizes = {len(episode.token_ids), len(episode.rewards), len(episode.values), len(episode.log_prob)}
+            if len(sizes) != 1 or not episode.token_ids:
+                raise ValueError(f"token_ids, rewards, values and log_prob must be equally long, got {sorted(sizes)}.")
+        self.lengths = np.array([len(episode.token_ids) for episode in episodes])
+        self.prompt_lengths = np.array([len(episode.prompt_ids) for episode in episodes])
+        tokens = [token for episode in episodes for token in (*episode.prompt_ids, *episode.token_ids)]
+        self.token_ids = torch.tensor(tokens, dtype=torch.int32, device=self.device)
+        self.old_log_prob = torch.cat([episode.log_prob for episode in episodes]).to(self.device)
+        self.old_values = torch.cat([episode.values for episode in episodes]).to(self.device)
+        self.rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
+        self.full = True
+        self.pos = self.buffer_size
+
+    def estimate_returns(self) -> None:
+        """Estimate advantages and returns from the rewards, which may have been changed since `fill`."""
+        sizes = self.lengths.tolist()
+        rewards = pad_sequence(self.rewards.split(sizes), batch_first=True)  # (B, T)
+        values = pad_sequence(self.old_values.split(sizes), batch_first=True)
+        advantages = generalized_advantages(rewards, values, self.gamma, self.gae_lambda)
+        is_token = torch.arange(rewards.shape[1]) < torch.from_numpy(self.lengths)[:, None]
+        self.advantages = advantages[is_token.to(self.device)]
+        self.target_returns = self.advantages + self.old_values
+
+    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
+        """Yield minibatches of whole episodes in random order.
+
+        Args:
+            batch_size: Tokens a minibatch, nearly; None for the whole rollout.
+
+        Yields:
+            Samples whose observations are a packed batch and whose other fields have shape (tokens,).
+
+        Raises:
+            ValueError: If the buffer has not been filled.
+        """
+        if not self.full:
+            raise ValueError("The buffer is empty; fill it with a rollout's episodes first.")
+        order = np.random.default_rng((self.seed, self.n_shuffles)).permutation(len(self.lengths))
+        self.n_shuffles += 1
+        n_batches = 1 if batch_size is None else max(1, round(self.n_tokens / batch_size))
+        # An episode goes to the minibatch in which its middle token falls.
+        ends = self.lengths[order].cumsum()
+        batch = ((ends - self.lengths[order] / 2) * n_batches / self.n_tokens).astype(int)
+        for number in range(n_batches):
+            if (batch == number).any():
+                yield self.samples(order[batch == number])
+
+    def samples(self, episodes: np.ndarray) -> RolloutBufferSamples:
+        """Pack the given episodes, by number, longest first."""
+        episodes = episodes[np.argsort(-(self.prompt_lengths + self.lengths)[episodes], kind="stable")]
+        observations = self.packed(episodes)
+        index = self._token_index(episodes)
+        actions = observations["input_ids"][:, 1:][observations["is_decision"][:, :-1]]
+        return RolloutBufferSamples(
+            observations=observations,  # type: ignore[arg-type]
+            actions=actions,
+            old_values=self.old_values[index],
+            old_log_prob=self.old_log_prob[index],
+            advantages=self.advantages[index],
+            returns=self.target_returns[index],
+        )
+
+    def in_order_of_length(self, tokens_per_batch: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield batches of episodes of similar length, that hold no more than a number of positions.
+
+        Yields:
+            Numbers of the episodes, and the index of their tokens in the buffer's flat tensors.
+        """
+        sizes = self.prompt_lengths + self.lengths
+        order = np.argsort(-sizes, kind="stable")
+        while len(order):
+            count = max(1, tokens_per_batch // int(sizes[order[0]]))
+            episodes, order = order[:count], order[count:]
+            yield episodes, self._token_index(episodes)
+
+    def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
+        """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each."""
+        prompt_lengths, sizes = self.prompt_lengths[episodes], (self.prompt_lengths + self.lengths)[episodes]
+        starts = self._starts(self.prompt_lengths + self.lengths)[episodes]
+        column = np.arange(sizes.max())
+        is_token = column < sizes[:, None]
+        position = np.where(is_token, starts[:, None] + column, 0)
+        is_decision = (column >= prompt_lengths[:, None] - 1) & (column < sizes[:, None] - 1)
+        mask = torch.from_numpy(is_token).to(self.device)
+        input_ids = self.token_ids[torch.from_numpy(position).to(self.device)].long() * mask
+        return {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "is_decision": torch.from_numpy(is_decision).to(self.device),
+        }
+
+    def _token_index(self, episodes: np.ndarray) -> Tensor:
+        ranges = _ranges(self._starts(self.lengths)[episodes], self.lengths[episodes])
+        return torch.from_numpy(ranges).to(self.device)
+
+    @staticmethod
+    def _starts(sizes: np.ndarray) -> np.ndarray:
+        return np.concatenate([[0], sizes.cumsum()[:-1]])
+
+
+def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Join the ranges from each start, of each size."""
+    return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])

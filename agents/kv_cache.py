@@ -1,0 +1,107 @@
+"""A key-value cache whose rows advance independently, for any attention of `transformers`.
+
+The static cache of `transformers` has one write position for all rows, so rows of unequal length need left padding
+and cannot be refilled one by one. This one knows a single operation: append m tokens at each selected row's own
+position. Prefill, refill and decoding are that operation with different m and rows.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class RowCacheLayer(CacheLayerMixin):
+    """Keys and values of one attention layer, shape (B, H, C, D/H) each."""
+
+    def __init__(self, owner: "RowCache") -> None:
+        super().__init__()
+        self.owner = owner
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate the buffers in the shape and dtype of the first keys and values that come."""
+        _, n_heads, _, head_width = key_states.shape
+        shape = (self.owner.num_rows, n_heads, self.owner.context_length, head_width)
+        self.keys = key_states.new_zeros(shape)
+        self.values = value_states.new_zeros((*shape[:-1], value_states.shape[-1]))
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write new keys and values, shape (R, H, m, D/H), at the positions selected in the owner.
+
+        Returns:
+            Keys and values of the selected rows up to the attended length, shape (R, H, length, D/H).
+        """
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        rows, positions, length = self.owner.rows, self.owner.positions, self.owner.attended_length
+        index = self.owner.all_rows if rows is None else rows
+        self.keys[index[:, None], :, positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
+        self.values[index[:, None], :, positions] = value_states.transpose(1, 2)
+        if rows is None:
+            return self.keys[:, :, :length], self.values[:, :, :length]
+        return self.keys[rows, :, :length], self.values[rows, :, :length]
+
+    def get_seq_length(self) -> int:
+        """Return the attended length, as `transformers` asks for where no position ids are given."""
+        return self.owner.attended_length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the length of a mask over the keys, and its offset."""
+        return self.owner.attended_length, 0
+
+    def get_max_length(self) -> int:
+        """Return the longest context that fits."""
+        return self.owner.context_length
+
+    def get_max_cache_shape(self) -> int:
+        """Return the longest context that fits, under the name that transformers 5.0 uses."""
+        return self.owner.context_length
+
+
+class RowCache(Cache):
+    """Cached keys and values of B rows, each with its own length.
+
+    Args:
+        num_layers: Attention layers of the model.
+        num_rows: Rows B.
+        context_length: Longest context C.
+        device: Where the cache lives.
+    """
+
+    def __init__(self, num_layers: int, num_rows: int, context_length: int, device: torch.device) -> None:
+        super().__init__(layers=[RowCacheLayer(self) for _ in range(num_layers)])
+        self.num_rows = num_rows
+        self.context_length = context_length
+        self.all_rows = torch.arange(num_rows, device=device)
+        self.key_positions = torch.arange(context_length, device=device)
+        self.rows: Tensor | None = None
+        self.positions = self.all_rows[:, None]
+        self.attended_length = context_length
+
+    def select(self, positions: Tensor, rows: Tensor | None = None, attended_length: int | None = None) -> Tensor:
+        """Choose where the next forward pass appends.
+
+        Args:
+            positions: Position of each new token in its row, shape (R, m).
+            rows: Rows that are appended to, shape (R,); None for all, in order.
+            attended_length: Number of cached positions that attention reads, at least the highest position plus 1;
+                None for the whole context.
+
+        Returns:
+            Boolean attention mask, True where a query may attend, shape (R, 1, m, attended_length).
+        """
+        self.rows = rows
+        self.positions = positions
+        self.attended_length = attended_length or self.context_length
+        return self.key_positions[: self.attended_length] <= positions[:, None, :, None]
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop all rows but the given ones, shape (R,), which become rows 0 to R - 1."""
+        self.num_rows = len(rows)
+        self.all_rows = self.all_rows[: self.num_rows]
+        for layer in self.layers:
+            if layer.is_initialized:
+                layer.keys = layer.keys[rows]
+                layer.values = layer.values[rows]

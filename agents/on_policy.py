@@ -1,0 +1,245 @@
+"""Rollouts of whole episodes for Stable-Baselines3's on-policy algorithms."""
+
+import math
+import secrets
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from textgym.reward_protocol import StepReward
+from textgym.task import Judgement, TextTask, episode_info
+
+from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
+from .episode_buffer import EpisodeBuffer, EpisodeRecord
+from .generation import GeneratedEpisode, generate_episodes
+from .kl import KLController, KLEstimator, estimate_kl
+from .policy import GPT2Policy, TokenRules
+from .reference import Reference, ReferenceSource, find_reference
+
+EPISODES_PER_REWARD_CALL = 32
+TOKENS_PER_ROLLOUT = 4096
+
+
+class JudgedEpisode(NamedTuple):
+    """An episode, what the reward makes of it, and the rewards of its T tokens, shape (T,)."""
+
+    episode: GeneratedEpisode
+    judgement: Judgement
+    rewards: Tensor
+
+
+def judge_episodes(task: TextTask, episodes: Iterable[GeneratedEpisode]) -> Iterator[JudgedEpisode]:
+    """Score episodes in batches, in a worker, while the next ones are generated.
+
+    Batches follow the order of episodes, never that of arrival, so that a run repeats exactly.
+
+    Raises:
+        RewardError: If the reward fails; generation then stops.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reward") as worker:
+        jobs = [worker.submit(_judge, task, batch) for batch in _batches(episodes, EPISODES_PER_REWARD_CALL)]
+        for job in jobs:
+            yield from job.result()
+
+
+def _batches(episodes: Iterable[GeneratedEpisode], size: int) -> Iterator[list[GeneratedEpisode]]:
+    batch: list[GeneratedEpisode] = []
+    for episode in episodes:
+        batch.append(episode)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _judge(task: TextTask, episodes: list[GeneratedEpisode]) -> list[JudgedEpisode]:
+    judgements = task.score([episode.text for episode in episodes])
+    return [
+        JudgedEpisode(episode, judgement, _token_rewards(task, episode, judgement))
+        for episode, judgement in zip(episodes, judgements, strict=True)
+    ]
+
+
+def _token_rewards(task: TextTask, episode: GeneratedEpisode, judgement: Judgement) -> Tensor:
+    """Pay the score at the last token, or spread as the reward says, and step rewards where they fall."""
+    n_tokens = len(episode.text.token_ids)
+    if judgement.token_rewards is None:
+        rewards = torch.zeros(n_tokens)
+        rewards[-1] = judgement.score
+    else:
+        rewards = torch.tensor(judgement.token_rewards)
+    if isinstance(task.reward, StepReward):
+        prefixes = [task.completion_text(episode.text.token_ids[:length]) for length in range(1, n_tokens + 1)]
+        rewards += torch.tensor(task.step_rewards([episode.text.prompt] * n_tokens, prefixes))
+    return rewards
+
+
+class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
+    """What every on-policy algorithm on the sequence path shares; a mixin before Stable-Baselines3's class.
+
+    A rollout is a fixed number of whole episodes: as many as hold about `n_steps × n_envs` tokens at the mean length
+    of the rollout before. Since that number is known before any of them is started, neither short nor long ones are
+    preferred.
+    """
+
+    rollout_buffer: EpisodeBuffer
+    policy: GPT2Policy
+    policy_aliases = {"GPT2Policy": GPT2Policy}
+
+    reference: Reference | None
+
+    def _set_sequence_options(
+        self,
+        reference: ReferenceSource,
+        kl_coef: float,
+        kl_target: float | None,
+        kl_horizon: int,
+        kl_estimator: KLEstimator,
+        decode_rows: int,
+    ) -> None:
+        """Check and keep what Stable-Baselines3's constructor does not know."""
+        if decode_rows < 1:
+            raise ValueError(f"decode_rows must be at least 1, got {decode_rows}.")
+        if kl_estimator not in get_args(KLEstimator):
+            raise ValueError(f"kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}.")
+        self.reference_source = reference
+        self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
+        self.kl_estimator = kl_estimator
+        self.decode_rows = decode_rows
+        self.expected_length: float | None = None
+
+    def _steps_per_row(self, n_steps: int | None) -> int:
+        """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""
+        n_steps = max(1, TOKENS_PER_ROLLOUT // self.n_envs) if n_steps is None else n_steps
+        if n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
+        return n_steps
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return as_text_environment(env)
+
+    @property
+    def task(self) -> TextTask:
+        """The task of the environment.
+
+        Raises:
+            ValueError: If there is no environment.
+        """
+        if self.env is None:
+            raise ValueError("There is no environment; give one to `load(…, env=…)` or `set_env`.")
+        return find_text_environment(self.env).task
+
+    def _setup_model(self) -> None:
+        self.rollout_buffer_class = EpisodeBuffer
+        if self.seed is None:
+            self.seed = secrets.randbelow(1 << 31)
+        self.rollout_buffer_kwargs = {"seed": self.seed}
+        if self.env is not None:
+            task = self.task
+            rules = TokenRules(
+                tuple((~task.is_allowed).nonzero()[:, 0].tolist()), task.min_new_tokens, task.eos_token_id
+            )
+            self.policy_kwargs.setdefault("token_rules", rules)
+        super()._setup_model()
+        self._setup_reference()
+
+    def _setup_reference(self) -> None:
+        """Freeze the reference, before the policy learns anything; when loading, find it again."""
+        self.reference = find_reference(self.reference_source, self.policy)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Generate, score and store one rollout.
+
+        Returns:
+            False if a callback asked to stop.
+        """
+        self.policy.set_training_mode(False)
+        callback.on_rollout_start()
+        task = self.task
+        n_tokens = n_rollout_steps * env.num_envs
+        n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
+        group = task.completions_per_prompt
+        n_episodes = math.ceil(n_episodes / group) * group
+        numbers = range(self._episode_num, self._episode_num + n_episodes)
+        generated = generate_episodes(self.policy, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
+        judged = list(judge_episodes(task, generated))
+        self._episode_num += n_episodes
+        self.rollout_buffer.reset()
+        self.rollout_buffer.fill([_record(item) for item in judged])
+        self.expected_length = self.rollout_buffer.n_tokens / n_episodes
+        self._charge_kl(n_episodes)
+        self._record_rollout(judged)
+        self.rollout_buffer.estimate_returns()
+        if not self._call_back(env, callback, judged):
+            return False
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _charge_kl(self, n_episodes: int) -> None:
+        if self.reference is None:
+            return
+        ref_log_prob = self.reference.log_prob(self.rollout_buffer)
+        log_prob = self.rollout_buffer.old_log_prob
+        kl = estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
+        self.rollout_buffer.rewards -= self.kl_controller.coefficient * kl
+        kl_per_episode = float(estimate_kl(log_prob, ref_log_prob, "k1").sum()) / n_episodes
+        self.logger.record("rollout/kl", kl_per_episode)
+        self.logger.record("rollout/kl_coef", self.kl_controller.coefficient)
+        self.kl_controller.update(kl_per_episode, n_episodes)
+
+    def _record_rollout(self, judged: list[JudgedEpisode]) -> None:
+        scores = [item.judgement.score for item in judged]
+        self.logger.record("rollout/score", safe_mean(scores))
+        for name in judged[0].judgement.terms:
+            values = [item.judgement.terms[name] for item in judged]
+            self.logger.record(f"rollout/reward/{name}", safe_mean([value for value in values if value is not None]))
+        self.logger.record("rollout/n_tokens", self.rollout_buffer.n_tokens / len(judged))
+        ended = [item.episode.text.finish_reason != "length" for item in judged]
+        self.logger.record("rollout/ended_share", sum(ended) / len(ended))
+        log_prob = self.rollout_buffer.old_log_prob
+        self.logger.record("rollout/entropy", -float(log_prob.mean()))
+
+    def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
+        """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""
+        logs = find_text_environment(env).logs
+        ends: dict[int, dict[str, Any]] = {}
+        position = -1
+        for item in judged:
+            position += len(item.rewards)
+            ends[position] = episode_info(item.episode.text, item.judgement)
+            ends[position]["episode"] = episode_statistics(item.rewards.tolist(), self.start_time / 1e9)
+            write_episode(logs, ends[position]["episode"])
+        # `rollout/ep_*` then stand for this rollout rather than for the last 100 episodes.
+        self.ep_info_buffer = deque(info["episode"] for info in ends.values())
+        token_rewards = torch.cat([item.rewards for item in judged]).numpy()
+        for start in range(0, len(token_rewards), env.num_envs):
+            rewards = token_rewards[start : start + env.num_envs]
+            dones = np.array([start + index in ends for index in range(len(rewards))])
+            infos = [ends.get(start + index, {}) for index in range(len(rewards))]
+            self.num_timesteps += len(rewards)
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+        return True
+
+
+def _record(item: JudgedEpisode) -> EpisodeRecord:
+    episode = item.episode
+    return EpisodeRecord(
+        episode.text.prompt.token_ids, episode.text.token_ids, item.rewards, episode.values, episode.log_prob
+    )

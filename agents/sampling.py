@@ -1,0 +1,123 @@
+"""Random numbers that belong to an episode, tokens drawn from logits, and the log-probabilities to learn from."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+_PROMPT_STREAM = 1 << 63
+
+
+def episode_uniforms(seed: int, episode: int, max_new_tokens: int) -> np.ndarray:
+    """Draw the random numbers that decide an episode, one a token.
+
+    They depend on nothing but seed and number of the episode, so that the same episodes come out of any batch size,
+    order of refilling and device.
+
+    Returns:
+        Numbers in [0, 1), float32, shape (max_new_tokens,).
+    """
+    return _counter_generator(seed, episode).random(max_new_tokens, dtype=np.float32)
+
+
+def prompt_generator(seed: int, group: int) -> np.random.Generator:
+    """Return the generator that draws the prompt of a group of episodes."""
+    return _counter_generator(seed, _PROMPT_STREAM + group)
+
+
+def _counter_generator(seed: int, counter: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, counter], dtype=np.uint64)))
+
+
+def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw one token a row by inverting the cumulative distribution.
+
+    One pass of softmax, cumulative sum and binary search; `torch.multinomial` draws V exponentials a row, which costs
+    more than a small network does.
+
+    Args:
+        logits: Unnormalised log-probabilities, shape (B, V).
+        uniforms: Numbers in [0, 1), shape (B,).
+
+    Returns:
+        Token ids, shape (B,). A token of probability 0 is never drawn.
+    """
+    # Double precision, because a float32 sum over 50,000 tokens loses the rarest of them.
+    cumulative = torch.softmax(logits.float(), dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (B, V)
+    total = cumulative[:, -1]
+    # Rounding must not reach the total, beyond which no token lies.
+    target = torch.minimum(uniforms.double() * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+
+
+def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Forbid all but the most probable tokens.
+
+    Args:
+        logits: Unnormalised log-probabilities, shape (B, V).
+        top_k: Keep this many tokens; None keeps all.
+        top_p: Keep the smallest set of tokens that has at least this probability (Holtzman et al. 2020,
+            arXiv:1904.09751); None keeps all.
+
+    Returns:
+        Logits with minus infinity at forbidden tokens, shape (B, V).
+
+    Raises:
+        ValueError: If `top_k` is below 1 or `top_p` is outside (0, 1].
+    """
+    if top_k is not None:
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}.")
+        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None:
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}.")
+        ordered, order = logits.softmax(dim=-1).sort(descending=True)
+        is_outside = torch.zeros_like(logits, dtype=torch.bool)
+        is_outside.scatter_(1, order, ordered.cumsum(dim=-1) - ordered >= top_p)
+        logits = logits.masked_fill(is_outside, -torch.inf)
+    return logits
+
+
+class _TokenStatistics(torch.autograd.Function):
+    """Log-probability of a token and entropy of its distribution, from one softmax.
+
+    Autograd of the usual formulas keeps and passes over several (N, V) tensors; the gradient is simple:
+    d log p(a) / d logits = 1_a − p,   d H / d logits = −p (log p + H).
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        normaliser = logits.logsumexp(dim=-1, keepdim=True)
+        probabilities = (logits - normaliser).exp_()  # (N, V)
+        entropy = normaliser[:, 0] - torch.linalg.vecdot(probabilities, logits)
+        log_prob = (logits.gather(1, token_ids[:, None]) - normaliser)[:, 0]
+        ctx.save_for_backward(logits, probabilities, normaliser, entropy, token_ids)
+        return log_prob, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor) -> tuple[Tensor, None]:
+        logits, probabilities, normaliser, entropy, token_ids = ctx.saved_tensors  # type: ignore[attr-defined]
+        scale = grad_log_prob[:, None]
+        if grad_entropy.any():
+            scale = scale + grad_entropy[:, None] * (logits - normaliser + entropy[:, None])
+        grad = probabilities * -scale  # (N, V)
+        grad.scatter_add_(1, token_ids[:, None], grad_log_prob[:, None])
+        return grad, None
+
+
+def token_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each token's log-probability and the entropy of the distribution that it comes from.
+
+    Args:
+        logits: Unnormalised log-probabilities with finite entries, float32, shape (N, V); a forbidden token has the
+            least finite number.
+        token_ids: Chosen tokens, shape (N,).
+
+    Returns:
+        log_prob and entropy in nats, shape (N,) each, differentiable once.
+    """
+    log_prob, entropy = _TokenStatistics.apply(logits, token_ids)
+    return log_prob, entropy

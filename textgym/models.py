@@ -1,0 +1,85 @@
+"""Load tokenizers and causal language models by object, folder or hub name; no name means the bundled ones."""
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BUNDLED_MODEL = "bundled"
+BUNDLED_MODEL_FOLDER = Path(__file__).parent / "bundled" / "gpt2-textgym"
+
+
+def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer.
+
+    Args:
+        name: A tokenizer (returned as it is), a folder, a name on the Hugging Face hub, or None for the bundled one.
+
+    Returns:
+        A tokenizer with an end-of-sequence token.
+
+    Raises:
+        ValueError: If nothing can be loaded under that name, or the tokenizer has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    if isinstance(name, PreTrainedTokenizerBase):
+        tokenizer = name
+    else:
+        source = _resolve_name(name)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            raise ValueError(_cannot_load("tokenizer", source)) from error
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "The tokenizer has no end-of-sequence token, without which no completion can end by itself; "
+            "set tokenizer.eos_token to one of its tokens."
+        )
+    if len(tokenizer) < 2:
+        raise ValueError(f"expected a tokenizer with a vocabulary, got one of {len(tokenizer)} tokens from {name!r}.")
+    return tokenizer
+
+
+def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "PreTrainedModel":
+    """Load a causal language model in float32, in evaluation mode, on the CPU.
+
+    Args:
+        name: A model (returned as it is), a folder, a name on the Hugging Face hub such as `"gpt2"`, or None for the
+            bundled GPT-2.
+
+    Returns:
+        The model with its language head.
+
+    Raises:
+        ValueError: If nothing can be loaded under that name.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, PreTrainedModel
+
+    if isinstance(name, PreTrainedModel):
+        return name
+    source = _resolve_name(name)
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ValueError(_cannot_load("language model", source)) from error
+    return model.eval()
+
+
+def _resolve_name(name: "str | Path | None") -> str:
+    if name is None or str(name) == BUNDLED_MODEL:
+        return str(BUNDLED_MODEL_FOLDER)
+    return str(name)
+
+
+def _cannot_load(what: str, source: str) -> str:
+    if Path(source).is_dir():
+        return f"The folder {source} holds no {what} that transformers can load; expected what save_pretrained writes."
+    message = f"No {what} named {source!r}: expected a folder, a name on the Hugging Face hub, or {BUNDLED_MODEL!r}."
+    parent = Path(source).parent
+    siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(Path(source).name, [BUNDLED_MODEL, *siblings], n=1)
+    return message + (f" Did you mean {near[0]!r}?" if near else "")

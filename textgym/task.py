@@ -1,0 +1,287 @@
+"""The rules of one text-generation task: its prompts, which tokens are allowed, when a completion ends, its score."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .models import load_tokenizer
+from .prompts import Prompt, load_prompts
+from .reward_protocol import Reward, resolve_reward, score_completions, step_rewards
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FinishReason = Literal["eos", "stop", "length"]
+REFERENCE_REWARD = "textgym.rewards:reference_task"
+
+
+class FinishedEpisode(NamedTuple):
+    """One prompt and the completion that a policy gave it.
+
+    Attributes:
+        prompt: What was to be continued.
+        token_ids: The generated tokens, the end-of-sequence token included where the policy chose it.
+        text: The completion as text, without the end-of-sequence token, cut before a stop string.
+        finish_reason: `"eos"`, `"stop"` or `"length"`.
+    """
+
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+
+
+class Judgement(NamedTuple):
+    """What the reward function makes of one finished episode.
+
+    Attributes:
+        score: The episode's whole reward but for step rewards.
+        terms: Each term of the reward, unweighted, by name; None where it does not apply.
+        token_rewards: Reward of each generated token, length T, summing to `score`; None where the reward judges the
+            completion as a whole.
+    """
+
+    score: float
+    terms: dict[str, float | None]
+    token_rewards: list[float] | None
+
+
+class TextTask:
+    """All that defines a token-level MDP but the rows that are played in it.
+
+    Args:
+        tokenizer: A tokenizer, a folder, a hub name, or None for the bundled one.
+        prompts: See `textgym.prompts.load_prompts`; `"bundled"` are the training prompts of the reference task.
+        reward: A reward function, a registered name, or `"module:attribute"`.
+        max_prompt_tokens: Longest prompt, in tokens.
+        max_new_tokens: Token budget of a completion.
+        min_new_tokens: The end-of-sequence token is not allowed before this many tokens.
+        stop: Strings that end a completion; the text is cut before them.
+        banned_token_ids: Tokens that are never allowed.
+        allowed_token_ids: The only tokens allowed (the end-of-sequence token has to be among them to be allowed);
+            None allows all.
+        completions_per_prompt: Size K of a group: K rows, or K episodes in sequence, get the same prompt.
+        prompt_order: `"random"` draws with replacement, seeded; `"sequential"` goes through the prompts in order.
+        truncate_prompts: None makes a prompt longer than `max_prompt_tokens` an error; `"left"` keeps its last tokens.
+
+    Raises:
+        ValueError: If a budget is below 1, a token id is outside the vocabulary, no token would be allowed, or a
+            prompt is empty or too long.
+        TypeError: If an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "str | Path | PreTrainedTokenizerBase | None" = None,
+        prompts: "str | Path | Iterable[str] | Iterable[Mapping[str, Any]]" = "bundled",
+        reward: Reward | str = REFERENCE_REWARD,
+        *,
+        max_prompt_tokens: int = 24,
+        max_new_tokens: int = 64,
+        min_new_tokens: int = 0,
+        stop: str | Sequence[str] = (),
+        banned_token_ids: Iterable[int] = (),
+        allowed_token_ids: Iterable[int] | None = None,
+        completions_per_prompt: int = 1,
+        prompt_order: Literal["random", "sequential"] = "random",
+        truncate_prompts: Literal["left"] | None = None,
+    ) -> None:
+        for name, value, least in (
+            ("max_prompt_tokens", max_prompt_tokens, 1),
+            ("max_new_tokens", max_new_tokens, 1),
+            ("min_new_tokens", min_new_tokens, 0),
+            ("completions_per_prompt", completions_per_prompt, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be an integer, got {value!r}.")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}.")
+        if min_new_tokens > max_new_tokens:
+            raise ValueError(f"min_new_tokens must be at most max_new_tokens ({max_new_tokens}), got {min_new_tokens}.")
+        if prompt_order not in ("random", "sequential"):
+            raise ValueError(f"prompt_order must be 'random' or 'sequential', got {prompt_order!r}.")
+        if truncate_prompts not in (None, "left"):
+            raise ValueError(f"truncate_prompts must be None or 'left', got {truncate_prompts!r}.")
+        self.tokenizer = load_tokenizer(tokenizer)
+        self.reward = resolve_reward(reward)
+        self.max_prompt_tokens = int(max_prompt_tokens)
+        self.max_new_tokens = int(max_new_tokens)
+        self.min_new_tokens = int(min_new_tokens)
+        self.completions_per_prompt = int(completions_per_prompt)
+        self.prompt_order = prompt_order
+        self.stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        if any(not isinstance(text, str) or not text for text in self.stop):
+            raise ValueError(f"stop must hold non-empty strings, got {list(self.stop)!r}.")
+        self.vocab_size = len(self.tokenizer)
+        self.eos_token_id: int = self.tokenizer.eos_token_id
+        pad_token_id = self.tokenizer.pad_token_id
+        self.pad_token_id: int = self.eos_token_id if pad_token_id is None else pad_token_id
+        self.is_allowed = self._allowed_tokens(banned_token_ids, allowed_token_ids)
+        self.prompts = self._encode_prompts(load_prompts(prompts), truncate_prompts)
+
+    @property
+    def context_length(self) -> int:
+        """Length C of an observation: the longest prompt and the token budget."""
+        return self.max_prompt_tokens + self.max_new_tokens
+
+    @cached_property
+    def restricts_tokens(self) -> bool:
+        """Whether any token is ever forbidden."""
+        return self.min_new_tokens > 0 or not bool(self.is_allowed.all())
+
+    def allowed_mask(self, n_generated: Tensor) -> Tensor:
+        """Tell which tokens may come next.
+
+        Args:
+            n_generated: Tokens that each row has generated so far, shape (B,), on any device.
+
+        Returns:
+            Boolean tensor, True where a token is allowed, shape (B, V), on the device of `n_generated`.
+        """
+        mask = self.is_allowed.to(n_generated.device).repeat(len(n_generated), 1)
+        if self.min_new_tokens:
+            mask[:, self.eos_token_id] &= n_generated >= self.min_new_tokens
+        return mask  # (B, V)
+
+    def stop_length(self, token_ids: Sequence[int], checked: int = 0) -> int | None:
+        """Find where a stop string ends a completion.
+
+        Args:
+            token_ids: The tokens generated so far.
+            checked: That many of them are known to hold no stop string.
+
+        Returns:
+            The smallest number of tokens, above `checked`, whose text contains a stop string; None if there is none.
+        """
+        if not self.stop or not self._first_stop(self._decode(token_ids)):
+            return None
+        for length in range(checked + 1, len(token_ids)):
+            if self._first_stop(self._decode(token_ids[:length])):
+                return length
+        return len(token_ids)
+
+    def completion_text(self, token_ids: Sequence[int]) -> str:
+        """Decode generated tokens without a final end-of-sequence token, cut before the first stop string."""
+        text = self._decode(token_ids)
+        found = self._first_stop(text)
+        return text[: text.index(found)] if found else text
+
+    def finish(self, prompt: Prompt, token_ids: Sequence[int], finish_reason: FinishReason) -> FinishedEpisode:
+        """Make the record of a finished completion."""
+        return FinishedEpisode(prompt, tuple(token_ids), self.completion_text(token_ids), finish_reason)
+
+    def score(self, episodes: Sequence[FinishedEpisode]) -> list[Judgement]:
+        """Judge finished episodes by one call of the reward function.
+
+        Raises:
+            RewardError: If the reward fails or returns anything but one finite score an episode.
+        """
+        if not episodes:
+            return []
+        lengths = [len(episode.token_ids) for episode in episodes]
+        result = score_completions(
+            self.reward,
+            [episode.prompt.text for episode in episodes],
+            [episode.text for episode in episodes],
+            self._columns(episodes),
+            [self._without_eos(episode.token_ids) for episode in episodes],
+        )
+        judgements = []
+        for index, (score, token_rewards) in enumerate(zip(result.scores, result.token_rewards, strict=True)):
+            terms = {name: values[index] for name, values in result.terms.items()}
+            if token_rewards is not None:
+                token_rewards = _spread(token_rewards, lengths[index], score)
+            judgements.append(Judgement(score, terms, token_rewards))
+        return judgements
+
+    def step_rewards(self, prompts: Sequence[Prompt], prefixes: Sequence[str]) -> list[float]:
+        """Return what a `StepReward` pays for having reached each text; zeros for any other reward."""
+        columns = {key: [prompt.columns[key] for prompt in prompts] for key in self.prompts[0].columns}
+        return step_rewards(self.reward, [prompt.text for prompt in prompts], prefixes, columns)
+
+    def prompt_index(self, generator: np.random.Generator) -> int:
+        """Draw the index of a prompt."""
+        return int(generator.integers(len(self.prompts)))
+
+    def _columns(self, episodes: Sequence[FinishedEpisode]) -> dict[str, list[object]]:
+        return {key: [episode.prompt.columns[key] for episode in episodes] for key in self.prompts[0].columns}
+
+    def _without_eos(self, token_ids: Sequence[int]) -> list[int]:
+        ids = list(token_ids)
+        return ids[:-1] if ids and ids[-1] == self.eos_token_id else ids
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(self._without_eos(token_ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def _first_stop(self, text: str) -> str | None:
+        found = [stop for stop in self.stop if stop in text]
+        return min(found, key=text.index) if found else None
+
+    def _allowed_tokens(self, banned: Iterable[int], allowed: Iterable[int] | None) -> Tensor:
+        banned_ids = self._token_ids("banned_token_ids", banned)
+        is_allowed = torch.ones(self.vocab_size, dtype=torch.bool)
+        if allowed is not None:
+            is_allowed[:] = False
+            is_allowed[self._token_ids("allowed_token_ids", allowed)] = True
+        is_allowed[banned_ids] = False
+        only_end = bool(is_allowed.sum() == 1) and bool(is_allowed[self.eos_token_id])
+        if not is_allowed.any() or (only_end and self.min_new_tokens):
+            raise ValueError(
+                "No token would be allowed: banned_token_ids and allowed_token_ids leave nothing to choose from; "
+                "allow at least one token besides the end-of-sequence token."
+            )
+        return is_allowed
+
+    def _token_ids(self, name: str, token_ids: Iterable[int]) -> list[int]:
+        ids = list(token_ids)
+        for token_id in ids:
+            if isinstance(token_id, bool) or not isinstance(token_id, int | np.integer):
+                raise TypeError(f"{name} must hold integers, got {token_id!r}.")
+            if not 0 <= token_id < self.vocab_size:
+                raise ValueError(f"{name} must lie between 0 and {self.vocab_size - 1}, got {token_id}.")
+        return [int(token_id) for token_id in ids]
+
+    def _encode_prompts(self, rows: list[tuple[str, dict[str, object]]], truncate: str | None) -> list[Prompt]:
+        encoded = self.tokenizer([text for text, _ in rows], add_special_tokens=False)["input_ids"]
+        prompts = []
+        for (text, columns), ids in zip(rows, encoded, strict=True):
+            if not ids:
+                raise ValueError(f"The prompt {text!r} has no tokens; every prompt needs at least one.")
+            if len(ids) > self.max_prompt_tokens:
+                if truncate is None:
+                    raise ValueError(
+                        f"The prompt {text!r} has {len(ids)} tokens, max_prompt_tokens allows {self.max_prompt_tokens}; "
+                        "raise max_prompt_tokens, shorten the prompt, or pass truncate_prompts='left'."
+                    )
+                ids = ids[-self.max_prompt_tokens :]
+                text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+            prompts.append(Prompt(text, tuple(ids), columns))
+        return prompts
+
+
+def _spread(token_rewards: Sequence[float], length: int, score: float) -> list[float]:
+    """Fit rewards of the text's tokens to the generated tokens; what they leave of the score is paid at the end."""
+    rewards = [*token_rewards, *[0.0] * (length - len(token_rewards))]
+    rewards[-1] += score - sum(rewards)
+    return rewards
+
+
+def episode_info(episode: FinishedEpisode, judgement: Judgement) -> dict[str, Any]:
+    """Return what `info` holds at an episode's end; each term of the reward as `reward/<name>`."""
+    info: dict[str, Any] = {
+        "prompt": episode.prompt.text,
+        "completion": episode.text,
+        "finish_reason": episode.finish_reason,
+        "n_tokens": len(episode.token_ids),
+        "score": judgement.score,
+    }
+    info.update({f"reward/{name}": value for name, value in judgement.terms.items() if value is not None})
+    if judgement.token_rewards is not None:
+        info["token_rewards"] = judgement.token_rewards
+    return info
