@@ -1,1 +1,19 @@
 """Stable-Baselines3 policies, buffers and algorithms that work on whole texts."""
+
+from .evaluation import Evaluation, evaluate
+from .generation import GeneratedEpisode, Sampling, generate_episodes
+from .policy import GPT2Policy, TokenRules
+from .ppo import PPO
+from .vec_env import TextGenVecEnv
+
+__all__ = [
+    "PPO",
+    "Evaluation",
+    "GPT2Policy",
+    "GeneratedEpisode",
+    "Sampling",
+    "TextGenVecEnv",
+    "TokenRules",
+    "evaluate",
+    "generate_episodes",
+]

@@ -62,11 +62,11 @@ def as_text_environment(env: Any) -> VecEnv:
         ValueError: If it is none of these, or a wrapper would be bypassed.
     """
     if isinstance(env, TextGenVectorEnv):
-        return TextGenVecEnv(env.task, env.num_envs)
+        return TextGenVecEnv(env.num_envs, env.task)
     if isinstance(env, gym.Env):
         base, _ = _unwrap(env)
         if base is env or not isinstance(env, Monitor):
-            return TextGenVecEnv(base.task, 1)
+            return TextGenVecEnv(1, base.task)
         return DummyVecEnv([lambda: env])
     if isinstance(env, VecEnv):
         find_text_environment(env)

@@ -64,9 +64,7 @@ class _Decoder:
             Otherwise attention reads no further than the longest row.
     """
 
-    def __init__(
-        self, policy: GPT2Policy, task: TextTask, num_rows: int, sampling: Sampling, is_static: bool
-    ) -> None:
+    def __init__(self, policy: GPT2Policy, task: TextTask, num_rows: int, sampling: Sampling, is_static: bool) -> None:
         device = policy.device
         self.policy, self.task, self.sampling, self.is_static = policy, task, sampling, is_static
         self.context_length = task.context_length
@@ -159,7 +157,7 @@ class _Decoder:
             setattr(self, name, tensor[index])
 
     def _state(self) -> dict[str, Tensor]:
-        names = "last_token position n_generated is_running uniforms token_ids log_prob values".split()
+        names = ["last_token", "position", "n_generated", "is_running", "uniforms", "token_ids", "log_prob", "values"]
         return {name: getattr(self, name) for name in names}
 
 
@@ -206,7 +204,7 @@ def generate_episodes(
     due_number = next(due)
     checked = dict.fromkeys(range(num_rows), 0)
     while True:
-        started = [(row, number) for row, number in zip(free, waiting, strict=False)]  # noqa: C416
+        started = [(row, number) for row, number in zip(free, waiting, strict=False)]
         if started:
             prompts = [_prompt(task, seed, number) for _, number in started]
             draws = np.stack([episode_uniforms(seed, number, task.max_new_tokens) for _, number in started])

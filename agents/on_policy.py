@@ -23,8 +23,8 @@ from .environments import as_text_environment, episode_statistics, find_text_env
 from .episode_buffer import EpisodeBuffer, EpisodeRecord
 from .generation import GeneratedEpisode, generate_episodes
 from .kl import KLController, KLEstimator, estimate_kl
-from .policy import GPT2Policy, TokenRules
-from .reference import Reference, ReferenceSource, find_reference
+from .policy import GPT2Policy, token_rules
+from .reference import ReferenceSource, ReferenceStore
 
 EPISODES_PER_REWARD_CALL = 32
 TOKENS_PER_ROLLOUT = 4096
@@ -97,8 +97,6 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
     policy: GPT2Policy
     policy_aliases = {"GPT2Policy": GPT2Policy}
 
-    reference: Reference | None
-
     def _set_sequence_options(
         self,
         reference: ReferenceSource,
@@ -113,7 +111,7 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
             raise ValueError(f"decode_rows must be at least 1, got {decode_rows}.")
         if kl_estimator not in get_args(KLEstimator):
             raise ValueError(f"kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}.")
-        self.reference_source = reference
+        self.reference_store = ReferenceStore(reference)
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
         self.decode_rows = decode_rows
@@ -147,17 +145,16 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
             self.seed = secrets.randbelow(1 << 31)
         self.rollout_buffer_kwargs = {"seed": self.seed}
         if self.env is not None:
-            task = self.task
-            rules = TokenRules(
-                tuple((~task.is_allowed).nonzero()[:, 0].tolist()), task.min_new_tokens, task.eos_token_id
-            )
-            self.policy_kwargs.setdefault("token_rules", rules)
+            self.policy_kwargs.setdefault("token_rules", token_rules(self.task))
+        model_source = self.policy_kwargs.get("model")
         super()._setup_model()
-        self._setup_reference()
+        # The saved algorithm needs the network's shape; its weights are saved apart.
+        self.policy_kwargs["model"] = self.policy.language_model.config
+        self.reference_store.set_up(self.policy, model_source)
 
-    def _setup_reference(self) -> None:
-        """Freeze the reference, before the policy learns anything; when loading, find it again."""
-        self.reference = find_reference(self.reference_source, self.policy)
+    def _excluded_save_params(self) -> list[str]:
+        # The reference is as large as the policy; its name and hash are saved with its store.
+        return [*super()._excluded_save_params(), "reference"]
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -179,7 +176,9 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         judged = list(judge_episodes(task, generated))
         self._episode_num += n_episodes
         self.rollout_buffer.reset()
-        self.rollout_buffer.fill([_record(item) for item in judged])
+        # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.
+        self.rollout_buffer.n_shuffles = self._n_updates
+        self.rollout_buffer.fill([to_record(item) for item in judged])
         self.expected_length = self.rollout_buffer.n_tokens / n_episodes
         self._charge_kl(n_episodes)
         self._record_rollout(judged)
@@ -191,9 +190,10 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         return True
 
     def _charge_kl(self, n_episodes: int) -> None:
-        if self.reference is None:
+        reference = self.reference_store.find(self.policy, self.__dict__.get("reference"))
+        if reference is None:
             return
-        ref_log_prob = self.reference.log_prob(self.rollout_buffer)
+        ref_log_prob = reference.log_prob(self.rollout_buffer)
         log_prob = self.rollout_buffer.old_log_prob
         kl = estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
         self.rollout_buffer.rewards -= self.kl_controller.coefficient * kl
@@ -238,7 +238,8 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         return True
 
 
-def _record(item: JudgedEpisode) -> EpisodeRecord:
+def to_record(item: JudgedEpisode) -> EpisodeRecord:
+    """Return what the learner keeps of an episode."""
     episode = item.episode
     return EpisodeRecord(
         episode.text.prompt.token_ids, episode.text.token_ids, item.rewards, episode.values, episode.log_prob

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from textgym.models import load_language_model
+from textgym.task import TextTask
 
 from .kv_cache import RowCache
 from .sampling import draw_tokens, restrict_to_top, token_statistics
@@ -21,7 +23,8 @@ from .sampling import draw_tokens, restrict_to_top, token_statistics
 MAX_LOGITS_PER_CHUNK = 1 << 24
 
 
-class TokenRules(NamedTuple):
+@dataclass(frozen=True)
+class TokenRules:
     """Which tokens the environment allows, as the policy needs to know it.
 
     Attributes:
@@ -33,6 +36,12 @@ class TokenRules(NamedTuple):
     banned_token_ids: tuple[int, ...] = ()
     min_new_tokens: int = 0
     eos_token_id: int | None = None
+
+
+def token_rules(task: TextTask) -> TokenRules:
+    """Return the rules of a task."""
+    banned = (~task.is_allowed).nonzero()[:, 0].tolist()
+    return TokenRules(tuple(banned), task.min_new_tokens, task.eos_token_id)
 
 
 class GPT2Policy(ActorCriticPolicy):
@@ -85,7 +94,9 @@ class GPT2Policy(ActorCriticPolicy):
                 f"{observation_space} and {action_space}."
             )
         if use_sde:
-            raise ValueError("use_sde must be False: generalized state-dependent exploration is for continuous actions.")
+            raise ValueError(
+                "use_sde must be False: generalized state-dependent exploration is for continuous actions."
+            )
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
         BasePolicy.__init__(

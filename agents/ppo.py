@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
 from stable_baselines3 import PPO as PlainPPO
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from .kl import KLController, KLEstimator
-from .on_policy import TOKENS_PER_ROLLOUT, SequenceOnPolicyAlgorithm
+from .kl import KLEstimator
+from .on_policy import SequenceOnPolicyAlgorithm
 from .policy import GPT2Policy
 from .reference import ReferenceSource
 
@@ -91,7 +92,8 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         self._set_sequence_options(reference, kl_coef, kl_target, kl_horizon, kl_estimator, decode_rows)
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]
+            # Stable-Baselines3 would make an id with render_mode="rgb_array".
+            gym.make(env) if isinstance(env, str) else env,  # type: ignore[arg-type]
             learning_rate=learning_rate,
             # Stable-Baselines3 warns of minibatches that do not divide n_steps × n_envs; ours need not, so these two
             # are set below.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textgym.models import load_language_model
+from textgym.models import BUNDLED_MODEL, load_language_model
 
 from .episode_buffer import EpisodeBuffer
 from .policy import GPT2Policy
@@ -51,10 +51,6 @@ class Reference:
         """
         return score_tokens(self.policy, buffer, tokens_per_batch)
 
-    def sha256(self) -> str:
-        """Return a fingerprint of the reference's weights."""
-        return model_sha256(self.policy.language_model)
-
 
 @torch.no_grad()
 def score_tokens(policy: GPT2Policy, buffer: EpisodeBuffer, tokens_per_batch: int = 8192) -> Tensor:
@@ -76,18 +72,65 @@ def model_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def find_reference(source: ReferenceSource, policy: GPT2Policy) -> Reference | None:
-    """Build the reference of a new policy.
+class ReferenceStore:
+    """Where an algorithm's reference comes from; pickles without the reference's weights.
 
     Args:
-        source: `"initial"` for the policy as it is now, a model, a folder, a hub name, or None for no reference.
-        policy: The policy.
-
-    Returns:
-        The reference, or None.
+        source: `"initial"` for the policy before training, a model, a folder, a hub name, or None for no reference.
     """
-    if source is None:
-        return None
-    if isinstance(source, str) and source == "initial":
-        return Reference(policy)
-    return Reference(policy, load_language_model(source))
+
+    def __init__(self, source: ReferenceSource) -> None:
+        self.source: ReferenceSource = source
+        self.sha256: str | None = None
+        self._reference: Reference | None = None
+
+    def set_up(self, policy: GPT2Policy, model_source: object) -> None:
+        """Freeze the reference of a new policy.
+
+        Args:
+            policy: The policy, untrained.
+            model_source: What its language model was made from, by which the initial policy can be found again.
+        """
+        if self.source is None or self.sha256 is not None:
+            return
+        if isinstance(self.source, str) and self.source == "initial":
+            self._reference = Reference(policy)
+            is_name = model_source is None or isinstance(model_source, str | Path)
+            self.source = str(model_source or BUNDLED_MODEL) if is_name else policy.language_model
+        else:
+            self._reference = Reference(policy, load_language_model(self.source))
+        self.sha256 = model_sha256(self._reference.policy.language_model)
+
+    def find(self, policy: GPT2Policy, given: object = None) -> Reference | None:
+        """Return the reference, after loading by its name where it is not in memory.
+
+        Args:
+            policy: Gives temperature, rules and device.
+            given: Model, folder or name to take in its place, as passed to `load(…, reference=…)`.
+
+        Returns:
+            The reference, or None where there is none.
+
+        Raises:
+            ValueError: If it cannot be found again, or is not what it was.
+        """
+        if self._reference is None and self.sha256 is not None:
+            source = self.source if given is None else given
+            if not isinstance(source, str | Path | PreTrainedModel):
+                raise ValueError(
+                    "The reference model was given as an object, which is not saved; pass it again: "
+                    "load(…, reference=model)."
+                )
+            model = load_language_model(source)
+            if model_sha256(model) != self.sha256:
+                raise ValueError(
+                    f"The reference model {source!r} is not the one that training began with; pass that one: "
+                    "load(…, reference=model)."
+                )
+            self._reference = Reference(policy, model)
+        return self._reference
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the weights out."""
+        source = self.source if isinstance(self.source, str | Path) else None
+        return {"source": source, "sha256": self.sha256, "_reference": None}

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from textgym.actions import read_tokens
+from textgym.contexts import as_numpy
 from textgym.core import TextCore
 from textgym.env import check_options, observation_space
 from textgym.rendering import check_render_mode, print_episode, render_ansi
@@ -76,7 +77,7 @@ class TextGenVecEnv(VecEnv):
             actions: Token ids, shape (B,).
         """
         self.core.check_begun()
-        self._actions = read_tokens(actions, (self.num_envs,), self.task.vocab_size, self.core.device)
+        self._actions = read_tokens(actions, (self.num_envs,), self.task.vocab_size)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Take the actions of `step_async`, and begin the next episode where one has ended.
@@ -91,7 +92,7 @@ class TextGenVecEnv(VecEnv):
         if self._actions is None:
             raise ValueError("There are no actions to take; call step_async(actions) before step_wait().")
         actions, self._actions = self._actions, None
-        result = self.core.step(actions)
+        result = self.core.step(self.core.contexts.array(actions))
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         for row in np.flatnonzero(result.is_forbidden).tolist():
             infos[row]["forbidden_action"] = True
@@ -108,7 +109,7 @@ class TextGenVecEnv(VecEnv):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Tell which tokens are allowed next in each row, True for each that is, shape (B, V)."""
-        return self.core.action_masks().cpu().numpy()
+        return as_numpy(self.core.action_masks())
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
@@ -160,4 +161,4 @@ class TextGenVecEnv(VecEnv):
         return [render_ansi(*text, self.core.endings.get(row)) for row, text in enumerate(texts)]
 
     def _observation(self) -> dict[str, npt.NDArray[Any]]:
-        return {key: value.cpu().numpy() for key, value in self.core.observation().items()}
+        return {key: as_numpy(value) for key, value in self.core.observation().items()}

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,17 +27,16 @@ def read_token(action: Any, vocab_size: int) -> int:
     return int(token)
 
 
-def read_tokens(actions: Any, shape: tuple[int, ...], vocab_size: int, device: torch.device) -> Tensor:
-    """Return a batch of actions as token ids on a device.
+def read_tokens(actions: Any, shape: tuple[int, ...], vocab_size: int) -> npt.NDArray[np.int64] | Tensor:
+    """Return a batch of actions as token ids.
 
     Args:
         actions: An array, a tensor or nested lists of integers.
         shape: The shape they must have.
         vocab_size: Number of tokens V.
-        device: Where the tensor goes.
 
     Returns:
-        An int64 tensor.
+        An array of int64, or for a tensor one on its device.
 
     Raises:
         TypeError: If the actions are not integers.
@@ -45,17 +45,17 @@ def read_tokens(actions: Any, shape: tuple[int, ...], vocab_size: int, device: t
     if isinstance(actions, Tensor):
         if actions.dtype.is_floating_point or actions.dtype.is_complex or actions.dtype == torch.bool:
             raise TypeError(f"Actions must be integers, token ids, got a tensor of {actions.dtype}.")
-        tokens = actions.to(device, torch.int64)
+        tokens: Any = actions.to(torch.int64)
     else:
         array = np.asarray(actions)
         if array.dtype.kind not in "iu":
             raise TypeError(f"Actions must be integers, token ids, got {array.dtype}: {actions!r}.")
-        tokens = torch.from_numpy(array.astype(np.int64))
+        tokens = array.astype(np.int64)
     if tokens.shape != shape:
         raise ValueError(f"Actions must have the shape {shape}, got {tuple(tokens.shape)}.")
-    low, high = torch.aminmax(tokens)
-    if low < 0 or high >= vocab_size:
-        wrong = int(low if low < 0 else high)
-        place = [int(index) for index in (tokens == wrong).nonzero()[0]]
-        raise ValueError(f"Actions must lie between 0 and {vocab_size - 1}, got {wrong} at {place}.")
-    return tokens.to(device)
+    if tokens.min() < 0 or tokens.max() >= vocab_size:
+        place = ((tokens < 0) | (tokens >= vocab_size)).nonzero()
+        index = place[0].tolist() if isinstance(tokens, Tensor) else [int(axis[0]) for axis in place]
+        wrong = int(tokens[tuple(index)])
+        raise ValueError(f"Actions must lie between 0 and {vocab_size - 1}, got {wrong} at {index}.")
+    return tokens  # type: ignore[no-any-return]

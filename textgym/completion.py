@@ -9,11 +9,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from .actions import read_tokens
+from .contexts import Array, as_numpy
 from .core import BoolArray, StepResult, TextCore
 from .env import TextEnv
 from .task import TextTask
 from .task_arguments import TaskArguments
-from .vector import Array, TextVectorEnv
+from .vector import TextVectorEnv
 
 
 class TextGenCompletionEnv(TextEnv[npt.NDArray[np.int64]]):
@@ -59,11 +60,11 @@ class TextGenCompletionEnv(TextEnv[npt.NDArray[np.int64]]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Tell which tokens are allowed at each position, True for each that is, shape (max_new_tokens · V,)."""
-        return completion_masks(self.core).cpu().numpy()
+        return as_numpy(completion_masks(self.core))
 
     def _play(self, action: npt.NDArray[np.int64]) -> StepResult:
-        shape = (self.task.max_new_tokens,)
-        return self.core.play(read_tokens(action, shape, self.task.vocab_size, self.core.device).unsqueeze(0))
+        tokens = read_tokens(action, (self.task.max_new_tokens,), self.task.vocab_size)
+        return self.core.play(self.core.contexts.array(tokens)[None])
 
 
 class TextGenCompletionVectorEnv(TextVectorEnv):
@@ -76,12 +77,12 @@ class TextGenCompletionVectorEnv(TextVectorEnv):
     def action_masks(self) -> Array:
         """Tell which tokens are allowed at each position in each row, shape (B, max_new_tokens · V)."""
         masks = completion_masks(self.core).repeat(self.num_envs, 1)
-        return masks if self.output == "torch" else masks.cpu().numpy()
+        return masks if self.output == "torch" else as_numpy(masks)
 
     def _make_action_space(self) -> spaces.Space[Any]:
         return completion_space(self.task)
 
-    def _play(self, tokens: Tensor, is_playing: BoolArray | None) -> StepResult:
+    def _play(self, tokens: Array, is_playing: BoolArray | None) -> StepResult:
         return self.core.play(tokens, is_playing)
 
 

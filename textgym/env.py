@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 
 from .actions import read_token
+from .contexts import as_numpy
 from .core import StepResult, TextCore
 from .rendering import EpisodePrinter, check_render_mode, render_ansi
 from .task import TextTask
@@ -125,7 +126,7 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         """Check an action and take it."""
 
     def _observation(self) -> Observation:
-        return {key: value[0].cpu().numpy() for key, value in self.core.observation().items()}
+        return {key: as_numpy(value[0]) for key, value in self.core.observation().items()}
 
 
 class TextGenEnv(TextEnv[int]):
@@ -201,8 +202,8 @@ class TextGenEnv(TextEnv[int]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Tell which tokens are allowed next, True for each that is, shape (V,)."""
-        return self.core.action_masks()[0].cpu().numpy()
+        return as_numpy(self.core.action_masks()[0])
 
     def _play(self, action: int) -> StepResult:
         token = read_token(action, self.task.vocab_size)
-        return self.core.step(torch.tensor([token], device=self.core.device))
+        return self.core.step(self.core.contexts.array([token]))

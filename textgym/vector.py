@@ -13,13 +13,13 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from .actions import read_tokens
+from .contexts import Array, as_numpy
 from .core import BoolArray, StepResult, TextCore
 from .env import TextEnv, check_options, observation_space
 from .rendering import check_render_mode, print_episode, render_ansi
 from .task import TextTask
 from .task_arguments import TaskArguments, resolve_task
 
-Array = npt.NDArray[Any] | Tensor
 Observations = dict[str, Any]
 Step = tuple[Observations, Array, Array, Array, dict[str, Any]]
 
@@ -81,6 +81,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.single_action_space = self._make_action_space()
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._action_shape: tuple[int, ...] = (self.num_envs, *(self.single_action_space.shape or ()))
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -117,7 +118,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
             RewardError: If the reward function fails; the environment is then as it was before.
         """
         self.core.check_begun()
-        tokens = read_tokens(actions, self.action_space.shape or (), self.task.vocab_size, self.core.device)
+        tokens = self.core.contexts.array(read_tokens(actions, self._action_shape, self.task.vocab_size))
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.is_over.any():
             was_over = self.core.is_over.copy()
             result = self._play(tokens, ~was_over)
@@ -150,14 +151,14 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         """Return the space of one row's action."""
 
     @abstractmethod
-    def _play(self, tokens: Tensor, is_playing: BoolArray | None) -> StepResult:
+    def _play(self, tokens: Array, is_playing: BoolArray | None) -> StepResult:
         """Take actions that have been checked."""
 
     def _observation(self) -> Observations:
         observation = self.core.observation()
         if self.output == "torch":
-            return dict(observation)
-        return {key: value.cpu().numpy() for key, value in observation.items()}
+            return {key: torch.as_tensor(value) for key, value in observation.items()}
+        return {key: as_numpy(value) for key, value in observation.items()}
 
     def _converted(self, array: npt.NDArray[Any]) -> Array:
         if self.output == "numpy":
@@ -184,7 +185,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
     def _rows_to_reset(self, mask: Any) -> list[int]:
         if not isinstance(mask, np.ndarray | Tensor):
             raise TypeError(f"options['reset_mask'] must be an array or tensor, got {type(mask).__name__}.")
-        array = np.asarray(mask.cpu()) if isinstance(mask, Tensor) else mask
+        array = as_numpy(mask)
         if array.dtype != np.bool_ or array.shape != (self.num_envs,):
             raise ValueError(
                 f"options['reset_mask'] must be boolean of shape ({self.num_envs},), got {array.dtype} of shape "
@@ -205,10 +206,10 @@ class TextGenVectorEnv(TextVectorEnv):
     def action_masks(self) -> Array:
         """Tell which tokens are allowed next in each row, True for each that is, shape (B, V)."""
         masks = self.core.action_masks()
-        return masks if self.output == "torch" else masks.cpu().numpy()
+        return masks if self.output == "torch" else as_numpy(masks)
 
     def _make_action_space(self) -> spaces.Space[Any]:
         return spaces.Discrete(self.task.vocab_size)
 
-    def _play(self, tokens: Tensor, is_playing: BoolArray | None) -> StepResult:
+    def _play(self, tokens: Array, is_playing: BoolArray | None) -> StepResult:
         return self.core.step(tokens, is_playing)

@@ -1,0 +1,113 @@
+"""Judge a policy on many prompts at once, by its completions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from textgym.task import TextTask
+
+from .episode_buffer import EpisodeBuffer
+from .generation import Sampling, generate_episodes
+from .on_policy import JudgedEpisode, judge_episodes, to_record
+from .policy import GPT2Policy
+from .reference import Reference
+
+
+class Evaluation(NamedTuple):
+    """How a policy does on a task.
+
+    Attributes:
+        score: Mean score of a completion.
+        terms: Mean of each term of the reward, unweighted, over the completions it applies to.
+        kl: Estimated KL to the reference in nats a completion (k1); None without a reference.
+        n_tokens: Mean tokens a completion.
+        ended_share: Share of completions that ended before the token budget.
+        distinct_1: Distinct tokens as a share of all generated tokens (Li et al. 2016, arXiv:1510.03055).
+        distinct_2: Distinct pairs of neighbouring tokens as a share of all pairs.
+        episodes: The episodes, in order.
+    """
+
+    score: float
+    terms: dict[str, float]
+    kl: float | None
+    n_tokens: float
+    ended_share: float
+    distinct_1: float
+    distinct_2: float
+    episodes: list[JudgedEpisode]
+
+
+def distinct_share(texts: Sequence[Sequence[int]], size: int) -> float:
+    """Return the number of distinct n-grams of tokens in texts, divided by the number of n-grams.
+
+    Args:
+        texts: Token ids of each text.
+        size: n.
+
+    Returns:
+        Between 0 and 1; 0 where no text has `size` tokens.
+    """
+    grams = [tuple(text[start : start + size]) for text in texts for start in range(len(text) - size + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def evaluate(
+    policy: GPT2Policy | BaseAlgorithm,
+    task: TextTask,
+    n_episodes: int = 256,
+    *,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+    reference: Reference | None = None,
+    num_rows: int = 64,
+) -> Evaluation:
+    """Generate completions with a policy and judge them.
+
+    Args:
+        policy: A policy, or an algorithm that has one.
+        task: Gives prompts and reward; make it with `prompt_order="sequential"` to visit each prompt equally often.
+        n_episodes: Number of completions, at least 1.
+        seed: Decides all random numbers.
+        sampling: How tokens are chosen.
+        reference: What KL is measured against.
+        num_rows: Episodes that are generated side by side; does not change the result.
+
+    Returns:
+        Means over the completions, and these.
+
+    Raises:
+        ValueError: If `n_episodes` is below 1.
+    """
+    if n_episodes < 1:
+        raise ValueError(f"n_episodes must be at least 1, got {n_episodes}.")
+    network = policy.policy if isinstance(policy, BaseAlgorithm) else policy
+    was_training = network.training
+    network.set_training_mode(False)
+    generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)
+    judged = list(judge_episodes(task, generated))
+    kl = None
+    if reference is not None:
+        buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
+        buffer.fill([to_record(item) for item in judged])
+        kl = float((buffer.old_log_prob - reference.log_prob(buffer)).sum()) / n_episodes
+    network.set_training_mode(was_training)
+    texts = [item.episode.text for item in judged]
+    tokens = [text.token_ids for text in texts]
+    return Evaluation(
+        score=_mean([item.judgement.score for item in judged]),
+        terms={
+            name: _mean([value for item in judged if (value := item.judgement.terms[name]) is not None])
+            for name in judged[0].judgement.terms
+        },
+        kl=kl,
+        n_tokens=_mean([len(ids) for ids in tokens]),
+        ended_share=_mean([text.finish_reason != "length" for text in texts]),
+        distinct_1=distinct_share(tokens, 1),
+        distinct_2=distinct_share(tokens, 2),
+        episodes=judged,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
