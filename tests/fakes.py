@@ -1,9 +1,12 @@
 """Small stand-ins with real behaviour: a tokenizer of bytes, and rewards whose values a person can work out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from textgym.core import TextCore
 
 BYTES = 256
 EOS_TOKEN_ID = 256
@@ -65,3 +68,18 @@ class PayEachStep:
 
     def prefix_rewards(self, prompts: list[str], prefixes: list[str], **columns: object) -> list[float]:
         return [0.25 * len(prefix) for prefix in prefixes]
+
+
+def core_state(core: TextCore) -> dict[str, Any]:
+    """Return everything that a failed step or reset could have changed, in a form that compares by `==`."""
+    return {
+        "observation": {key: value.tolist() for key, value in core.observation().items()},
+        "counters": [core.contexts.n_generated.tolist(), core.contexts.n_used.tolist()],
+        "is_over": core.is_over.tolist(),
+        "endings": dict(core.endings),
+        "schedule": {
+            key: repr([each and each.bit_generator.state for each in value]) if key == "generators" else repr(value)
+            for key, value in vars(core.schedule).items()
+            if key != "_task"
+        },
+    }

@@ -7,15 +7,32 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
 
-from tests.fakes import EOS_TOKEN_ID, PayEachStep, RightAnswer, byte_tokenizer, count_a, score_each_token, tokens
+from tests.fakes import (
+    EOS_TOKEN_ID,
+    PayEachStep,
+    RightAnswer,
+    byte_tokenizer,
+    core_state,
+    count_a,
+    score_each_token,
+    tokens,
+)
+from textgym.contexts import as_numpy
 from textgym.core import StepResult, TextCore
 from textgym.reward_protocol import RewardError
 from textgym.stop_strings import tokens_that_may_stop
 from textgym.task import TextTask
+
+
+@pytest.fixture(autouse=True, params=[np, torch], ids=["numpy", "torch"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test with numpy, which cores on the CPU use, and with torch, which those on other devices use."""
+    monkeypatch.setattr("textgym.contexts.array_library", lambda _device: request.param)
 
 
 def make_core(num_envs: int = 1, **arguments: Any) -> TextCore:
@@ -31,7 +48,7 @@ def make_core(num_envs: int = 1, **arguments: Any) -> TextCore:
 
 
 def step(core: TextCore, *actions: int) -> StepResult:
-    return core.step(torch.tensor(actions))
+    return core.step(core.contexts.array(list(actions)))
 
 
 def write(core: TextCore, text: str) -> StepResult:
@@ -39,17 +56,6 @@ def write(core: TextCore, text: str) -> StepResult:
     for token in tokens(text):
         result = step(core, token)
     return result
-
-
-def state(core: TextCore) -> dict[str, Any]:
-    """Everything that a failed step could have changed."""
-    return {
-        "contexts": [value.tolist() for value in core.contexts],
-        "is_over": core.is_over.tolist(),
-        "current": core.schedule.current.tolist(),
-        "endings": dict(core.endings),
-        "schedule": pickle.dumps(core.schedule.generators),
-    }
 
 
 def test_an_observation_is_prompt_then_generated_tokens_then_padding() -> None:
@@ -64,15 +70,15 @@ def test_an_observation_is_prompt_then_generated_tokens_then_padding() -> None:
     ]
     assert observation["attention_mask"].tolist() == [[1] * 4 + [0] * 7, [1] * 6 + [0] * 5]
     assert observation["is_generated"].tolist() == [[0] * 3 + [1] + [0] * 7, [0] * 5 + [1] + [0] * 5]
-    assert [value.dtype for value in observation.values()] == [torch.int64, torch.int8, torch.int8]
+    assert [as_numpy(value).dtype for value in observation.values()] == [np.int64, np.int8, np.int8]
 
 
-def test_observations_share_no_memory_with_each_other_or_with_the_state() -> None:
+def test_observations_share_no_memory_with_each_other_or_with_the_core_state() -> None:
     core = make_core()
     core.begin()
     first, second = core.observation(), core.observation()
     for key, value in first.items():
-        value.fill_(0)
+        value[:] = 0
         assert second[key].any() or key == "is_generated"
     assert core.texts([0]) == [("one", "")]
 
@@ -198,10 +204,10 @@ def test_a_whole_completion_is_paid_what_its_steps_are_paid() -> None:
     total = sum(float(step(stepped, action).rewards[0]) for action in actions[:4])
     played = make_core(reward=PayEachStep(), banned_token_ids=tokens("x"))
     played.begin()
-    result = played.play(torch.tensor([actions]))
+    result = played.play(played.contexts.array([actions]))
     assert float(result.rewards[0]) == total
     assert result.endings == {0: {**stepped.endings[0], "forbidden_action": True}}
-    assert all(torch.equal(a, b) for a, b in zip(stepped.contexts, played.contexts, strict=True))
+    assert core_state(stepped)["observation"] == core_state(played)["observation"]
 
 
 def test_a_term_that_does_not_apply_is_absent() -> None:
@@ -234,10 +240,10 @@ def test_rows_that_are_not_playing_are_left_alone() -> None:
     core.begin()
     step(core, EOS_TOKEN_ID, *tokens("a"))
     before = core.observation()
-    result = core.step(torch.tensor(tokens("zb")), ~core.is_over)
+    result = core.step(core.contexts.array(tokens("zb")), ~core.is_over)
     after = core.observation()
     assert result.rewards.tolist() == [0.0, 0.0]
-    assert all(torch.equal(before[key][0], after[key][0]) for key in before)
+    assert all(before[key][0].tolist() == after[key][0].tolist() for key in before)
     assert [completion for _, completion in core.texts([0, 1])] == ["", "ab"]
 
 
@@ -249,10 +255,10 @@ def test_a_step_before_begin_and_a_step_after_the_end_are_refused(num_envs: int)
         step(core, *actions)
     core.begin()
     step(core, *actions)
-    before = state(core)
+    before = core_state(core)
     with pytest.raises(ResetNeeded) as error:
         step(core, *actions)
-    assert state(core) == before
+    assert core_state(core) == before
     assert (
         str(error.value)
         == {
@@ -285,13 +291,13 @@ def test_a_reward_that_fails_shows_prompt_and_completion_and_changes_nothing(
     core.schedule.seed(0)
     core.begin()
     write(core, "ab")
-    before = state(core)
+    before = core_state(core)
     with pytest.raises(RewardError) as error:
         step(core, EOS_TOKEN_ID)
     assert error.value.prompt in ("one", "seven")
     assert error.value.completion == "ab"
     assert "'ab'" in str(error.value)
-    assert state(core) == before
+    assert core_state(core) == before
     write(core, "a")
     assert core.texts([0])[0][1] == "aba"
 
@@ -304,10 +310,10 @@ def test_a_step_reward_that_fails_changes_nothing() -> None:
     core = make_core(reward=FailsLate())
     core.begin()
     write(core, "a")
-    before = state(core)
+    before = core_state(core)
     with pytest.raises(RewardError):
         write(core, "b")
-    assert state(core) == before
+    assert core_state(core) == before
 
 
 def test_sequential_order_deals_the_prompts_to_the_rows_in_turn() -> None:
@@ -401,7 +407,7 @@ def test_a_core_pickles_and_goes_on_where_it_was() -> None:
         step(each, EOS_TOKEN_ID, *tokens("."))
         each.begin([0])
         step(each, *tokens("a."))
-    assert state(twin) == state(core)
+    assert core_state(twin) == core_state(core)
 
 
 def count_python_calls(function: Callable[[], object]) -> int:
@@ -424,7 +430,7 @@ def test_a_step_in_which_nothing_ends_costs_the_same_python_work_for_any_number_
     for num_envs in (2, 200):
         core = make_core(num_envs, stop=stop, banned_token_ids=tokens("x"))
         core.begin()
-        actions = torch.tensor(tokens("ax") * (num_envs // 2))
+        actions = core.contexts.array(tokens("ax") * (num_envs // 2))
         core.step(actions)
         calls.append(count_python_calls(lambda core=core, actions=actions: core.step(actions)))  # type: ignore[misc]
         calls.append(count_python_calls(core.observation))

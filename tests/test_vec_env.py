@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
-from tests.fakes import EOS_TOKEN_ID, byte_tokenizer, count_a, fail, tokens
+from tests.fakes import EOS_TOKEN_ID, byte_tokenizer, core_state, count_a, fail, tokens
 from textgym.agents.vec_env import TextGenVecEnv
 from textgym.env import TextGenEnv
 from textgym.reward_protocol import RewardError
@@ -163,22 +163,22 @@ def test_it_pickles_in_the_middle_of_episodes() -> None:
 def test_wrong_actions_are_refused_and_change_nothing(actions: Any, error: type[Exception], message: str) -> None:
     env = TextGenVecEnv(2, **small())
     env.reset()
-    before = pickle.dumps(env)
+    before = core_state(env.core)
     with pytest.raises(error) as raised:
         env.step(actions)
     assert str(raised.value) == message
-    assert pickle.dumps(env) == before
+    assert core_state(env.core) == before
 
 
 def test_a_failing_reward_changes_nothing() -> None:
     env = TextGenVecEnv(2, **small(reward=fail))
     env.reset()
     env.step(np.array(tokens("ab")))
-    before = pickle.dumps(env)
+    before = core_state(env.core)
     with pytest.raises(RewardError) as error:
         env.step(np.array([*tokens("a"), EOS_TOKEN_ID]))
     assert error.value.completion == "b"
-    assert pickle.dumps(env) == before
+    assert core_state(env.core) == before
 
 
 def test_steps_come_in_their_order() -> None:

@@ -15,11 +15,12 @@ from gymnasium.error import ResetNeeded
 from torch import Tensor
 
 from .contexts import Array, Contexts, to_host
+from .endings import judge
 from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
 from .reward_protocol import StepReward
 from .stop_strings import tokens_that_may_stop
-from .task import FinishedEpisode, FinishReason, Judgement, TextTask
+from .task import FinishReason, TextTask
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -211,10 +212,7 @@ class TextCore:
         if is_allowed is not None:
             is_eos, may_stop = is_eos & ~is_forbidden, may_stop & ~is_forbidden
         is_playing = None if is_everywhere else contexts.array(playing)
-        is_appended = (
-            is_playing if is_allowed is None else is_allowed if is_playing is None else is_allowed & is_playing
-        )
-        return _Rules(is_appended, is_playing, is_forbidden, is_eos, may_stop, is_spent)
+        return _Rules(_both(is_allowed, is_playing), is_playing, is_forbidden, is_eos, may_stop, is_spent)
 
     def _reasons(self, rules: _Rules) -> dict[int, FinishReason]:
         if not rules.may_end.any():
@@ -241,22 +239,10 @@ class TextCore:
             self.task.finish(self.prompt(row), ids, reasons[row])
             for row, ids in zip(rows, self.contexts.generated_ids(rows), strict=True)
         ]
-        judgements = self.task.score(episodes)
-        infos = [_info(episode, judgement) for episode, judgement in zip(episodes, judgements, strict=True)]
-        return dict(zip(rows, infos, strict=True))
+        return dict(zip(rows, judge(self.task, episodes), strict=True))
 
 
-def _info(episode: FinishedEpisode, judgement: Judgement) -> dict[str, Any]:
-    info: dict[str, Any] = {
-        "prompt": episode.prompt.text,
-        "completion": episode.text,
-        "finish_reason": episode.finish_reason,
-        "n_tokens": len(episode.token_ids),
-        "score": judgement.score,
-    }
-    for name, value in judgement.terms.items():
-        if value is not None:
-            info[f"reward/{name}"] = value
-    if judgement.token_rewards is not None:
-        info["token_rewards"] = judgement.token_rewards
-    return info
+def _both(first: Array | None, second: Array | None) -> Array | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return first & second

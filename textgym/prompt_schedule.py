@@ -57,8 +57,8 @@ class PromptSchedule:
         if seeds is None:
             return
         n_rows = len(self.generators)
-        if isinstance(seeds, int):
-            seeds = [seeds + row for row in range(n_rows)]
+        if isinstance(seeds, int | np.integer):
+            seeds = [int(seeds) + row for row in range(n_rows)]
         if len(seeds) != n_rows:
             raise ValueError(f"A list of seeds must hold one for each of {n_rows} rows, got {len(seeds)}.")
         chosen = {row: seeds[self._leader(row)] for row in (range(n_rows) if rows is None else rows)}
