@@ -178,12 +178,16 @@ class TextGenEnv(TextEnv[int]):
     prompt), `prompt_order`, `truncate_prompts`; or `task`, to share one. Besides `render_mode` (`"ansi"`, `"human"`
     or None) and `device`. Without arguments it is the reference task with the bundled tokenizer.
 
-    ```python
-    import gymnasium
-    env = gymnasium.make("textgym:TextGen-v0", prompts=["The film"], reward=lambda completions, **_: [
-        float("good" in text) for text in completions
-    ])
-    ```
+    >>> import gymnasium
+    >>> def praise(completions, **columns):
+    ...     return [float("good" in completion) for completion in completions]
+    >>> env = gymnasium.make("textgym:TextGen-v0", prompts=["The film"], reward=praise, max_new_tokens=8)
+    >>> observation, info = env.reset(seed=0)
+    >>> for token_id in env.unwrapped.task.tokenizer(" is good")["input_ids"]:
+    ...     observation, reward, terminated, truncated, info = env.step(token_id)
+    >>> observation, reward, terminated, truncated, info = env.step(env.unwrapped.task.eos_token_id)
+    >>> reward, terminated, info["completion"], info["finish_reason"]
+    (1.0, True, ' is good', 'eos')
 
     ## Version History
     v0: first version.
