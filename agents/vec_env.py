@@ -1,6 +1,6 @@
 """The door for Stable-Baselines3: many episodes at a time as one `VecEnv`, without one Python object for each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import gymnasium
@@ -140,7 +140,7 @@ class TextGenVecEnv(VecEnv):
             AttributeError: If it is another method.
             TypeError: If it is called with arguments, for these have none.
         """
-        methods = {"action_masks": self.action_masks, "render": self._frames}
+        methods: dict[str, Callable[[], Any]] = {"action_masks": self.action_masks, "render": self._frames}
         if method_name not in methods:
             raise AttributeError(f"rows have the methods {list(methods)}, got {method_name!r}.")
         if method_args or method_kwargs:
