@@ -79,6 +79,10 @@ class EpisodeBuffer(RolloutBuffer):
         seed: Decides the order of minibatches, together with the number of calls of `get`.
     """
 
+    # Tensors, one entry a token, where the parent keeps arrays of n_steps × n_envs.
+    rewards: Tensor  # type: ignore[assignment]
+    advantages: Tensor  # type: ignore[assignment]
+
     def __init__(
         self,
         buffer_size: int,
@@ -113,7 +117,7 @@ class EpisodeBuffer(RolloutBuffer):
     # Stable-Baselines3's `train` reads these two as arrays of all transitions, for the explained variance.
 
     @property
-    def values(self) -> np.ndarray:  # type: ignore[override]
+    def values(self) -> np.ndarray:
         """Values before each token, on the host, where Stable-Baselines3 computes the explained variance."""
         return self.old_values.cpu().numpy()
 
@@ -122,7 +126,7 @@ class EpisodeBuffer(RolloutBuffer):
         """Ignore the arrays that the parent's methods would store."""
 
     @property
-    def returns(self) -> np.ndarray:  # type: ignore[override]
+    def returns(self) -> np.ndarray:
         """Returns of each token, on the host."""
         return self.target_returns.cpu().numpy()
 

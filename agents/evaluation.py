@@ -8,8 +8,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from textgym.task import TextTask
 
 from .episode_buffer import EpisodeBuffer
-from .generation import Sampling, generate_episodes
-from .on_policy import JudgedEpisode, judge_episodes, to_record
+from .generation import SAMPLED, Sampling, generate_episodes
+from .judging import JudgedEpisode, judge_episodes
+from .on_policy import to_record
 from .policy import GPT2Policy
 from .reference import Reference
 
@@ -58,7 +59,7 @@ def evaluate(
     n_episodes: int = 256,
     *,
     seed: int = 0,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = SAMPLED,
     reference: Reference | None = None,
     num_rows: int = 64,
 ) -> Evaluation:
@@ -78,10 +79,13 @@ def evaluate(
 
     Raises:
         ValueError: If `n_episodes` is below 1.
+        TypeError: If the policy is not a GPT2Policy.
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes must be at least 1, got {n_episodes}.")
     network = policy.policy if isinstance(policy, BaseAlgorithm) else policy
+    if not isinstance(network, GPT2Policy):
+        raise TypeError(f"evaluate needs a GPT2Policy or an algorithm that has one, got {type(network).__name__}.")
     was_training = network.training
     network.set_training_mode(False)
     generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)

@@ -52,6 +52,9 @@ class Sampling:
     top_p: float | None = None
 
 
+SAMPLED = Sampling()
+
+
 class _Decoder:
     """B rows that are decoded side by side; all state lies on the policy's device, in tensors of fixed shape.
 
@@ -170,7 +173,7 @@ def generate_episodes(
     seed: int,
     num_rows: int = 64,
     lookahead: int | None = None,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = SAMPLED,
     is_static: bool | None = None,
 ) -> Iterator[GeneratedEpisode]:
     """Generate the episodes of the given numbers and yield them in order of number.

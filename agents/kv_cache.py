@@ -15,8 +15,11 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 class RowCacheLayer(CacheLayerMixin):
     """Keys and values of one attention layer, shape (B, H, C, D/H) each."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, owner: "RowCache") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.owner = owner
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -71,7 +74,8 @@ class RowCache(Cache):
     """
 
     def __init__(self, num_layers: int, num_rows: int, context_length: int, device: torch.device) -> None:
-        super().__init__(layers=[RowCacheLayer(self) for _ in range(num_layers)])
+        self.row_layers = [RowCacheLayer(self) for _ in range(num_layers)]
+        super().__init__(layers=list(self.row_layers))
         self.num_rows = num_rows
         self.context_length = context_length
         self.all_rows = torch.arange(num_rows, device=device)
@@ -101,7 +105,7 @@ class RowCache(Cache):
         """Drop all rows but the given ones, shape (R,), which become rows 0 to R - 1."""
         self.num_rows = len(rows)
         self.all_rows = self.all_rows[: self.num_rows]
-        for layer in self.layers:
+        for layer in self.row_layers:
             if layer.is_initialized:
                 layer.keys = layer.keys[rows]
                 layer.values = layer.values[rows]

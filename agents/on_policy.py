@@ -3,9 +3,7 @@
 import math
 import secrets
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,75 +12,18 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
 
-from textgym.reward_protocol import StepReward
-from textgym.task import Judgement, TextTask, episode_info
+from textgym.task import TextTask, episode_info
 
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
 from .episode_buffer import EpisodeBuffer, EpisodeRecord
-from .generation import GeneratedEpisode, generate_episodes
+from .generation import generate_episodes
+from .judging import JudgedEpisode, judge_episodes
 from .kl import KLController, KLEstimator, estimate_kl
 from .policy import GPT2Policy, token_rules
 from .reference import ReferenceSource, ReferenceStore
 
-EPISODES_PER_REWARD_CALL = 32
 TOKENS_PER_ROLLOUT = 4096
-
-
-class JudgedEpisode(NamedTuple):
-    """An episode, what the reward makes of it, and the rewards of its T tokens, shape (T,)."""
-
-    episode: GeneratedEpisode
-    judgement: Judgement
-    rewards: Tensor
-
-
-def judge_episodes(task: TextTask, episodes: Iterable[GeneratedEpisode]) -> Iterator[JudgedEpisode]:
-    """Score episodes in batches, in a worker, while the next ones are generated.
-
-    Batches follow the order of episodes, never that of arrival, so that a run repeats exactly.
-
-    Raises:
-        RewardError: If the reward fails; generation then stops.
-    """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reward") as worker:
-        jobs = [worker.submit(_judge, task, batch) for batch in _batches(episodes, EPISODES_PER_REWARD_CALL)]
-        for job in jobs:
-            yield from job.result()
-
-
-def _batches(episodes: Iterable[GeneratedEpisode], size: int) -> Iterator[list[GeneratedEpisode]]:
-    batch: list[GeneratedEpisode] = []
-    for episode in episodes:
-        batch.append(episode)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _judge(task: TextTask, episodes: list[GeneratedEpisode]) -> list[JudgedEpisode]:
-    judgements = task.score([episode.text for episode in episodes])
-    return [
-        JudgedEpisode(episode, judgement, _token_rewards(task, episode, judgement))
-        for episode, judgement in zip(episodes, judgements, strict=True)
-    ]
-
-
-def _token_rewards(task: TextTask, episode: GeneratedEpisode, judgement: Judgement) -> Tensor:
-    """Pay the score at the last token, or spread as the reward says, and step rewards where they fall."""
-    n_tokens = len(episode.text.token_ids)
-    if judgement.token_rewards is None:
-        rewards = torch.zeros(n_tokens)
-        rewards[-1] = judgement.score
-    else:
-        rewards = torch.tensor(judgement.token_rewards)
-    if isinstance(task.reward, StepReward):
-        prefixes = [task.completion_text(episode.text.token_ids[:length]) for length in range(1, n_tokens + 1)]
-        rewards += torch.tensor(task.step_rewards([episode.text.prompt] * n_tokens, prefixes))
-    return rewards
 
 
 class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
@@ -95,7 +36,6 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
 
     rollout_buffer: EpisodeBuffer
     policy: GPT2Policy
-    policy_aliases = {"GPT2Policy": GPT2Policy}
 
     def _set_sequence_options(
         self,
@@ -105,6 +45,7 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         kl_horizon: int,
         kl_estimator: KLEstimator,
         decode_rows: int,
+        potential_shaping: bool,
     ) -> None:
         """Check and keep what Stable-Baselines3's constructor does not know."""
         if decode_rows < 1:
@@ -115,6 +56,7 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
         self.decode_rows = decode_rows
+        self.potential_shaping = potential_shaping
         self.expected_length: float | None = None
 
     def _steps_per_row(self, n_steps: int | None) -> int:
@@ -173,7 +115,7 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         n_episodes = math.ceil(n_episodes / group) * group
         numbers = range(self._episode_num, self._episode_num + n_episodes)
         generated = generate_episodes(self.policy, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
-        judged = list(judge_episodes(task, generated))
+        judged = list(judge_episodes(task, generated, self.potential_shaping))
         self._episode_num += n_episodes
         self.rollout_buffer.reset()
         # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.

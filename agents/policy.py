@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -94,9 +94,7 @@ class GPT2Policy(ActorCriticPolicy):
                 f"{observation_space} and {action_space}."
             )
         if use_sde:
-            raise ValueError(
-                "use_sde must be False: generalized state-dependent exploration is for continuous actions."
-            )
+            raise ValueError("use_sde must be False: it explores continuous actions, and tokens are not.")
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
         BasePolicy.__init__(
@@ -189,7 +187,7 @@ class GPT2Policy(ActorCriticPolicy):
             is_eos = torch.arange(self.vocab_size, device=logits.device) == rules.eos_token_id
             is_early = (n_generated < rules.min_new_tokens)[:, None] & is_eos
             logits = logits.masked_fill(is_early, torch.finfo(logits.dtype).min)
-        return logits
+        return cast(Tensor, logits)
 
     def choose(
         self,
@@ -267,7 +265,8 @@ class GPT2Policy(ActorCriticPolicy):
         return self.values_of(self._decisions(obs)[0])[:, None]
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        return self(observation, deterministic)[0]
+        actions: Tensor = self(observation, deterministic)[0]
+        return actions
 
     def reset_noise(self, n_envs: int = 1) -> None:
         """Do nothing: there is no state-dependent exploration here."""
@@ -298,7 +297,8 @@ class GPT2Policy(ActorCriticPolicy):
             n_generated = (is_decision.long().cumsum(dim=1) - 1)[is_decision]
             return self.hidden_states(input_ids)[is_decision], n_generated
         lengths = obs["attention_mask"].long().sum(dim=1)
-        n_generated = obs["is_generated"].long().sum(dim=1)
+        # The environment also marks budget that was spent on forbidden tokens, behind the text.
+        n_generated = (obs["is_generated"].long() * obs["attention_mask"].long()).sum(dim=1)
         hidden = self.hidden_states(input_ids[:, : int(lengths.max())])
         return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1], n_generated
 
@@ -329,7 +329,8 @@ def _own_model(source: PreTrainedModel | PretrainedConfig | str | Path | None) -
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return model.float()
+    model.float()
+    return cast(PreTrainedModel, model)
 
 
 def _no_learning(progress_remaining: float) -> float:

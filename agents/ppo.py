@@ -42,6 +42,7 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         kl_horizon: See `KLController`.
         kl_estimator: See `estimate_kl`.
         decode_rows: Episodes that are generated side by side; does not change what is generated.
+        potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`.
         stats_window_size: As in Stable-Baselines3; `rollout/ep_*` are means over the last rollout.
         tensorboard_log: Folder for TensorBoard events.
         policy_kwargs: Arguments of the policy, such as `model` and `temperature`.
@@ -79,6 +80,7 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         kl_horizon: int = 1_000,
         kl_estimator: KLEstimator = "k1",
         decode_rows: int = 64,
+        potential_shaping: bool = False,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -89,7 +91,9 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
     ) -> None:
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 tokens, got {batch_size}.")
-        self._set_sequence_options(reference, kl_coef, kl_target, kl_horizon, kl_estimator, decode_rows)
+        self._set_sequence_options(
+            reference, kl_coef, kl_target, kl_horizon, kl_estimator, decode_rows, potential_shaping
+        )
         super().__init__(
             policy,
             # Stable-Baselines3 would make an id with render_mode="rgb_array".

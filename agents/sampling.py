@@ -119,5 +119,5 @@ def token_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         log_prob and entropy in nats, shape (N,) each, differentiable once.
     """
-    log_prob, entropy = _TokenStatistics.apply(logits, token_ids)
+    log_prob, entropy = _TokenStatistics.apply(logits, token_ids)  # type: ignore[no-untyped-call]
     return log_prob, entropy

@@ -14,6 +14,7 @@ AdamW's step size (Liu et al. 2025, arXiv:2502.16982, eq. 4); embeddings, norms 
 import csv
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -66,7 +67,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFas
 def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
     """Return the token ids of each text, each followed by the end-of-text token."""
     eos = tokenizer.eos_token_id
-    return [ids + [eos] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    return [[*ids, eos] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
 def epoch_blocks(encoded: list[list[int]], block: int, generator: torch.Generator) -> Tensor:
@@ -122,13 +123,13 @@ def orthogonalize(matrix: Tensor, iterations: int = 5) -> Tensor:
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if transposed else x
+    return torch.Tensor.t(x) if transposed else x
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose step is orthogonalized, for the weight matrices of hidden layers."""
 
-    def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
+    def __init__(self, params: Sequence[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -217,7 +218,8 @@ def main(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
-    ).to(device)
+    )
+    model.to(torch.device(device))  # type: ignore[arg-type]
     optimizers = make_optimizers(model)
     peak = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     first_step = 0

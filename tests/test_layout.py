@@ -65,7 +65,7 @@ def test_type_checkers_find_every_top_level_folder_under_its_installed_name() ->
 
 def absolute_imports(module: Path) -> set[str]:
     """The dotted names that a module imports, but for its siblings' relative ones."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUNDLED_MODEL = "bundled"
@@ -43,6 +44,13 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
     return tokenizer
 
 
+def tokenizer_backend(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer | None":
+    """Return the `tokenizers` object behind a fast tokenizer, None for one written in Python."""
+    from transformers import PreTrainedTokenizerFast
+
+    return tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+
+
 def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "PreTrainedModel":
     """Load a causal language model in float32, in evaluation mode, on the CPU.
 
@@ -66,7 +74,8 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise ValueError(_cannot_load("language model", source)) from error
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _resolve_name(name: "str | Path | None") -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .models import load_tokenizer
+from .models import load_tokenizer, tokenizer_backend
 from .prompts import Prompt, load_prompts
-from .reward_protocol import Reward, resolve_reward, score_completions, step_rewards
+from .reward_protocol import Reward, StepReward, resolve_reward, score_completions, step_rewards
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,6 +117,8 @@ class TextTask:
         self.stop = (stop,) if isinstance(stop, str) else tuple(stop)
         if any(not isinstance(text, str) or not text for text in self.stop):
             raise ValueError(f"stop must hold non-empty strings, got {list(self.stop)!r}.")
+        # Three times as fast as going through transformers, and the same text but for its clean-up of spaces.
+        self._backend = tokenizer_backend(self.tokenizer)
         self.vocab_size = len(self.tokenizer)
         self.eos_token_id: int = self.tokenizer.eos_token_id
         pad_token_id = self.tokenizer.pad_token_id
@@ -201,6 +203,8 @@ class TextTask:
 
     def step_rewards(self, prompts: Sequence[Prompt], prefixes: Sequence[str]) -> list[float]:
         """Return what a `StepReward` pays for having reached each text; zeros for any other reward."""
+        if not isinstance(self.reward, StepReward):
+            return [0.0] * len(prefixes)
         columns = {key: [prompt.columns[key] for prompt in prompts] for key in self.prompts[0].columns}
         return step_rewards(self.reward, [prompt.text for prompt in prompts], prefixes, columns)
 
@@ -216,8 +220,10 @@ class TextTask:
         return ids[:-1] if ids and ids[-1] == self.eos_token_id else ids
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(self._without_eos(token_ids), clean_up_tokenization_spaces=False)
-        return text
+        ids = self._without_eos(token_ids)
+        if self._backend is not None:
+            return str(self._backend.decode(ids, skip_special_tokens=False))
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def _first_stop(self, text: str) -> str | None:
         found = [stop for stop in self.stop if stop in text]
@@ -256,11 +262,12 @@ class TextTask:
             if len(ids) > self.max_prompt_tokens:
                 if truncate is None:
                     raise ValueError(
-                        f"The prompt {text!r} has {len(ids)} tokens, max_prompt_tokens allows {self.max_prompt_tokens}; "
-                        "raise max_prompt_tokens, shorten the prompt, or pass truncate_prompts='left'."
+                        f"The prompt {text!r} has {len(ids)} tokens, max_prompt_tokens allows "
+                        f"{self.max_prompt_tokens}; raise max_prompt_tokens, shorten the prompt, or pass "
+                        "truncate_prompts='left'."
                     )
                 ids = ids[-self.max_prompt_tokens :]
-                text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+                text = self._decode(ids)
             prompts.append(Prompt(text, tuple(ids), columns))
         return prompts
 
@@ -268,6 +275,8 @@ class TextTask:
 def _spread(token_rewards: Sequence[float], length: int, score: float) -> list[float]:
     """Fit rewards of the text's tokens to the generated tokens; what they leave of the score is paid at the end."""
     rewards = [*token_rewards, *[0.0] * (length - len(token_rewards))]
+    if not rewards:
+        return rewards
     rewards[-1] += score - sum(rewards)
     return rewards
 

@@ -1,0 +1,110 @@
+"""Rewards of generated episodes: scored by a worker in order, and laid upon the tokens."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from textgym.reward_protocol import StepReward
+from textgym.task import Judgement, TextTask
+
+from .generation import GeneratedEpisode
+
+EPISODES_PER_REWARD_CALL = 32
+
+
+class JudgedEpisode(NamedTuple):
+    """An episode, what the reward makes of it, and the rewards of its T tokens, shape (T,)."""
+
+    episode: GeneratedEpisode
+    judgement: Judgement
+    rewards: Tensor
+
+
+def judge_episodes(
+    task: TextTask, episodes: Iterable[GeneratedEpisode], potential_shaping: bool = False
+) -> Iterator[JudgedEpisode]:
+    """Score episodes in batches, in a worker, while the next ones are generated.
+
+    Batches follow the order of episodes, never that of arrival, so that a run repeats exactly.
+
+    Args:
+        task: Gives the reward.
+        episodes: Episodes in order.
+        potential_shaping: Pay the score where it is earned: a token's reward is the score of the text that ends with
+            it, less that of the text before it. The rewards still sum to the score, so the best policy stays the best
+            (Ng et al. 1999, with the score of the text so far as potential); the reward function judges every prefix.
+            An episode for which the reward gives token rewards keeps those.
+
+    Yields:
+        Judged episodes in the same order.
+
+    Raises:
+        RewardError: If the reward fails; generation then stops.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reward") as worker:
+        jobs = deque[Future[list[JudgedEpisode]]]()
+        for batch in _batches(episodes, EPISODES_PER_REWARD_CALL):
+            jobs.append(worker.submit(_judge, task, batch, potential_shaping))
+            while jobs and jobs[0].done():
+                yield from jobs.popleft().result()
+        for job in jobs:
+            yield from job.result()
+
+
+def _batches(episodes: Iterable[GeneratedEpisode], size: int) -> Iterator[list[GeneratedEpisode]]:
+    batch: list[GeneratedEpisode] = []
+    for episode in episodes:
+        batch.append(episode)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _judge(task: TextTask, episodes: list[GeneratedEpisode], potential_shaping: bool) -> list[JudgedEpisode]:
+    judgements = task.score([episode.text for episode in episodes])
+    if potential_shaping:
+        judgements = _shaped(task, episodes, judgements)
+    return [
+        JudgedEpisode(episode, judgement, _token_rewards(task, episode, judgement))
+        for episode, judgement in zip(episodes, judgements, strict=True)
+    ]
+
+
+def _shaped(task: TextTask, episodes: list[GeneratedEpisode], judgements: list[Judgement]) -> list[Judgement]:
+    """Spread each score over the tokens that changed the score of the text so far."""
+    prefixes = [
+        task.finish(episode.text.prompt, episode.text.token_ids[:length], "length")
+        for episode in episodes
+        for length in range(1, len(episode.text.token_ids))
+    ]
+    prefix_scores = iter(task.score(prefixes))
+    shaped = []
+    for episode, judgement in zip(episodes, judgements, strict=True):
+        scores = [next(prefix_scores).score for _ in range(len(episode.text.token_ids) - 1)]
+        potentials = [0.0, *scores, judgement.score]
+        if judgement.token_rewards is None:
+            rewards = [after - before for before, after in pairwise(potentials)]
+            judgement = judgement._replace(token_rewards=rewards)
+        shaped.append(judgement)
+    return shaped
+
+
+def _token_rewards(task: TextTask, episode: GeneratedEpisode, judgement: Judgement) -> Tensor:
+    """Pay the score at the last token, or spread as the reward says, and step rewards where they fall."""
+    n_tokens = len(episode.text.token_ids)
+    if judgement.token_rewards is None:
+        rewards = torch.zeros(n_tokens)
+        rewards[-1] = judgement.score
+    else:
+        rewards = torch.tensor(judgement.token_rewards)
+    if isinstance(task.reward, StepReward):
+        prefixes = [task.completion_text(episode.text.token_ids[:length]) for length in range(1, n_tokens + 1)]
+        rewards += torch.tensor(task.step_rewards([episode.text.prompt] * n_tokens, prefixes))
+    return rewards
