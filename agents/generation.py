@@ -17,7 +17,7 @@ from textgym.prompts import Prompt
 from textgym.task import FinishedEpisode, FinishReason, TextTask
 
 from .kv_cache import RowCache
-from .policy import GPT2Policy
+from .policy import GPT2Policy, token_rules
 from .sampling import episode_uniforms, prompt_generator
 
 
@@ -53,6 +53,8 @@ class Sampling:
 
 
 SAMPLED = Sampling()
+# Once no prompt is left to refill with, rows are dropped when this share of them still runs.
+COMPACT_BELOW = 0.8
 
 
 class _Decoder:
@@ -171,7 +173,7 @@ def generate_episodes(
     episodes: range,
     *,
     seed: int,
-    num_rows: int = 64,
+    num_rows: int = 128,
     lookahead: int | None = None,
     sampling: Sampling = SAMPLED,
     is_static: bool | None = None,
@@ -191,7 +193,15 @@ def generate_episodes(
 
     Yields:
         Finished episodes, each of them whole.
+
+    Raises:
+        ValueError: If the policy was made for other token rules than the task's.
     """
+    if policy.token_rules != token_rules(task):
+        raise ValueError(
+            f"The policy allows other tokens than the task: it was made for {policy.token_rules}, the task has "
+            f"{token_rules(task)}. Make the policy with token_rules(task), or the task with the policy's rules."
+        )
     on_cpu = policy.device.type == "cpu"
     lookahead = (4 if on_cpu else 16) if lookahead is None else lookahead
     is_static = not on_cpu if is_static is None else is_static
@@ -219,7 +229,7 @@ def generate_episodes(
             return
         if is_static and policy.device.type == "cuda" and decoder.graph is None:
             decoder.capture()
-        if not is_static and not started and 2 * len(playing) <= decoder.cache.num_rows:
+        if not is_static and not started and len(playing) <= COMPACT_BELOW * decoder.cache.num_rows:
             rows = sorted(playing)
             decoder.keep_rows(rows)
             playing = {new: playing[old] for new, old in enumerate(rows)}

@@ -86,8 +86,11 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         if self.seed is None:
             self.seed = secrets.randbelow(1 << 31)
         self.rollout_buffer_kwargs = {"seed": self.seed}
+        # A copy, since the caller may make the next algorithm from the same arguments.
+        self.policy_kwargs = dict(self.policy_kwargs)
         if self.env is not None:
-            self.policy_kwargs.setdefault("token_rules", token_rules(self.task))
+            # Also where an algorithm is loaded for another task than it was saved with.
+            self.policy_kwargs["token_rules"] = token_rules(self.task)
         model_source = self.policy_kwargs.get("model")
         super()._setup_model()
         # The saved algorithm needs the network's shape; its weights are saved apart.

@@ -41,7 +41,7 @@ class TokenRules:
 def token_rules(task: TextTask) -> TokenRules:
     """Return the rules of a task."""
     banned = (~task.is_allowed).nonzero()[:, 0].tolist()
-    return TokenRules(tuple(banned), task.min_new_tokens, task.eos_token_id)
+    return TokenRules(tuple(banned), task.min_new_tokens, task.eos_token_id if task.min_new_tokens else None)
 
 
 class GPT2Policy(ActorCriticPolicy):
