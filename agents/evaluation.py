@@ -61,7 +61,7 @@ def evaluate(
     seed: int = 0,
     sampling: Sampling = SAMPLED,
     reference: Reference | None = None,
-    num_rows: int = 64,
+    num_rows: int = 128,
 ) -> Evaluation:
     """Generate completions with a policy and judge them.
 

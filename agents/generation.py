@@ -197,11 +197,7 @@ def generate_episodes(
     Raises:
         ValueError: If the policy was made for other token rules than the task's.
     """
-    if policy.token_rules != token_rules(task):
-        raise ValueError(
-            f"The policy allows other tokens than the task: it was made for {policy.token_rules}, the task has "
-            f"{token_rules(task)}. Make the policy with token_rules(task), or the task with the policy's rules."
-        )
+    _check_rules(policy, task)
     on_cpu = policy.device.type == "cpu"
     lookahead = (4 if on_cpu else 16) if lookahead is None else lookahead
     is_static = not on_cpu if is_static is None else is_static
@@ -246,6 +242,14 @@ def generate_episodes(
         while finished and finished[0].number == due_number:
             yield heapq.heappop(finished)
             due_number = next(due, -1)
+
+
+def _check_rules(policy: GPT2Policy, task: TextTask) -> None:
+    if policy.token_rules != token_rules(task):
+        raise ValueError(
+            f"The policy allows other tokens than the task: it was made for {policy.token_rules}, the task has "
+            f"{token_rules(task)}. Make the policy with token_rules(task), or the task with the policy's rules."
+        )
 
 
 def _ended_rows(

@@ -79,7 +79,7 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         kl_target: float | None = None,
         kl_horizon: int = 1_000,
         kl_estimator: KLEstimator = "k1",
-        decode_rows: int = 64,
+        decode_rows: int = 128,
         potential_shaping: bool = False,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
