@@ -1,1 +1,20 @@
 """The command line: textgym train, generate and play."""
+
+import typer
+
+from .generate import generate
+from .play import play
+from .train import train
+
+app = typer.Typer(
+    name="textgym",
+    help="Text generation as a Markov decision process: train a language model on a reward of your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A programming error shows its traceback as Python does.
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(train)
+app.command()(generate)
+app.command()(play)

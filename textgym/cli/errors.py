@@ -1,0 +1,28 @@
+"""Bad input as one line and exit code 2; programming errors keep their traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+BAD_INPUT = 2
+
+
+def refuse(message: str) -> NoReturn:
+    """Say what is wrong, and exit."""
+    sys.stderr.write(f"Error: {message}\n")
+    raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def checked_input() -> Iterator[None]:
+    """Refuse what the library finds wrong with its input; wrap nothing but the reading and checking of input in it."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        refuse(f"{place}{error.strerror or error}")
+    except (ValueError, TypeError) as error:
+        refuse(str(error))

@@ -1,0 +1,80 @@
+"""Command-line options made from the settings' classes, so that each setting is declared once."""
+
+import inspect
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+
+from textgym.training.settings_file import all_settings
+
+
+def add_settings(function: Callable[..., None], only: Iterable[str] | None = None) -> Callable[..., None]:
+    """Give a command an option for each setting, which it gets as keyword arguments, under the settings' own names.
+
+    Args:
+        function: The command; its last parameter is `**options`, which is changed into the options.
+        only: Dotted names of the settings; None for all.
+
+    Returns:
+        The same function, with another signature.
+    """
+    signature = inspect.signature(function)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    added = [_parameter(*one) for one in all_settings() if only is None or one[0] in only]
+    function.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    function.__annotations__ |= {parameter.name: parameter.annotation for parameter in added}
+    return function
+
+
+def given_settings(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that were given on the command line, by dotted name."""
+    given = {}
+    for name, *_ in all_settings():
+        key = option_name(name)
+        source = context.get_parameter_source(key)
+        if key in options and source is not None and source.name == "COMMANDLINE":
+            given[name] = options[key]
+    return given
+
+
+def option_name(setting: str) -> str:
+    """Return the parameter that an option has, given the dotted name of its setting."""
+    section, _, key = setting.rpartition(".")
+    return section if key == "name" else key
+
+
+def _parameter(name: str, section: type[Any], declared: Any, kind: Any) -> inspect.Parameter:
+    key = option_name(name)
+    flags = declared.metadata["flags"] or (f"--{key.replace('_', '-')}",)
+    is_list = isinstance(declared.default, tuple)
+    option = typer.Option(
+        None if is_list else declared.default,
+        *flags,
+        help=declared.metadata["help"],
+        rich_help_panel=section.title,
+        metavar=_metavar(kind),
+    )
+    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=_option_type(kind))
+
+
+def _option_type(kind: Any) -> Any:
+    """Return the type that an option has on the command line."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        inner = next(one for one in get_args(kind) if one is not type(None))
+        return _option_type(inner) | None
+    if origin is tuple:
+        return list[get_args(kind)[0]] | None  # type: ignore[misc]
+    return kind if kind in (int, float, str) else str | None if kind is Any else str
+
+
+def _metavar(kind: Any) -> str | None:
+    """Return what a value looks like, in help; None for what typer says itself."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _metavar(next(one for one in get_args(kind) if one is not type(None)))
+    if origin is Literal:
+        return "|".join(get_args(kind))
+    return "NUMBER" if origin is tuple and get_args(kind)[0] is int else "TEXT" if origin is tuple else None

@@ -1,0 +1,125 @@
+"""`textgym train`: train a language model on a task, or go on with a run."""
+
+import signal
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from textgym.training.run_folder import RunFolder
+from textgym.training.settings_file import read_settings
+
+from .errors import checked_input, refuse
+from .libraries import silence_libraries
+from .options import add_settings, given_settings, option_name
+
+if TYPE_CHECKING:
+    from textgym.training.run import Run
+
+# What may be changed when a run is resumed, because it does not change what was learned so far.
+CHANGEABLE = ("total_tokens", "device", "checkpoint_seconds")
+
+
+def train(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file of settings; the options below go before it.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="New folder for the run. [default: runs/DATE_TIME]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with the run in this folder, from its last checkpoint.")
+    ] = None,
+    **options: Any,
+) -> None:
+    """Train a language model by reinforcement learning to write what a reward asks for.
+
+    Without options: the demo, which trains the bundled GPT-2 to write about Python and machine learning, without
+    sensitive words, and at a fair length.
+
+    Every option below is also a setting of the YAML file given by --config; a run's folder holds its own as
+    config.yaml. Ctrl-C saves before it stops.
+
+    For example:
+
+    ```
+    textgym train --output runs/demo
+    textgym train --prompts my_prompts.txt --reward my_module:my_reward
+    textgym train --config runs/demo/config.yaml --seed 2
+    textgym train --resume runs/demo
+    ```
+    """
+    # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
+    sys.path.insert(0, str(Path.cwd()))
+    given = given_settings(context, options)
+    if resume is not None:
+        _check_resumable(given, config, output)
+        folder = RunFolder(resume)
+        with checked_input():
+            settings = folder.read_settings(given)
+    else:
+        folder = RunFolder(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+        with checked_input():
+            settings = read_settings(config, given)
+            folder.check_is_free()
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with checked_input():
+            from textgym.training.run import prepare
+
+            silence_libraries()
+            run = prepare(settings, folder)
+        _execute(run)
+    except KeyboardInterrupt as interrupt:
+        _stop(interrupt.args[0] if interrupt.args else signal.SIGINT, folder)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+add_settings(train)
+
+
+def _execute(run: "Run") -> None:
+    from textgym.reward_protocol import RewardError
+    from textgym.training.report import report_console
+    from textgym.training.run import execute
+    from textgym.training.stopping import TrainingStopped
+
+    try:
+        execute(run, report_console())
+    except RewardError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        refuse(f"{error}\nOnce it is mended: textgym train --resume {run.folder.path}")
+    except TrainingStopped as stopped:
+        _stop(stopped.signal, run.folder)
+
+
+def _check_resumable(given: dict[str, Any], config: Path | None, output: Path | None) -> None:
+    """Refuse options that a run cannot be resumed with."""
+    fixed = [option_name(name) for name in given if name not in CHANGEABLE]
+    fixed += [name for name, value in (("config", config), ("output", output)) if value is not None]
+    if fixed:
+        flag = f"--{fixed[0].replace('_', '-')}"
+        changeable = ", ".join(f"--{name.replace('_', '-')}" for name in CHANGEABLE)
+        refuse(
+            f"{flag} cannot be given with --resume, which goes on with the run's own settings; only {changeable} can. "
+            "To train its model with other settings, start a run with --model FOLDER."
+        )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number))
+
+
+def _stop(received: signal.Signals, folder: RunFolder) -> NoReturn:
+    message = "Stopped before anything was saved."
+    if folder.config.is_file():
+        message = f"Stopped; {folder.path} holds what was saved. Go on with: textgym train --resume {folder.path}"
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(128 + received)

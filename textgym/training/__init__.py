@@ -1,0 +1,1 @@
+"""A training run: its settings, its folder, and what happens between the first evaluation and the last."""

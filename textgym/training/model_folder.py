@@ -1,0 +1,55 @@
+"""A trained language model as a folder that any `transformers` program loads, and where a name's folder is."""
+
+import copy
+from pathlib import Path
+
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from textgym.agents import GPT2Policy
+from textgym.task import TextTask
+
+from .run_folder import RunFolder, replacing_folder
+
+
+def find_model(name: str) -> str:
+    """Return what to load for a name: a run folder's language model, any other folder's absolute path, or the name.
+
+    Raises:
+        ValueError: If it is a run folder that has no model yet.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        return name
+    run = RunFolder(path)
+    if not run.config.is_file() or not run.versions.is_file():
+        return str(path.resolve())
+    if not run.language_model.is_dir():
+        raise ValueError(
+            f"The run in {path} has no language_model yet; go on with it by: textgym train --resume {path}"
+        )
+    return str(run.language_model.resolve())
+
+
+def save_language_model(policy: GPT2Policy, task: TextTask, folder: Path) -> None:
+    """Save a policy's language model and tokenizer, set to generate as the policy was trained to."""
+    model: PreTrainedModel = policy.language_model
+    tokenizer: PreTrainedTokenizerBase = task.tokenizer
+    before = model.generation_config
+    model.generation_config = _generation_config(before, policy, task)
+    try:
+        with replacing_folder(folder) as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(str(partial))
+    finally:
+        model.generation_config = before
+
+
+def _generation_config(before: GenerationConfig | None, policy: GPT2Policy, task: TextTask) -> GenerationConfig:
+    config = copy.deepcopy(before) if before is not None else GenerationConfig()
+    config.do_sample = True
+    config.temperature = policy.temperature
+    config.top_k = 0  # transformers' default is 50, which training knew nothing of
+    config.max_new_tokens = task.max_new_tokens
+    config.eos_token_id = task.eos_token_id
+    config.pad_token_id = task.pad_token_id
+    return config

@@ -1,0 +1,132 @@
+"""A run's folder: what lies where, and writing so that a file is either the old or the new one, never half of it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .settings import TrainSettings
+from .settings_file import read_settings, write_settings
+
+
+class RunFolder:
+    """The files of one training run.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        config: The settings, from which the run can be repeated.
+        versions: Packages, Python and machine, one entry for each time that the run was started or resumed.
+        checkpoint: The algorithm as Stable-Baselines3 saves it.
+        language_model: The trained language model and its tokenizer, as `save_pretrained` writes them.
+        progress: One row for each rollout.
+        tensorboard: Folder of TensorBoard events.
+        samples: Completions before, during and after training, one JSON object a line.
+        evaluation: Figures before and after.
+        curves: Picture of the progress.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.versions = path / "versions.json"
+        self.checkpoint = path / "model.zip"
+        self.language_model = path / "language_model"
+        self.progress = path / "progress.csv"
+        self.tensorboard = path / "tensorboard"
+        self.samples = path / "samples.jsonl"
+        self.evaluation = path / "evaluation.json"
+        self.curves = path / "curves.png"
+
+    def check_is_free(self) -> None:
+        """Raise ValueError if there is anything here that a new run would overwrite."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise ValueError(f"The output {self.path} is a file; name a folder.")
+        if any(self.path.iterdir()):
+            remedy = f"go on with it by --resume {self.path}, or " if self.config.is_file() else ""
+            raise ValueError(f"The output folder {self.path} is not empty; {remedy}name another one.")
+
+    def check_is_run(self) -> None:
+        """Raise ValueError if no run was ever started here."""
+        if not self.config.is_file():
+            what = "has no config.yaml" if self.path.is_dir() else "does not exist"
+            raise ValueError(f"{self.path} is not the folder of a run: it {what}.")
+
+    def write_settings(self, settings: TrainSettings) -> None:
+        """Write the settings, after making the folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing_file(self.config) as file:
+            file.write_text(write_settings(settings), encoding="utf-8")
+
+    def read_settings(self, overrides: Mapping[str, Any]) -> TrainSettings:
+        """Read the settings back; see `textgym.training.settings_file.read_settings`."""
+        self.check_is_run()
+        return read_settings(self.config, overrides)
+
+    def read_evaluation(self) -> dict[str, Any]:
+        """Return what has been evaluated so far."""
+        return read_json(self.evaluation) if self.evaluation.is_file() else {}
+
+    def read_samples(self) -> list[dict[str, Any]]:
+        """Return the samples written so far."""
+        if not self.samples.is_file():
+            return []
+        # Split at "\n" alone: a JSON string may hold other line separators.
+        lines = self.samples.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
+
+    def write_samples(self, samples: list[dict[str, Any]]) -> None:
+        """Replace the samples."""
+        with replacing_file(self.samples) as file:
+            file.write_text("".join(json_line(sample) for sample in samples), encoding="utf-8")
+
+    def add_samples(self, samples: list[dict[str, Any]]) -> None:
+        """Append samples."""
+        with self.samples.open("a", encoding="utf-8") as file:
+            file.writelines(json_line(sample) for sample in samples)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` once all has been written."""
+    partial = path.with_name(f"{path.name}.partial")
+    yield partial
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of `path` once all has been written."""
+    partial, old = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir()
+    yield partial
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file for people to read."""
+    with replacing_file(path) as file:
+        file.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def json_line(data: Any) -> str:
+    """Return data as one line of JSON."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"

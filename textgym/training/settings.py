@@ -1,0 +1,202 @@
+"""Every setting of a training run, with its default, its range and its help; the demo's hyper-parameters are these.
+
+A setting stands here once: the command line's options, the YAML file and its checks are all made from these classes.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+
+Value = TypeVar("Value")
+# What a YAML file may hold: a name, or a list or mapping.
+PlainData: TypeAlias = Any
+
+
+def setting(
+    default: Value,
+    description: str,
+    *,
+    flags: tuple[str, ...] = (),
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> Value:
+    """Declare a setting.
+
+    Args:
+        default: Its default.
+        description: Its help.
+        flags: Its options on the command line; by default its name with dashes.
+        above: It has to be above this.
+        least: It has to be at least this.
+        most: It has to be at most this.
+
+    Returns:
+        A dataclass field, in the guise of its value.
+    """
+    bounds = {"above": above, "least": least, "most": most}
+    declared: Any = field(default=default, metadata={"help": description, "flags": flags, **bounds})
+    return declared  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A section of settings; checks their ranges.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    title: ClassVar[str] = "Options"
+
+    def __post_init__(self) -> None:
+        """Check the ranges of all numbers."""
+        for declared in fields(self):
+            value = getattr(self, declared.name)
+            if isinstance(value, int | float):
+                check_range(declared.name, value, **{key: declared.metadata.get(key) for key in BOUNDS})
+
+
+BOUNDS = ("above", "least", "most")
+
+
+def check_range(name: str, value: float, above: float | None, least: float | None, most: float | None) -> None:
+    """Raise ValueError if a number is not finite or out of range; None is no bound."""
+    is_inside = (
+        (above is None or value > above) and (least is None or value >= least) and (most is None or value <= most)
+    )
+    if is_inside and math.isfinite(value):
+        return
+    bounds = {"above": above, "at least": least, "at most": most}
+    wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+    raise ValueError(f"{name} must be {wanted or 'finite'}, got {value}.")
+
+
+@dataclass(frozen=True)
+class TaskSettings(Settings):
+    """What is to be written, and what it is worth; see `textgym.task.TextTask`."""
+
+    title: ClassVar[str] = "Task"
+
+    prompts: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
+        "bundled", "Prompts to train on: 'bundled', or a .txt, .jsonl or .csv file; in YAML also a list."
+    )
+    reward: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
+        "reference_task",
+        "Reward: a registered name, or module:attribute of your own (the current folder is searched); in YAML also a "
+        "composition.",
+    )
+    max_prompt_tokens: int = setting(24, "Longest prompt, in tokens.", least=1)
+    max_new_tokens: int = setting(64, "Token budget of a completion.", least=1)
+    min_new_tokens: int = setting(0, "No completion may end before this many tokens.", least=0)
+    stop: tuple[str, ...] = setting((), "A string that ends a completion; may be given more than once.")
+    banned_token_ids: tuple[int, ...] = setting((), "A token that is never allowed; may be given more than once.")
+    allowed_token_ids: tuple[int, ...] | None = setting(
+        None, "One of the only tokens that are allowed; may be given more than once. [default: all]"
+    )
+    completions_per_prompt: int = setting(1, "Completions in a row that get the same prompt.", least=1)
+    prompt_order: Literal["random", "sequential"] = setting("random", "How prompts are chosen in training.")
+    truncate_prompts: Literal["left"] | None = setting(
+        None, "'left' cuts prompts that are too long at their beginning. [default: they are an error]"
+    )
+
+
+@dataclass(frozen=True)
+class AlgorithmSettings(Settings):
+    """What the settings of every algorithm have in common.
+
+    To add an algorithm: subclass this, and name the subclass in `ALGORITHMS`.
+    """
+
+    title: ClassVar[str] = "Algorithm"
+    class_path: ClassVar[str] = ""
+
+    name: str = setting("PPO", "The learning algorithm.", flags=("--algorithm", "--algo"))
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PPOSettings(AlgorithmSettings):
+    """Settings of `textgym.agents.PPO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:PPO"
+
+    learning_rate: float = setting(1e-4, "Step size of Adam.", above=0)
+    tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
+    batch_size: int = setting(1024, "Tokens in a minibatch, nearly.", least=2)
+    n_epochs: int = setting(2, "Passes over each rollout.", least=1)
+    ent_coef: float = setting(0.0, "Reward for entropy.", least=0)
+    vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
+    kl_coef: float = setting(0.02, "Reward lost for each nat of KL to the model that training began with.", least=0)
+    kl_target: float | None = setting(
+        None, "KL, in nats a completion, towards which kl-coef is adapted. [default: kl-coef stays]", above=0
+    )
+    kl_horizon: int = setting(1000, "Episodes over which kl-coef is adapted by at most a fifth.", least=1)
+    gamma: float = setting(1.0, "Discount.", above=0, most=1)
+    gae_lambda: float = setting(
+        0.95, "Trade-off of generalized advantages: 0 little variance, 1 no bias.", least=0, most=1
+    )
+    clip_range: float = setting(0.2, "Bound on the change of a token's probability ratio.", above=0)
+    max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
+    target_kl: float | None = setting(
+        None, "End an update early at this KL from the policy before it. [default: never]", above=0
+    )
+    temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
+    decode_rows: int = setting(64, "Completions generated side by side; changes speed alone.", least=1)
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `textgym.agents.PPO`."""
+        names = {declared.name for declared in fields(self)} - {"name", "tokens_per_rollout", "temperature"}
+        arguments = {name: getattr(self, name) for name in sorted(names)}
+        # One row, so that a step of Stable-Baselines3 is one token.
+        return {**arguments, "n_steps": self.tokens_per_rollout, "policy_kwargs": {"temperature": self.temperature}}
+
+
+ALGORITHMS: dict[str, type[AlgorithmSettings]] = {"PPO": PPOSettings}
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(Settings):
+    """How the model is judged before and after training."""
+
+    title: ClassVar[str] = "Evaluation"
+
+    eval_prompts: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
+        None,
+        "Prompts to evaluate on. [default: the bundled held-out ones if the bundled ones are trained on, else those "
+        "trained on]",
+    )
+    eval_completions: int = setting(256, "Completions to evaluate.", least=1)
+    eval_seed: int = setting(12345, "Seed of the evaluation, the same before and after.", least=0)
+    sample_every: int = setting(25_000, "Write a few samples every so many tokens.", least=1)
+    table_rows: int = setting(6, "Prompts in the table at the end, and in the samples on the way.", least=1)
+
+
+@dataclass(frozen=True)
+class TrainSettings(Settings):
+    """All settings of a run; with the same ones it repeats exactly."""
+
+    title: ClassVar[str] = "Run"
+
+    model: str = setting("bundled", "Model to train: 'bundled', a folder, a run folder, or a hub name such as gpt2.")
+    total_tokens: int = setting(
+        250_000, "Tokens to generate in training.", flags=("--total-tokens", "--steps"), least=1
+    )
+    seed: int = setting(1, "Decides prompts, completions and minibatches.", least=0, most=2**31 - 1)
+    device: str = setting("auto", "auto, cpu or cuda.")
+    checkpoint_seconds: float = setting(
+        30.0, "Save after each update that ends this long after the last save; 0 saves after every one.", least=0
+    )
+    task: TaskSettings = TaskSettings()
+    algorithm: AlgorithmSettings = PPOSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @property
+    def eval_prompts(self) -> PlainData:
+        """The prompts that are evaluated on."""
+        if self.evaluation.eval_prompts is not None:
+            return self.evaluation.eval_prompts
+        return "bundled:held_out" if self.task.prompts == "bundled" else self.task.prompts

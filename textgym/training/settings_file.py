@@ -1,0 +1,176 @@
+"""Settings as plain data: read from YAML and checked, merged with the command line's, and written again."""
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, fields
+from pathlib import Path
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+import yaml
+
+from .settings import ALGORITHMS, AlgorithmSettings, Settings, TrainSettings
+
+Node = dict[str, Any]
+
+
+def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSettings:
+    """Read settings from a file.
+
+    Args:
+        path: A YAML file; None for the defaults.
+        overrides: Settings that go before the file's, by dotted name (`"algorithm.learning_rate"`).
+
+    Raises:
+        ValueError: If the file is not YAML or not a mapping, a name is unknown (with the nearest match), or a value
+            is of the wrong type or out of range.
+        OSError: If the file cannot be read.
+    """
+    data = {} if path is None else _read_yaml(path)
+    for name, value in overrides.items():
+        *sections, key = name.split(".")
+        node = data
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[key] = value
+    try:
+        return build_settings(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}" if path is not None else str(error)) from error
+
+
+def build_settings(data: Mapping[str, Any]) -> TrainSettings:
+    """Make settings from plain data; what is not mentioned keeps its default.
+
+    Raises:
+        ValueError: If a name is unknown, or a value is of the wrong type or out of range.
+    """
+    return cast(TrainSettings, _build(TrainSettings, data, ""))
+
+
+def write_settings(settings: TrainSettings) -> str:
+    """Return settings as YAML from which `read_settings` makes the same."""
+    return yaml.safe_dump(_plain(asdict(settings)), sort_keys=False, allow_unicode=True, width=100)
+
+
+def all_settings() -> Iterator[tuple[str, type[Settings], Field[Any], Any]]:
+    """Yield dotted name, section, field and type of every setting; those that algorithms share come once."""
+    seen = set()
+    sections: list[tuple[str, type[Settings]]] = [("", TrainSettings)]
+    for section in fields(TrainSettings):
+        if isinstance(section.default, AlgorithmSettings):
+            sections.extend((f"{section.name}.", kind) for kind in ALGORITHMS.values())
+        elif isinstance(section.default, Settings):
+            sections.append((f"{section.name}.", type(section.default)))
+    for prefix, kind in sections:
+        hints = get_type_hints(kind)
+        for declared in fields(kind):
+            name = prefix + declared.name
+            if name not in seen and not isinstance(declared.default, Settings):
+                seen.add(name)
+                yield name, kind, declared, hints[declared.name]
+
+
+def _read_yaml(path: Path) -> Node:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} must be a mapping of settings to values, got {type(data).__name__}.")
+    # An algorithm without settings of its own may be given by its name alone.
+    for section in fields(TrainSettings):
+        if isinstance(section.default, AlgorithmSettings) and isinstance(data.get(section.name), str):
+            data[section.name] = {"name": data[section.name]}
+    return data
+
+
+def _build(kind: type[Settings], data: object, prefix: str) -> Settings:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{prefix.rstrip('.')} must be a mapping of settings to values, got {data!r}.")
+    if issubclass(kind, AlgorithmSettings):
+        kind = _algorithm(data.get("name", AlgorithmSettings.name))
+    declared = {one.name: one for one in fields(kind)}
+    hints = get_type_hints(kind)
+    values: Node = {}
+    for key, value in data.items():
+        if key not in declared:
+            raise ValueError(_unknown(f"{prefix}{key}", [prefix + name for name in declared]))
+        default = declared[key].default
+        if isinstance(default, Settings):
+            values[key] = _build(type(default), {} if value is None else value, f"{prefix}{key}.")
+        else:
+            values[key] = _convert(value, hints[key], f"{prefix}{key}")
+    return kind(**values)
+
+
+def _algorithm(name: object) -> type[AlgorithmSettings]:
+    if name in ALGORITHMS:
+        return ALGORITHMS[str(name)]
+    near = _nearest(str(name).upper(), list(ALGORITHMS))
+    raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(ALGORITHMS)}.{near}")
+
+
+def _unknown(name: str, siblings: list[str]) -> str:
+    everywhere = [known for known, *_ in all_settings()]
+    key = name.rpartition(".")[2]
+    elsewhere = [known for known in everywhere if known.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"There is no setting {name!r}. Did you mean {elsewhere[0]!r}?"
+    near = _nearest(name, siblings)
+    if not near:
+        by_key = {known.rpartition(".")[2]: known for known in everywhere}
+        matches = difflib.get_close_matches(key, by_key, n=1)
+        near = f" Did you mean {by_key[matches[0]]!r}?" if matches else ""
+    return f"There is no setting {name!r}.{near or ' Known here are ' + ', '.join(siblings) + '.'}"
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    matches = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def _convert(value: object, kind: Any, name: str) -> Any:
+    """Return a value of plain data as the type that its setting has."""
+    origin = get_origin(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        inner = next(one for one in get_args(kind) if one is not type(None))
+        return None if value is None else _convert(value, inner, name)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{name} must be {' or '.join(map(repr, get_args(kind)))}, got {value!r}.")
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_convert(item, get_args(kind)[0], name) for item in items)
+    converted = _number(value, kind) if kind in (int, float) else value
+    if not isinstance(converted, kind):
+        words = {int: "a whole number", float: "a number", str: "text"}[kind]
+        raise ValueError(f"{name} must be {words}, got {value!r}.")
+    return converted
+
+
+def _number(value: object, kind: type) -> object:
+    """Return a number as int or float; YAML 1.1 reads 1e-4 as text."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if kind is float:
+        return float(value)
+    return int(value) if float(value).is_integer() else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
