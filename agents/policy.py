@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from gymnasium import spaces
@@ -121,6 +121,13 @@ class GPT2Policy(ActorCriticPolicy):
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
         )
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation mode; the language model stays in the latter, without dropout."""
+        super().train(mode)
+        # Not every model's dropout is a module: Llama's attention has a number that counts in training mode.
+        self.language_model.eval()
+        return self
 
     # The trunk and the heads
 
@@ -326,10 +333,7 @@ def _own_model(source: PreTrainedModel | PretrainedConfig | str | Path | None) -
         model = copy.deepcopy(source)
     else:
         model = load_language_model(source)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    model.float()
+    model.float().eval()
     return cast(PreTrainedModel, model)
 
 

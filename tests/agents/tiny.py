@@ -1,5 +1,6 @@
 """Tiny language models over letters, and tasks for them: small enough that a test can check every number."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def gpt2_config(**changes: Any) -> GPT2Config:
         "n_embd": 16,
         "n_layer": 2,
         "n_head": 2,
-        "initializer_range": 0.3,
+        "initializer_range": 0.2,
         "bos_token_id": EOS,
         "eos_token_id": EOS,
     }
@@ -61,7 +62,7 @@ def llama_config(**changes: Any) -> LlamaConfig:
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "initializer_range": 0.3,
+        "initializer_range": 0.2,
         "bos_token_id": EOS,
         "eos_token_id": EOS,
     }
@@ -73,7 +74,8 @@ def language_model(config: PretrainedConfig | None = None, seed: int = 0) -> Pre
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(gpt2_config() if config is None else config)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def share_of_a(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
@@ -136,6 +138,11 @@ def single_context(task: TextTask, prompt_ids: Sequence[int], generated: Sequenc
         "attention_mask": (column < n_tokens).astype(np.int8),
         "is_generated": ((column >= n_prompt) & (column < n_tokens)).astype(np.int8),
     }
+
+
+def exactly(message: str) -> str:
+    """Return a pattern for `pytest.raises(…, match=…)` that fits this message as a whole."""
+    return f"^{re.escape(message)}$"
 
 
 def full_logits(policy: GPT2Policy, context: Sequence[int]) -> torch.Tensor:
