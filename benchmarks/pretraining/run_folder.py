@@ -1,0 +1,137 @@
+"""The files of a pre-training run: checkpoint, log, and the record of recipe, parameters and machines."""
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a run's weights, besides the corpus.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Sequences an optimiser step.
+        micro_batch_size: Sequences a forward pass; changes memory and speed only.
+        context: Tokens of context.
+        n_layer: Transformer blocks.
+        n_embd: Hidden width.
+        n_head: Attention heads.
+        vocab_size: Tokens of the vocabulary, where a tokenizer has to be trained.
+        warmup: Steps until the learning rate is at its peak.
+        decay_fraction: Share of the steps in which the learning rate falls.
+        seed: Seed of weights and order.
+        bf16: Multiply matrices in bfloat16.
+    """
+
+    steps: int = 3000
+    batch_size: int = 32
+    micro_batch_size: int = 8
+    context: int = 256
+    n_layer: int = 5
+    n_embd: int = 256
+    n_head: int = 4
+    vocab_size: int = 4096
+    warmup: int = 100
+    decay_fraction: float = 0.35
+    seed: int = 0
+    bf16: bool = False
+
+    @property
+    def tokens_a_step(self) -> int:
+        """Tokens seen in one optimiser step."""
+        return self.batch_size * self.context
+
+
+# What may differ between two sessions of one run.
+_CHANGEABLE = {"steps", "micro_batch_size", "bf16"}
+
+
+class RunFolder:
+    """Reads and writes the files of one run.
+
+    Args:
+        path: The folder; made where it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Weights, optimisers, number of steps done and mean loss, for `torch.load`."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def record_file(self) -> Path:
+        """Recipe, parameters, tokens an epoch and sessions."""
+        return self.path / "run.json"
+
+    @property
+    def log_file(self) -> Path:
+        """One row every so many steps."""
+        return self.path / "log.csv"
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint so that a kill at any moment leaves the old one or the new one, whole."""
+        partial = self.checkpoint_file.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint_file)
+
+    def load_checkpoint(self, device: str = "cpu") -> dict[str, Any] | None:
+        """Return what `save_checkpoint` wrote last, None before the first time."""
+        if not self.checkpoint_file.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.checkpoint_file, map_location=device, weights_only=True)
+        return state
+
+    def append_log(self, row: dict[str, object]) -> None:
+        """Append a row, with a header before the first."""
+        is_new = not self.log_file.exists()
+        with self.log_file.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def log_rows(self) -> list[dict[str, str]]:
+        """Return the log's rows, oldest first."""
+        if not self.log_file.exists():
+            return []
+        with self.log_file.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return the record, None before the first session."""
+        if not self.record_file.exists():
+            return None
+        record: dict[str, Any] = json.loads(self.record_file.read_text(encoding="utf-8"))
+        return record
+
+    def write_json(self, file: Path, content: dict[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(file)
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Refuse to go on with another recipe than the run began with.
+
+        Raises:
+            ValueError: If a setting differs that makes another model of the same steps.
+        """
+        record = self.read_record()
+        if record is None:
+            return
+        for name, value in asdict(recipe).items():
+            began_with = record["recipe"][name]
+            if name not in _CHANGEABLE and value != began_with:
+                raise ValueError(
+                    f"the run in {self.path} began with {name} {began_with}, got {value}; give the same value, or "
+                    "another output folder"
+                )
