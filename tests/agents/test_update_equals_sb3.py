@@ -97,7 +97,7 @@ def generated_tokens(buffer: EpisodeBuffer) -> list[list[int]]:
     episodes, start = [], 0
     for prompt_length, length in zip(buffer.prompt_lengths, buffer.lengths, strict=True):
         episodes.append(tokens[start + prompt_length : start + prompt_length + length])
-        start += prompt_length + length
+        start += int(prompt_length + length)
     return episodes
 
 

@@ -1,0 +1,219 @@
+"""Tokens are drawn as their probabilities say, and log-probabilities have the gradients that autograd gives."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.agents.tiny import exactly
+from textgym.agents.sampling import (
+    draw_tokens,
+    episode_uniforms,
+    prompt_generator,
+    restrict_to_top,
+    token_statistics,
+)
+
+GPT2_VOCABULARY = 50_257
+LAST_UNIFORM = 1 - 2.0**-24  # the greatest float32 below 1
+FORBIDDEN = torch.finfo(torch.float32).min
+
+
+def chi_square_limit(degrees: int) -> float:
+    """Return the chi-square value exceeded with probability 0.001, by Wilson and Hilferty's approximation (1931)."""
+    spread = 2 / (9 * degrees)
+    limit: float = degrees * (1 - spread + 3.0902 * spread**0.5) ** 3
+    return limit
+
+
+def test_the_limit_is_that_of_the_tables() -> None:
+    assert chi_square_limit(100) == pytest.approx(149.449, abs=0.1)
+
+
+def uniforms_of_episodes(n_episodes: int, length: int) -> Tensor:
+    return torch.from_numpy(np.concatenate([episode_uniforms(11, number, length) for number in range(n_episodes)]))
+
+
+@pytest.mark.parametrize("decline", [0.0, 1.1], ids=["flat", "zipf"])
+def test_draws_fit_their_distribution_at_gpt2s_vocabulary(decline: float) -> None:
+    """Chi-square over 100 groups of neighbouring tokens that are about equally probable."""
+    rank = torch.randperm(GPT2_VOCABULARY, generator=torch.Generator().manual_seed(0)) + 1
+    logits = -decline * rank.float().log()
+    probabilities = logits.double().softmax(0)
+    uniforms = uniforms_of_episodes(32, 64)
+    draws = torch.cat([draw_tokens(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
+    group = ((probabilities.cumsum(0) - probabilities / 2) * 100).long()
+    expected = torch.zeros(100, dtype=torch.float64).index_add(0, group, probabilities) * len(draws)
+    observed = torch.bincount(group[draws], minlength=100)
+    is_used = expected >= 5
+    assert expected[is_used].sum() > 0.99 * len(draws)
+    statistic = float(((observed - expected).square() / expected)[is_used].sum())
+    assert statistic < chi_square_limit(int(is_used.sum()) - 1)
+
+
+def test_the_episodes_numbers_are_uniform_and_belong_to_the_episode() -> None:
+    numbers = uniforms_of_episodes(200, 64).double()
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert float(numbers.mean()) == pytest.approx(0.5, abs=4 / (12 * len(numbers)) ** 0.5)
+    observed = torch.bincount((numbers * 100).long(), minlength=100)
+    expected = len(numbers) / 100
+    assert float(((observed - expected).square() / expected).sum()) < chi_square_limit(99)
+    np.testing.assert_array_equal(episode_uniforms(1, 2, 16), episode_uniforms(1, 2, 16))
+    np.testing.assert_array_equal(episode_uniforms(1, 2, 16)[:8], episode_uniforms(1, 2, 8))
+    others = [episode_uniforms(1, 3, 16), episode_uniforms(2, 2, 16), episode_uniforms(2, 1, 16)]
+    assert all((episode_uniforms(1, 2, 16) != other).all() for other in others)
+    assert prompt_generator(1, 2).integers(1 << 60) != prompt_generator(1, 3).integers(1 << 60)
+
+
+@pytest.mark.parametrize("vocab_size", [2, 12, GPT2_VOCABULARY])
+def test_the_first_and_the_last_token_are_reached(vocab_size: int) -> None:
+    logits = torch.zeros(2, vocab_size)
+    assert draw_tokens(logits, torch.tensor([0.0, LAST_UNIFORM])).tolist() == [0, vocab_size - 1]
+
+
+def test_a_token_is_drawn_where_the_cumulative_probability_first_exceeds_the_number() -> None:
+    """Probabilities 1/8, 1/2, 1/8, 1/4 by hand: a number on a boundary belongs to the token above it."""
+    logits = torch.tensor([0.125, 0.5, 0.125, 0.25]).log()
+    uniforms = torch.tensor([0.0, 0.12, 0.13, 0.62, 0.63, 0.74, 0.76, LAST_UNIFORM])
+    assert draw_tokens(logits.expand(8, -1), uniforms).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    halves = torch.zeros(4, 4)
+    assert draw_tokens(halves, torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("value", [FORBIDDEN, -torch.inf])
+@pytest.mark.parametrize("vocab_size", [8, GPT2_VOCABULARY])
+def test_a_token_of_probability_0_is_never_drawn(value: float, vocab_size: int) -> None:
+    """At both ends, where rounding would fall over, and in between."""
+    logits = torch.randn(vocab_size, generator=torch.Generator().manual_seed(1))
+    forbidden = [0, 1, vocab_size // 2, vocab_size - 2, vocab_size - 1]
+    logits[forbidden] = value
+    uniforms = torch.cat([torch.tensor([0.0, LAST_UNIFORM]), torch.linspace(0, LAST_UNIFORM, 200)])
+    draws = torch.cat([draw_tokens(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
+    assert not set(draws.tolist()) & set(forbidden)
+
+
+def test_a_certain_token_is_always_drawn() -> None:
+    logits = torch.full((3, GPT2_VOCABULARY), FORBIDDEN)
+    logits[:, 40_000] = -5.0
+    assert draw_tokens(logits, torch.tensor([0.0, 0.5, LAST_UNIFORM])).tolist() == [40_000] * 3
+
+
+def test_each_row_is_drawn_from_its_own_distribution() -> None:
+    logits = torch.full((3, 5), FORBIDDEN)
+    logits[torch.arange(3), torch.tensor([4, 0, 2])] = 0.0
+    assert draw_tokens(logits, torch.tensor([0.3, 0.3, 0.3])).tolist() == [4, 0, 2]
+
+
+# Probabilities 0.4, 0.3, 0.2, 0.1 of tokens 2, 0, 3, 1.
+FOUR = torch.tensor([[0.3, 0.1, 0.4, 0.2]]).log()
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "kept"),
+    [
+        (None, None, [0, 1, 2, 3]),
+        (1, None, [2]),
+        (2, None, [0, 2]),
+        (4, None, [0, 1, 2, 3]),
+        (9, None, [0, 1, 2, 3]),
+        (None, 0.01, [2]),
+        (None, 0.39, [2]),
+        (None, 0.41, [0, 2]),
+        (None, 0.69, [0, 2]),
+        (None, 0.71, [0, 2, 3]),
+        (None, 1.0, [0, 1, 2, 3]),
+        # Among the best two, 0.4 / 0.7 is more than 0.5.
+        (2, 0.5, [2]),
+        (3, 0.8, [0, 2, 3]),
+    ],
+)
+def test_only_the_top_tokens_are_left(top_k: int | None, top_p: float | None, kept: list[int]) -> None:
+    restricted = restrict_to_top(FOUR.clone(), top_k, top_p)
+    assert restricted.isfinite().nonzero()[:, 1].tolist() == kept
+    assert torch.equal(restricted[0, kept], FOUR[0, kept])
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "message"),
+    [
+        (0, None, "top_k must be at least 1, got 0."),
+        (None, 0.0, "top_p must be above 0 and at most 1, got 0.0."),
+        (None, 1.5, "top_p must be above 0 and at most 1, got 1.5."),
+    ],
+)
+def test_a_restriction_to_nothing_is_an_error(top_k: int | None, top_p: float | None, message: str) -> None:
+    with pytest.raises(ValueError, match=exactly(message)):
+        restrict_to_top(FOUR, top_k, top_p)
+
+
+def usual_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The usual formulas, in the second way."""
+    log_probs = logits.log_softmax(dim=-1)
+    return log_probs.gather(1, token_ids[:, None])[:, 0], -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+WEIGHTS = [(1.0, 0.0), (0.0, 1.0), (-0.7, 0.3), (2.0, 300.0)]
+
+
+@pytest.mark.parametrize(("weight", "entropy_weight"), WEIGHTS)
+def test_statistics_and_gradients_are_those_of_the_usual_formulas(weight: float, entropy_weight: float) -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = 3 * torch.randn(20, 50, generator=generator, dtype=torch.float64)
+    token_ids = torch.randint(50, (20,), generator=generator)
+    scale = torch.randn(20, generator=generator, dtype=torch.float64)
+    gradients = []
+    for statistics in (token_statistics, usual_statistics):
+        leaf = logits.clone().requires_grad_()
+        log_prob, entropy = statistics(leaf, token_ids)
+        (scale * (weight * log_prob + entropy_weight * entropy)).sum().backward()
+        gradients.append((log_prob.detach(), entropy.detach(), leaf.grad))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(4, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    token_ids = torch.tensor([0, 5, 2, 2])
+    functions: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda leaf: token_statistics(leaf, token_ids)[0],
+        lambda leaf: token_statistics(leaf, token_ids)[1],
+    )
+    for function in functions:
+        assert torch.autograd.gradcheck(function, (logits,))
+
+
+@pytest.mark.parametrize(("weight", "entropy_weight"), WEIGHTS)
+def test_forbidden_tokens_have_probability_0_and_no_gradient(weight: float, entropy_weight: float) -> None:
+    """And everything else is as if they were not there."""
+    generator = torch.Generator().manual_seed(4)
+    raw = 3 * torch.randn(9, 30, generator=generator)
+    is_forbidden = torch.zeros(30, dtype=torch.bool)
+    is_forbidden[[0, 7, 8, 29]] = True
+    allowed = (~is_forbidden).nonzero()[:, 0]
+    chosen = torch.randint(len(allowed), (9,), generator=generator)
+    leaf, smaller = raw.clone().requires_grad_(), raw[:, allowed].clone().requires_grad_()
+    masked = leaf.masked_fill(is_forbidden, FORBIDDEN)
+    results = [token_statistics(masked, allowed[chosen]), usual_statistics(smaller, chosen)]
+    for log_prob, entropy in results:
+        (weight * log_prob + entropy_weight * entropy).sum().backward()
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert leaf.grad is not None
+    assert smaller.grad is not None
+    assert torch.equal(leaf.grad[:, is_forbidden], torch.zeros(9, 4))
+    torch.testing.assert_close(leaf.grad[:, allowed], smaller.grad, atol=1e-4, rtol=1e-4)
+    assert torch.equal(masked.softmax(-1)[:, is_forbidden], torch.zeros(9, 4))
+
+
+def test_a_certain_token_has_no_entropy_and_no_gradient() -> None:
+    leaf = torch.zeros(2, 5, requires_grad=True)
+    only = torch.tensor([False, True, False, False, False])
+    log_prob, entropy = token_statistics(leaf.masked_fill(~only, FORBIDDEN), torch.tensor([1, 1]))
+    assert log_prob.tolist() == entropy.tolist() == [0.0, 0.0]
+    (log_prob + entropy).sum().backward()
+    assert leaf.grad is not None
+    assert torch.equal(leaf.grad, torch.zeros(2, 5))
