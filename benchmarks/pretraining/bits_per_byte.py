@@ -21,10 +21,17 @@ def bits_per_byte(
         model: Its training mode is left as it is.
         tokenizer: The model's own.
         texts: At least one byte together.
-        stride: Tokens between the starts of two windows; None for half a context.
+        stride: Tokens between the starts of two windows, fewer than the context; None for half of it.
+
+    Raises:
+        ValueError: If `stride` is below 1 or not below the context.
     """
     context = model.config.n_positions
     stride = context // 2 if stride is None else stride
+    if not 1 <= stride < context:
+        raise ValueError(
+            f"stride must be from 1 to {context - 1}, below the model's context of {context} tokens, got {stride}"
+        )
     nats = 0.0
     was_training = model.training
     model.eval()
