@@ -41,13 +41,14 @@ def estimate_kl(log_prob: Tensor, ref_log_prob: Tensor, estimator: KLEstimator =
 class KLController:
     """The coefficient of the KL penalty, fixed or steered towards a target.
 
-    After each rollout the coefficient grows by 1 + 0.1 · clip(KL / target − 1, −0.2, 0.2) for every `horizon`/0.1
-    episodes (Ziegler et al. 2019, arXiv:1909.08593, section 2.2).
+    After each rollout of n episodes, coefficient ← coefficient · (1 + clip(KL / target − 1, −0.2, 0.2) · n / horizon)
+    (Ziegler et al. 2019, arXiv:1909.08593, section 2.2, where n / horizon is the constant K).
 
     Args:
         coefficient: Price of one nat, at least 0.
         target: Nats a completion to aim at; None keeps the coefficient fixed.
-        horizon: Episodes over which the coefficient changes by at most the factor 1.2; Ziegler et al. use 10,000.
+        horizon: Episodes for which one update changes the coefficient by at most a fifth; a longer rollout counts as
+            this many. Ziegler et al. use 10,000.
 
     Raises:
         ValueError: If a number is out of range.
@@ -68,4 +69,5 @@ class KLController:
         """Adapt the coefficient to the mean KL, in nats a completion, of a rollout of `n_episodes`."""
         if self.target is not None:
             error = min(max(kl / self.target - 1, -0.2), 0.2)
-            self.coefficient *= 1 + error * n_episodes / self.horizon
+            # Without the bound, five horizons in one rollout would turn the price into a reward.
+            self.coefficient *= 1 + error * min(n_episodes / self.horizon, 1)
