@@ -194,7 +194,7 @@ class EpisodeBuffer(RolloutBuffer):
         """Pack the given episodes, by number, longest first."""
         episodes = episodes[np.argsort(-(self.prompt_lengths + self.lengths)[episodes], kind="stable")]
         observations = self.packed(episodes)
-        index = self._token_index(episodes)
+        index = self.token_index(episodes)
         actions = observations["input_ids"][:, 1:][observations["is_decision"][:, :-1]]
         return RolloutBufferSamples(
             observations=observations,  # type: ignore[arg-type]
@@ -204,19 +204,6 @@ class EpisodeBuffer(RolloutBuffer):
             advantages=self.advantages[index],
             returns=self.target_returns[index],
         )
-
-    def in_order_of_length(self, tokens_per_batch: int) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Yield batches of episodes of similar length, that hold no more than a number of positions.
-
-        Yields:
-            Numbers of the episodes, and the index of their tokens in the buffer's flat tensors.
-        """
-        sizes = self.prompt_lengths + self.lengths
-        order = np.argsort(-sizes, kind="stable")
-        while len(order):
-            count = max(1, tokens_per_batch // int(sizes[order[0]]))
-            episodes, order = order[:count], order[count:]
-            yield episodes, self._token_index(episodes)
 
     def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each."""
@@ -234,7 +221,8 @@ class EpisodeBuffer(RolloutBuffer):
             "is_decision": torch.from_numpy(is_decision).to(self.device),
         }
 
-    def _token_index(self, episodes: np.ndarray) -> Tensor:
+    def token_index(self, episodes: np.ndarray) -> Tensor:
+        """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
         ranges = _ranges(self._starts(self.lengths)[episodes], self.lengths[episodes])
         return torch.from_numpy(ranges).to(self.device)
 

@@ -22,6 +22,8 @@ from .judging import JudgedEpisode, judge_episodes
 from .kl import KLController, KLEstimator, estimate_kl
 from .policy import GPT2Policy, token_rules
 from .reference import ReferenceSource, ReferenceStore
+from .scoring import score_tokens
+from .self_imitation import EpisodeArchive
 
 TOKENS_PER_ROLLOUT = 4096
 
@@ -46,6 +48,7 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         kl_estimator: KLEstimator,
         decode_rows: int,
         potential_shaping: bool,
+        self_imitation: float,
     ) -> None:
         """Check and keep what Stable-Baselines3's constructor does not know."""
         if decode_rows < 1:
@@ -56,7 +59,11 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
         self.decode_rows = decode_rows
+        if not 0 <= self_imitation <= 1:
+            raise ValueError(f"self_imitation must be between 0 and 1, got {self_imitation}.")
         self.potential_shaping = potential_shaping
+        self.self_imitation = self_imitation
+        self.archive = EpisodeArchive()
         self.expected_length: float | None = None
 
     def _steps_per_row(self, n_steps: int | None) -> int:
@@ -111,22 +118,10 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        task = self.task
-        n_tokens = n_rollout_steps * env.num_envs
-        n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
-        group = task.completions_per_prompt
-        n_episodes = math.ceil(n_episodes / group) * group
-        numbers = range(self._episode_num, self._episode_num + n_episodes)
-        generated = generate_episodes(self.policy, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
-        judged = list(judge_episodes(task, generated, self.potential_shaping))
-        self._episode_num += n_episodes
-        self.rollout_buffer.reset()
-        # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.
-        self.rollout_buffer.n_shuffles = self._n_updates
-        self.rollout_buffer.fill([to_record(item) for item in judged])
-        self.expected_length = self.rollout_buffer.n_tokens / n_episodes
-        self._charge_kl(n_episodes)
-        self._record_rollout(judged)
+        judged = self._play(n_rollout_steps * env.num_envs)
+        n_tokens = self._store(judged)
+        self._charge_kl(len(judged), n_tokens)
+        self._record_rollout(judged, n_tokens)
         self.rollout_buffer.estimate_returns()
         if not self._call_back(env, callback, judged):
             return False
@@ -134,7 +129,40 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         callback.on_rollout_end()
         return True
 
-    def _charge_kl(self, n_episodes: int) -> None:
+    def _play(self, n_tokens: int) -> list[JudgedEpisode]:
+        """Generate and judge so many whole episodes as should have about `n_tokens`."""
+        task = self.task
+        group = task.completions_per_prompt
+        n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
+        n_episodes = math.ceil(n_episodes / group) * group
+        numbers = range(self._episode_num, self._episode_num + n_episodes)
+        generated = generate_episodes(self.policy, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
+        judged = list(judge_episodes(task, generated, self.potential_shaping))
+        self._episode_num += n_episodes
+        self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
+        return judged
+
+    def _store(self, judged: list[JudgedEpisode]) -> int:
+        """Fill the buffer, with replayed episodes behind the new ones, and return the number of new tokens."""
+        buffer = self.rollout_buffer
+        records = [to_record(item) for item in judged]
+        replayed: list[EpisodeRecord] = []
+        if self.self_imitation:
+            generator = np.random.default_rng((self.seed or 0, self._n_updates))
+            replayed = self.archive.sample(round(self.self_imitation * len(judged)), generator)
+            self.archive.add(judged)
+        buffer.reset()
+        # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.
+        buffer.n_shuffles = self._n_updates
+        buffer.fill(records + replayed)
+        n_tokens = int(buffer.lengths[: len(records)].sum())
+        if replayed:
+            buffer.old_values[n_tokens:], buffer.old_log_prob[n_tokens:] = score_tokens(
+                self.policy, buffer, first_episode=len(records)
+            )
+        return n_tokens
+
+    def _charge_kl(self, n_episodes: int, n_tokens: int) -> None:
         reference = self.reference_store.find(self.policy, self.__dict__.get("reference"))
         if reference is None:
             return
@@ -142,22 +170,21 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         log_prob = self.rollout_buffer.old_log_prob
         kl = estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
         self.rollout_buffer.rewards -= self.kl_controller.coefficient * kl
-        kl_per_episode = float(estimate_kl(log_prob, ref_log_prob, "k1").sum()) / n_episodes
+        kl_per_episode = float((log_prob - ref_log_prob)[:n_tokens].sum()) / n_episodes
         self.logger.record("rollout/kl", kl_per_episode)
         self.logger.record("rollout/kl_coef", self.kl_controller.coefficient)
         self.kl_controller.update(kl_per_episode, n_episodes)
 
-    def _record_rollout(self, judged: list[JudgedEpisode]) -> None:
+    def _record_rollout(self, judged: list[JudgedEpisode], n_tokens: int) -> None:
         scores = [item.judgement.score for item in judged]
         self.logger.record("rollout/score", safe_mean(scores))
         for name in judged[0].judgement.terms:
             values = [item.judgement.terms[name] for item in judged]
             self.logger.record(f"rollout/reward/{name}", safe_mean([value for value in values if value is not None]))
-        self.logger.record("rollout/n_tokens", self.rollout_buffer.n_tokens / len(judged))
+        self.logger.record("rollout/n_tokens", n_tokens / len(judged))
         ended = [item.episode.text.finish_reason != "length" for item in judged]
         self.logger.record("rollout/ended_share", sum(ended) / len(ended))
-        log_prob = self.rollout_buffer.old_log_prob
-        self.logger.record("rollout/entropy", -float(log_prob.mean()))
+        self.logger.record("rollout/entropy", -float(self.rollout_buffer.old_log_prob[:n_tokens].mean()))
 
     def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
         """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""

@@ -43,6 +43,8 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         kl_estimator: See `estimate_kl`.
         decode_rows: Episodes that are generated side by side; does not change what is generated.
         potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`.
+        self_imitation: Best episodes so far that each update replays, as a share of the rollout's; see
+            `EpisodeArchive`.
         stats_window_size: As in Stable-Baselines3; `rollout/ep_*` are means over the last rollout.
         tensorboard_log: Folder for TensorBoard events.
         policy_kwargs: Arguments of the policy, such as `model` and `temperature`.
@@ -81,6 +83,7 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         kl_estimator: KLEstimator = "k1",
         decode_rows: int = 128,
         potential_shaping: bool = False,
+        self_imitation: float = 0.0,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -92,7 +95,7 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 tokens, got {batch_size}.")
         self._set_sequence_options(
-            reference, kl_coef, kl_target, kl_horizon, kl_estimator, decode_rows, potential_shaping
+            reference, kl_coef, kl_target, kl_horizon, kl_estimator, decode_rows, potential_shaping, self_imitation
         )
         super().__init__(
             policy,

@@ -13,6 +13,7 @@ from textgym.models import BUNDLED_MODEL, load_language_model
 
 from .episode_buffer import EpisodeBuffer
 from .policy import GPT2Policy
+from .scoring import score_tokens
 
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 
@@ -38,29 +39,9 @@ class Reference:
         self.policy.set_training_mode(False)
         self.policy.requires_grad_(False)
 
-    @torch.no_grad()
-    def log_prob(self, buffer: EpisodeBuffer, tokens_per_batch: int = 8192) -> Tensor:
-        """Score all tokens of a rollout, teacher-forced.
-
-        Args:
-            buffer: Filled with the rollout's episodes.
-            tokens_per_batch: Positions a forward pass, padding included.
-
-        Returns:
-            Log-probability of each generated token, in the buffer's order, shape (tokens,).
-        """
-        return score_tokens(self.policy, buffer, tokens_per_batch)
-
-
-@torch.no_grad()
-def score_tokens(policy: GPT2Policy, buffer: EpisodeBuffer, tokens_per_batch: int = 8192) -> Tensor:
-    """Return a policy's log-probability of each generated token of a rollout, in the buffer's order, (tokens,)."""
-    result = torch.empty(buffer.n_tokens, device=buffer.device)
-    for episodes, index in buffer.in_order_of_length(tokens_per_batch):
-        samples = buffer.packed(episodes)
-        actions = samples["input_ids"][:, 1:][samples["is_decision"][:, :-1]]
-        result[index] = policy.evaluate_actions(samples, actions)[1]
-    return result
+    def log_prob(self, buffer: EpisodeBuffer) -> Tensor:
+        """Return the log-probability of each generated token of a buffer, in its order, shape (tokens,)."""
+        return score_tokens(self.policy, buffer).log_prob
 
 
 def model_sha256(model: torch.nn.Module) -> str:

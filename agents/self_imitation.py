@@ -1,0 +1,73 @@
+"""The best episodes so far, kept to be learned from again: a rare success is not forgotten after one update."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .episode_buffer import EpisodeRecord
+from .judging import JudgedEpisode
+
+
+class _Kept(NamedTuple):
+    score: float
+    number: int
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    rewards: list[float]
+
+
+class EpisodeArchive:
+    """The episodes of highest score, at most two a prompt, the younger first among equals.
+
+    An on-policy algorithm sees each episode in one update only. Where the reward is a rare combination of tokens, one
+    update's small step is lost before the combination is sampled again. Replayed, with probabilities and values
+    computed anew, it is taken until the critic expects its return (Oh et al. 2018, arXiv:1806.05635, self-imitation
+    learning, here through the algorithm's own clipped loss).
+
+    Args:
+        capacity: Number of episodes.
+        per_prompt: Number of episodes of one prompt, so that the archive is not variations of one text.
+    """
+
+    def __init__(self, capacity: int = 64, per_prompt: int = 2) -> None:
+        self.capacity = capacity
+        self.per_prompt = per_prompt
+        self._kept: list[_Kept] = []
+
+    def __len__(self) -> int:
+        """Return the number of episodes kept."""
+        return len(self._kept)
+
+    def add(self, judged: list[JudgedEpisode]) -> None:
+        """Keep those of a rollout's episodes that are among the best."""
+        for item in judged:
+            text = item.episode.text
+            rewards = item.rewards.tolist()
+            self._kept.append(_Kept(sum(rewards), item.episode.number, text.prompt.token_ids, text.token_ids, rewards))
+        self._kept.sort(key=lambda kept: (-kept.score, -kept.number))
+        counts: dict[tuple[int, ...], int] = {}
+        best: list[_Kept] = []
+        for kept in self._kept:
+            counts[kept.prompt_ids] = counts.get(kept.prompt_ids, 0) + 1
+            if counts[kept.prompt_ids] <= self.per_prompt and len(best) < self.capacity:
+                best.append(kept)
+        self._kept = best
+
+    def sample(self, count: int, generator: np.random.Generator) -> list[EpisodeRecord]:
+        """Draw episodes without replacement.
+
+        Args:
+            count: Number of episodes; fewer where fewer are kept.
+            generator: Decides which.
+
+        Returns:
+            Records whose values and log-probabilities are 0 and have to be computed anew.
+        """
+        chosen = generator.choice(len(self._kept), size=min(count, len(self._kept)), replace=False)
+        records = []
+        for index in sorted(chosen.tolist()):
+            kept = self._kept[index]
+            unknown = torch.zeros(len(kept.token_ids))
+            records.append(EpisodeRecord(kept.prompt_ids, kept.token_ids, torch.tensor(kept.rewards), unknown, unknown))
+        return records
