@@ -138,14 +138,17 @@ class EpisodeBuffer(RolloutBuffer):
         """Take a rollout's episodes.
 
         Raises:
-            ValueError: If there is none, or an episode's parts differ in length.
+            ValueError: If there is none, an episode has no tokens, or its parts differ in length.
         """
         if not episodes:
             raise ValueError("A rollout needs at least one episode, got none.")
         for episode in episodes:
             sizes = {len(episode.token_ids), len(episode.rewards), len(episode.values), len(episode.log_prob)}
             if len(sizes) != 1 or not episode.token_ids:
-                raise ValueError(f"token_ids, rewards, values and log_prob must be equally long, got {sorted(sizes)}.")
+                raise ValueError(
+                    "token_ids, rewards, values and log_prob must be equally long, and have at least one entry, got "
+                    f"lengths {sorted(sizes)}."
+                )
         self.lengths = np.array([len(episode.token_ids) for episode in episodes])
         self.prompt_lengths = np.array([len(episode.prompt_ids) for episode in episodes])
         tokens = [token for episode in episodes for token in (*episode.prompt_ids, *episode.token_ids)]
@@ -170,7 +173,8 @@ class EpisodeBuffer(RolloutBuffer):
         """Yield minibatches of whole episodes in random order.
 
         Args:
-            batch_size: Tokens a minibatch, nearly; None for the whole rollout.
+            batch_size: Tokens a minibatch, nearly, and no fewer than the longest episode has; None for the whole
+                rollout. Each call yields the same number of minibatches.
 
         Yields:
             Samples whose observations are a packed batch and whose other fields have shape (tokens,).
@@ -182,13 +186,14 @@ class EpisodeBuffer(RolloutBuffer):
             raise ValueError("The buffer is empty; fill it with a rollout's episodes first.")
         order = np.random.default_rng((self.seed, self.n_shuffles)).permutation(len(self.lengths))
         self.n_shuffles += 1
-        n_batches = 1 if batch_size is None else max(1, round(self.n_tokens / batch_size))
+        # A minibatch that is wider than the longest episode is never empty, nor a single token.
+        most = self.n_tokens // (int(self.lengths.max()) + 1)
+        n_batches = 1 if batch_size is None else max(1, min(round(self.n_tokens / batch_size), most))
         # An episode goes to the minibatch in which its middle token falls.
         ends = self.lengths[order].cumsum()
         batch = ((ends - self.lengths[order] / 2) * n_batches / self.n_tokens).astype(int)
         for number in range(n_batches):
-            if (batch == number).any():
-                yield self.samples(order[batch == number])
+            yield self.samples(order[batch == number])
 
     def samples(self, episodes: np.ndarray) -> RolloutBufferSamples:
         """Pack the given episodes, by number, longest first."""
