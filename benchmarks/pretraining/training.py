@@ -183,6 +183,7 @@ class Pretraining:
             "last_step": self.step,
             "seconds": round(self._seconds()),
             "device": str(self.device),
+            "bf16": self.recipe.bf16,
             "machine": describe_machine(str(self.device)),
             "versions": installed_versions(),
         }

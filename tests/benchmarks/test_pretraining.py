@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
+from tests.benchmarks.tiny_run import SENTENCE, TINY, write_corpus
 from textgym.benchmarks import pretrain
 from textgym.benchmarks.pretraining.bits_per_byte import bits_per_byte
 from textgym.benchmarks.pretraining.corpus import ORIGINS, read_corpus
@@ -16,19 +17,6 @@ from textgym.benchmarks.pretraining.optimizers import learning_rate_factor, orth
 from textgym.benchmarks.pretraining.run_folder import Recipe, RunFolder
 from textgym.benchmarks.pretraining.tokenizer import BatchOrder, epoch_blocks, train_tokenizer
 from textgym.benchmarks.pretraining.training import MeanLoss, Pretraining, make_model
-
-WORDS = tuple("the film was slow but its end of the world in the rain was good and we saw it twice".split())  # noqa: SIM905
-TINY = Recipe(
-    steps=6, batch_size=2, micro_batch_size=1, context=16, n_layer=1, n_embd=16, n_head=2, vocab_size=270, warmup=2
-)
-
-
-def write_corpus(folder: Path) -> Path:
-    folder.mkdir()
-    for first, name in enumerate(["movie_reviews_en", "speeches_en"]):
-        lines = [" ".join(WORDS[(first + line + word) % len(WORDS)] for word in range(12)) for line in range(110)]
-        (folder / f"{name}.txt").write_text("\n\n".join(lines), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -174,7 +162,7 @@ def test_the_corpus_of_the_bundled_model_has_a_licence_for_every_source(corpus_f
 
 
 def test_the_tokenizer_gives_any_text_back() -> None:
-    tokenizer = train_tokenizer([" ".join(WORDS)] * 9, 270, context=16)
+    tokenizer = train_tokenizer([SENTENCE] * 9, 270, context=16)
     assert len(tokenizer) == 270
     assert tokenizer.model_max_length == 16
     for text in ["the film", " 机器学习 – naïve\t🙂\n", "<|not special|>"]:
@@ -240,12 +228,12 @@ def test_the_mean_loss_weighs_the_first_value_fully() -> None:
 
 def test_bits_per_byte_counts_every_token_once() -> None:
     """A model of uniform logits spends log2(V) bits on each token, whatever windows the text is cut into."""
-    tokenizer = train_tokenizer([" ".join(WORDS)] * 9, 270, context=16)
+    tokenizer = train_tokenizer([SENTENCE] * 9, 270, context=16)
     model = make_model(tokenizer, TINY)
     with torch.no_grad():
         model.transformer.ln_f.weight.zero_()
         model.transformer.ln_f.bias.zero_()
-    texts = [" ".join(WORDS), "the", " ".join(WORDS * 5)]
+    texts = [SENTENCE, "the", " ".join([SENTENCE] * 5)]
     n_tokens = sum(len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"])
     expected = n_tokens * math.log2(270) / sum(len(text) for text in texts)
     for stride in (1, 5, 8, 15):
@@ -253,14 +241,14 @@ def test_bits_per_byte_counts_every_token_once() -> None:
 
 
 def test_windows_that_do_not_overlap_are_refused() -> None:
-    tokenizer = train_tokenizer([" ".join(WORDS)] * 9, 270, context=16)
+    tokenizer = train_tokenizer([SENTENCE] * 9, 270, context=16)
     message = "stride must be from 1 to 15, below the model's context of 16 tokens, got 16"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         bits_per_byte(make_model(tokenizer, TINY), tokenizer, ["the"], stride=16)
 
 
 def test_bits_per_byte_of_a_text_within_the_context_is_its_loss() -> None:
-    tokenizer = train_tokenizer([" ".join(WORDS)] * 9, 270, context=16)
+    tokenizer = train_tokenizer([SENTENCE] * 9, 270, context=16)
     model = make_model(tokenizer, TINY)
     ids = tokenizer("the film was")["input_ids"]
     tokens = torch.tensor([[tokenizer.eos_token_id, *ids]])
