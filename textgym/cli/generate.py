@@ -1,5 +1,6 @@
 """`textgym generate`: write text with a trained model."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -74,14 +75,23 @@ def generate(
             greedy=greedy,
             seed=seed,
         )
+    _print(completions)
+
+
+def _print(completions: list[tuple[str, str]]) -> None:
+    """Print texts with a blank line between them: in colour in a terminal, as they are in a file or pipe."""
     from rich.console import Console
     from rich.text import Text
 
     from textgym.rendering import COMPLETION_STYLE, PROMPT_STYLE
+    from textgym.training.report import without_controls
 
     console = Console()
+    if not console.is_terminal:
+        sys.stdout.write("\n\n".join(text + completion for text, completion in completions) + "\n")
+        return
     for index, (text, completion) in enumerate(completions):
-        line = Text.assemble((text, PROMPT_STYLE), (completion, COMPLETION_STYLE))
+        line = Text.assemble((text, PROMPT_STYLE), (without_controls(completion), COMPLETION_STYLE))
         console.print("\n" if index else "", line, sep="", soft_wrap=True)
 
 

@@ -47,7 +47,8 @@ def option_name(setting: str) -> str:
 
 def _parameter(name: str, section: type[Any], declared: Any, kind: Any) -> inspect.Parameter:
     key = option_name(name)
-    flags = declared.metadata["flags"] or (f"--{key.replace('_', '-')}",)
+    dashed = key.replace("_", "-")
+    flags = declared.metadata["flags"] or (f"--{dashed}/--no-{dashed}" if kind is bool else f"--{dashed}",)
     is_list = isinstance(declared.default, tuple)
     option = typer.Option(
         None if is_list else declared.default,
@@ -67,7 +68,7 @@ def _option_type(kind: Any) -> Any:
         return _option_type(inner) | None
     if origin is tuple:
         return list[get_args(kind)[0]] | None  # type: ignore[misc]
-    return kind if kind in (int, float, str) else str | None if kind is Any else str
+    return kind if kind in (bool, int, float, str) else str | None if kind is Any else str
 
 
 def _metavar(kind: Any) -> str | None:

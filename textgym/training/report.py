@@ -79,8 +79,13 @@ def final_line(before: Mapping[str, Any], after: Mapping[str, Any], about: Mappi
 
 
 def readable(text: str) -> str:
-    """Return a completion on one line, without the control characters that a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text.replace("\n", " ⏎ ")).strip()
+    """Return a completion on one line."""
+    return without_controls(text).replace("\n", " ⏎ ").strip()
+
+
+def without_controls(text: str) -> str:
+    """Return text without the characters, but for line breaks, that a terminal would obey."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
 def _number(value: float | None, missing: str = "-") -> str:

@@ -53,7 +53,7 @@ class Settings:
         """Check the ranges of all numbers."""
         for declared in fields(self):
             value = getattr(self, declared.name)
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 check_range(declared.name, value, **{key: declared.metadata.get(key) for key in BOUNDS})
 
 
@@ -68,7 +68,7 @@ def check_range(name: str, value: float, above: float | None, least: float | Non
     if is_inside and math.isfinite(value):
         return
     bounds = {"above": above, "at least": least, "at most": most}
-    wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+    wanted = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
     raise ValueError(f"{name} must be {wanted or 'finite'}, got {value}.")
 
 
@@ -145,7 +145,8 @@ class PPOSettings(AlgorithmSettings):
         None, "End an update early at this KL from the policy before it. [default: never]", above=0
     )
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
-    decode_rows: int = setting(64, "Completions generated side by side; changes speed alone.", least=1)
+    potential_shaping: bool = setting(False, "Pay the score at the tokens that earn it rather than at the last one.")
+    decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `textgym.agents.PPO`."""

@@ -97,7 +97,7 @@ def _build(kind: type[Settings], data: object, prefix: str) -> Settings:
     values: Node = {}
     for key, value in data.items():
         if key not in declared:
-            raise ValueError(_unknown(f"{prefix}{key}", [prefix + name for name in declared]))
+            raise ValueError(_unknown(f"{prefix}{key}", [prefix + one for one in declared]))
         default = declared[key].default
         if isinstance(default, Settings):
             values[key] = _build(type(default), {} if value is None else value, f"{prefix}{key}.")
@@ -109,27 +109,20 @@ def _build(kind: type[Settings], data: object, prefix: str) -> Settings:
 def _algorithm(name: object) -> type[AlgorithmSettings]:
     if name in ALGORITHMS:
         return ALGORITHMS[str(name)]
-    near = _nearest(str(name).upper(), list(ALGORITHMS))
+    matches = difflib.get_close_matches(str(name).upper(), ALGORITHMS, n=1)
+    near = f" Did you mean {matches[0]!r}?" if matches else ""
     raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(ALGORITHMS)}.{near}")
 
 
 def _unknown(name: str, siblings: list[str]) -> str:
+    """Say that there is no such setting, and which one was probably meant, here or in another section."""
     everywhere = [known for known, *_ in all_settings()]
-    key = name.rpartition(".")[2]
-    elsewhere = [known for known in everywhere if known.rpartition(".")[2] == key]
-    if elsewhere:
-        return f"There is no setting {name!r}. Did you mean {elsewhere[0]!r}?"
-    near = _nearest(name, siblings)
-    if not near:
-        by_key = {known.rpartition(".")[2]: known for known in everywhere}
-        matches = difflib.get_close_matches(key, by_key, n=1)
-        near = f" Did you mean {by_key[matches[0]]!r}?" if matches else ""
-    return f"There is no setting {name!r}.{near or ' Known here are ' + ', '.join(siblings) + '.'}"
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    matches = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    for names in (siblings, everywhere):
+        by_key = {known.rpartition(".")[2]: known for known in reversed(names)}
+        matches = difflib.get_close_matches(name.rpartition(".")[2], by_key, n=1)
+        if matches:
+            return f"There is no setting {name!r}. Did you mean {by_key[matches[0]]!r}?"
+    return f"There is no setting {name!r}. Known here are {', '.join(siblings)}."
 
 
 def _convert(value: object, kind: Any, name: str) -> Any:
@@ -149,7 +142,7 @@ def _convert(value: object, kind: Any, name: str) -> Any:
         return tuple(_convert(item, get_args(kind)[0], name) for item in items)
     converted = _number(value, kind) if kind in (int, float) else value
     if not isinstance(converted, kind):
-        words = {int: "a whole number", float: "a number", str: "text"}[kind]
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
         raise ValueError(f"{name} must be {words}, got {value!r}.")
     return converted
 

@@ -1,0 +1,94 @@
+"""Bad input gets one clear line and exit code 2, and changes nothing."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.cli.conftest import run_command
+
+TRAIN = ("train", "--config", "settings.yaml", "--output", "out")
+
+
+BAD_INPUT = {
+    ("train", "--config", "setings.yaml"): "setings.yaml: No such file or directory",
+    (*TRAIN, "--gamma", "2"): "settings.yaml: gamma must be above 0 and at most 1, got 2.0.",
+    (*TRAIN, "--algo", "PP"): ("settings.yaml: There is no algorithm 'PP'; expected one of PPO. Did you mean 'PPO'?"),
+    (*TRAIN, "--reward", "referense_task"): (
+        "Unknown reward 'referense_task'. Did you mean 'reference_task'? Known are banned_words, keywords, "
+        'length_window, reference_task; a reward of your own is given as "module:attribute".'
+    ),
+    (*TRAIN, "--reward", "my_rewards:few_leters"): (
+        "Reward 'my_rewards:few_leters': there is no 'few_leters'. Did you mean 'few_letters'?"
+    ),
+    (*TRAIN, "--prompts", "bundeld"): (
+        "prompts must be a list, a data set, a .txt, .jsonl, .csv file, or one of ['bundled', 'bundled:held_out'], "
+        "got 'bundeld'. Did you mean 'bundled'?"
+    ),
+    (*TRAIN, "--prompts", "none.txt"): "There is no file of prompts none.txt (looked for {folder}/none.txt).",
+    (*TRAIN, "--max-prompt-tokens", "2"): (
+        "The prompt 'The sea' has 7 tokens, max_prompt_tokens allows 2; raise max_prompt_tokens, shorten the "
+        "prompt, or pass truncate_prompts='left'."
+    ),
+    (*TRAIN, "--max-new-tokens", "64"): (
+        "max_prompt_tokens + max_new_tokens is 88, beyond the model's context of 64 tokens; lower one of them."
+    ),
+    ("train", "--resume", "nowhere"): "nowhere is not the folder of a run: it does not exist.",
+    ("train", "--resume", "."): ". is not the folder of a run: it has no config.yaml.",
+    ("train", "--resume", "nowhere", "--learning-rate", "1"): (
+        "--learning-rate cannot be given with --resume, which goes on with the run's own settings; only "
+        "--total-tokens, --device, --checkpoint-seconds can. To train its model with other settings, start a run "
+        "with --model FOLDER."
+    ),
+    ("train", "--config", "settings.yaml", "--output", "."): "The output folder . is not empty; name another one.",
+    ("train", "--config", "settings.yaml", "--output", "settings.yaml"): (
+        "The output settings.yaml is a file; name a folder."
+    ),
+    ("play", "--config", "settings.yaml", "--seed", "-1"): (
+        "settings.yaml: seed must be at least 0 and at most 2147483647, got -1."
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "line"), list(BAD_INPUT.items()), ids=[" ".join(one[2:]) for one in BAD_INPUT])
+def test_bad_input_gets_one_line(workplace: Path, arguments: tuple[str, ...], line: str) -> None:
+    before = sorted(workplace.iterdir())
+    result = run_command(*arguments)
+    assert (result.exit_code, result.stderr) == (2, f"Error: {line.format(folder=workplace)}\n")
+    assert result.stdout == ""
+    assert sorted(path for path in workplace.iterdir() if path.name != "__pycache__") == before
+
+
+def test_a_run_is_not_overwritten(finished_run: tuple[Path, Result], workplace: Path) -> None:
+    run, _ = finished_run
+    config = (run / "config.yaml").read_text()
+    result = run_command("train", "--config", "settings.yaml", "--output", run)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"Error: The output folder {run} is not empty; go on with it by --resume {run}, or name another one.\n",
+    )
+    assert (run / "config.yaml").read_text() == config
+
+
+def test_a_complete_run_says_how_it_could_go_on(finished_run: tuple[Path, Result], workplace: Path) -> None:
+    run, _ = finished_run
+    result = run_command("train", "--resume", run)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: The run in {run} is complete, with 2")
+    assert result.stderr.endswith(" tokens; to train it further, give --total-tokens above that.\n")
+
+
+def test_an_unknown_model_gets_the_nearest_match(workplace: Path, tiny_model: Path) -> None:
+    wrong = tiny_model.with_name("tinny")
+    result = run_command(*TRAIN, "--model", wrong)
+    line = (
+        f"No tokenizer named '{wrong}': expected a folder, a name on the Hugging Face hub, or 'bundled'. "
+        "Did you mean 'tiny'?"
+    )
+    assert (result.exit_code, result.stderr) == (2, f"Error: {line}\n")
+
+
+def test_a_programming_error_in_a_users_module_keeps_its_traceback(workplace: Path) -> None:
+    (workplace / "broken.py").write_text("import no_such_module_at_all\n", encoding="utf-8")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
+        run_command(*TRAIN, "--reward", "broken:reward")

@@ -1,0 +1,38 @@
+"""`textgym play`: a person's line is a completion, judged as a model's is."""
+
+from pathlib import Path
+
+from tests.cli.conftest import run_command
+from tests.fakes import EOS_TOKEN_ID, byte_tokenizer, count_a, tokens
+from textgym.cli.play import to_action
+from textgym.task import TextTask
+
+
+def test_each_line_is_judged_until_an_empty_one(workplace: Path) -> None:
+    arguments = ("play", "--config", "settings.yaml", "--prompt-order", "sequential")
+    result = run_command(*arguments, typed="is wide\n, too\n\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("The reward is <function few_letters at 0x")
+    assert "You have 16 tokens. An empty line ends the game." in result.stdout
+    # " is wide" has 8 of 16 letters, ", too" has 5, and each ends by the end-of-sequence token.
+    assert "The sea is wide\nscore 0.500, 9 tokens, ended by eos\n  reward/few_letters  0.500" in result.stdout
+    assert "A lake, too\nscore 0.688, 6 tokens, ended by eos" in result.stdout
+    assert result.stdout.endswith("mean score 0.594 of 2 completions\n")
+
+
+def test_the_end_of_the_input_ends_the_game(workplace: Path) -> None:
+    result = run_command("play", "--config", "settings.yaml", typed="")
+    assert result.exit_code == 0
+    assert "mean score" not in result.stdout
+
+
+def test_a_long_line_is_cut_to_the_budget() -> None:
+    task = TextTask(byte_tokenizer(), ["Go"], count_a, max_new_tokens=4)
+    assert to_action(task, "Go", "!abcdef").tolist() == tokens("!abc")
+
+
+def test_words_are_kept_apart_and_chinese_is_not() -> None:
+    task = TextTask(byte_tokenizer(), ["Go"], count_a, max_new_tokens=7)
+    assert to_action(task, "Go", "on").tolist() == [*tokens(" on"), *[EOS_TOKEN_ID] * 4]
+    assert to_action(task, "Go ", "on").tolist() == [*tokens("on"), *[EOS_TOKEN_ID] * 5]
+    assert to_action(task, "机器", "学习").tolist() == [*tokens("学习"), EOS_TOKEN_ID]

@@ -1,0 +1,120 @@
+"""Settings: defaults, YAML and command line in the right order, and a clear line for each mistake."""
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from textgym.cli.options import option_name
+from textgym.training.settings import EvaluationSettings, PPOSettings, TaskSettings, TrainSettings
+from textgym.training.settings_file import all_settings, build_settings, read_settings, write_settings
+
+
+def test_settings_come_back_from_what_is_written_of_them() -> None:
+    settings = TrainSettings(
+        model="gpt2",
+        seed=7,
+        task=TaskSettings(
+            prompts=[{"prompt": "海", "topic": "水"}],
+            reward=[{"keywords": {"words": ["海"]}, "weight": 0.5}],
+            stop=(".", "\n\n"),
+            allowed_token_ids=(1, 2),
+            truncate_prompts="left",
+        ),
+        algorithm=PPOSettings(learning_rate=3e-7, kl_target=6.0, potential_shaping=True),
+        evaluation=EvaluationSettings(eval_prompts="other.txt"),
+    )
+    assert build_settings(yaml.safe_load(write_settings(settings))) == settings
+
+
+def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("seed: 5\nalgorithm: {gamma: 0.9, n_epochs: 3}\n", encoding="utf-8")
+    settings = read_settings(file, {"algorithm.gamma": 0.8, "task.max_new_tokens": 9})
+    assert settings.algorithm == PPOSettings(gamma=0.8, n_epochs=3)
+    assert (settings.seed, settings.task.max_new_tokens) == (5, 9)
+    assert settings.total_tokens == TrainSettings.total_tokens
+
+
+def test_an_algorithm_may_be_given_by_its_name_alone(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("algorithm: PPO", encoding="utf-8")
+    assert read_settings(file, {"algorithm.n_epochs": 9}).algorithm == PPOSettings(n_epochs=9)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1e-4", 1e-4), ("1", 1.0), ("0.5", 0.5)])
+def test_a_number_may_be_written_in_any_way(text: str, rate: float) -> None:
+    settings = build_settings(yaml.safe_load(f"algorithm: {{learning_rate: {text}}}"))
+    assert settings.algorithm == PPOSettings(learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed: 1", "There is no setting 'sed'. Did you mean 'seed'?"),
+        ("learning_rate: 1", "There is no setting 'learning_rate'. Did you mean 'algorithm.learning_rate'?"),
+        ("lerning_rate: 1", "There is no setting 'lerning_rate'. Did you mean 'algorithm.learning_rate'?"),
+        ("task: {max_new_token: 1}", "There is no setting 'task.max_new_token'. Did you mean 'task.max_new_tokens'?"),
+        (
+            "evaluation: {q: 1}",
+            (
+                "There is no setting 'evaluation.q'. Known here are evaluation.eval_prompts, "
+                "evaluation.eval_completions, evaluation.eval_seed, evaluation.sample_every, evaluation.table_rows."
+            ),
+        ),
+        ("algorithm: {name: POP}", "There is no algorithm 'POP'; expected one of PPO. Did you mean 'PPO'?"),
+        ("seed: one", "seed must be a whole number, got 'one'."),
+        ("seed: 1.5", "seed must be a whole number, got 1.5."),
+        ("seed: true", "seed must be a whole number, got True."),
+        ("seed: -1", "seed must be at least 0 and at most 2147483647, got -1."),
+        ("model: 3", "model must be text, got 3."),
+        ("algorithm: {gamma: 1.5}", "gamma must be above 0 and at most 1, got 1.5."),
+        ("algorithm: {learning_rate: .nan}", "learning_rate must be above 0, got nan."),
+        ("algorithm: {potential_shaping: 1}", "algorithm.potential_shaping must be true or false, got 1."),
+        ("task: {prompt_order: any}", "task.prompt_order must be 'random' or 'sequential', got 'any'."),
+        ("task: {stop: [1]}", "task.stop must be text, got 1."),
+        ("task: 3", "task must be a mapping of settings to values, got 3."),
+    ],
+)
+def test_a_mistake_in_the_settings_is_explained(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 (the message is compared in full)
+        build_settings(yaml.safe_load(text))
+    assert str(raised.value) == message
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("- seed", encoding="utf-8")
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 (the message is compared in full)
+        read_settings(file, {})
+    assert str(raised.value) == f"{file} must be a mapping of settings to values, got list."
+
+
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("seed: [1", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"^{file} is not YAML: while parsing a flow sequence"):
+        read_settings(file, {})
+
+
+def test_no_two_options_have_one_name() -> None:
+    names = [option_name(name) for name, *_ in all_settings()]
+    assert len(names) == len(set(names))
+
+
+def test_ppo_knows_every_setting_that_it_is_given() -> None:
+    from textgym.agents import PPO
+
+    assert set(PPOSettings().constructor_arguments()) <= set(inspect.signature(PPO).parameters)
+
+
+def test_every_setting_explains_itself() -> None:
+    for name, _, declared, _ in all_settings():
+        assert declared.metadata["help"], name
+
+
+def test_defaults_stand_in_the_classes_alone() -> None:
+    assert build_settings({}) == TrainSettings()
+    assert {declared.name for declared in fields(PPOSettings)} >= {"learning_rate", "kl_coef", "temperature"}

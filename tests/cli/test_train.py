@@ -1,0 +1,193 @@
+"""A run from the command line: what it prints, what it leaves, and that it repeats and resumes exactly."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+import yaml
+from stable_baselines3.common.save_util import load_from_zip_file
+from typer.testing import Result
+
+from tests.cli.conftest import run_command
+from textgym.training.logs import read_progress
+
+
+def learned_rows(run: Path) -> list[dict[str, str]]:
+    """Return what a run logged of its rollouts; times differ."""
+    rows = read_progress(run / "progress.csv")
+    return [{key: value for key, value in row.items() if key.startswith("rollout/")} for row in rows]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    _, parameters, _ = load_from_zip_file(run / "model.zip", device="cpu")
+    return cast(dict[str, torch.Tensor], parameters["policy"])
+
+
+def assert_equal_runs(run: Path, other: Path) -> None:
+    assert learned_rows(run) == learned_rows(other)
+    expected = weights(other)
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert (run / "samples.jsonl").read_text() == (other / "samples.jsonl").read_text()
+    figures, expected_figures = (json.loads((one / "evaluation.json").read_text()) for one in (run, other))
+    for name in ("before", "after"):
+        assert figures[name] == expected_figures[name]
+
+
+def read_samples(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) -> None:
+    run, _ = finished_run
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.yaml",
+        "curves.png",
+        "evaluation.json",
+        "language_model",
+        "model.zip",
+        "progress.csv",
+        "samples.jsonl",
+        "tensorboard",
+        "versions.json",
+    ]
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    (session,) = json.loads((run / "versions.json").read_text())
+    assert session["packages"]["torch"] == torch.__version__
+
+
+def test_a_run_ends_with_what_it_reached(finished_run: tuple[Path, Result]) -> None:
+    run, result = finished_run
+    figures = json.loads((run / "evaluation.json").read_text())
+    before, after = figures["before"], figures["after"]
+    assert result.output.splitlines()[-1] == (
+        f"score {before['score']:.3f} → {after['score']:.3f} on 12 completions of the training prompts · "
+        f"KL {after['kl']:.2f} nats per completion · {figures['tokens_per_second']:,.0f} tokens/s"
+    )
+    assert {len(line) for line in result.output.splitlines() if line.startswith("│")} == {100}
+    assert after["score"] > before["score"]
+    assert before["kl"] == pytest.approx(0, abs=1e-4)
+    assert {topic: part["n_completions"] for topic, part in after["topics"].items()} == {"land": 4, "water": 8}
+
+
+def test_a_run_says_how_it_goes_after_each_rollout(finished_run: tuple[Path, Result]) -> None:
+    run, result = finished_run
+    rows = read_progress(run / "progress.csv")
+    lines = [line for line in result.output.splitlines() if " of 250 tokens" in line]
+    assert len(lines) == len(rows)
+    last = rows[-1]
+    assert lines[-1].startswith(f"{last['time/total_timesteps']} of 250 tokens · ")
+    assert lines[-1].endswith(
+        f" tokens/s · score {float(last['rollout/score']):.3f} "
+        f"· few_letters {float(last['rollout/reward/few_letters']):.3f} "
+        f"· KL {float(last['rollout/kl']):.3f} · entropy {float(last['rollout/entropy']):.3f}"
+    )
+
+
+def test_samples_are_of_the_same_prompts_before_and_after(finished_run: tuple[Path, Result]) -> None:
+    samples = read_samples(finished_run[0])
+    prompts = {
+        phase: [one["prompt"] for one in samples if one["phase"] == phase] for phase in ("before", "training", "after")
+    }
+    assert prompts["before"] == prompts["after"] == ["The sea", "A lake", "Hills"] * 4
+    assert len(prompts["training"]) >= 2
+    assert prompts["training"][:2] == ["The sea", "A lake"]
+
+
+def test_transformers_runs_the_trained_language_model(finished_run: tuple[Path, Result]) -> None:
+    from transformers import pipeline
+
+    folder = finished_run[0] / "language_model"
+    generator = pipeline("text-generation", str(folder), device="cpu")
+    torch.manual_seed(0)
+    (result,) = generator("The sea")
+    assert result["generated_text"].startswith("The sea")
+    trained = weights(finished_run[0])
+    for name, tensor in generator.model.state_dict().items():
+        assert torch.equal(tensor, trained[f"language_model.{name}"]), name
+
+
+def test_tensorboard_has_the_scores(finished_run: tuple[Path, Result]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+        EventAccumulator,
+    )
+
+    events = EventAccumulator(str(finished_run[0] / "tensorboard"))
+    events.Reload()
+    logged = [event.value for event in events.Scalars("rollout/score")]
+    assert logged == pytest.approx([float(row["rollout/score"]) for row in learned_rows(finished_run[0])])
+
+
+def test_a_run_repeats_from_its_own_config(finished_run: tuple[Path, Result], workplace: Path) -> None:
+    run, _ = finished_run
+    assert run_command("train", "--config", run / "config.yaml", "--output", "again").exit_code == 0
+    assert_equal_runs(workplace / "again", run)
+    assert yaml.safe_load((workplace / "again/config.yaml").read_text()) == yaml.safe_load(
+        (run / "config.yaml").read_text()
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(
+    finished_run: tuple[Path, Result], workplace: Path, number: signal.Signals
+) -> None:
+    # The first calls of the reward are the evaluation's and the first rollout's.
+    (workplace / "interrupt").write_text(f"3 {int(number)}")
+    stopped = run_command("train", "--config", "settings.yaml", "--output", "run")
+    assert stopped.exit_code == 128 + number
+    assert stopped.stderr == "Stopped; run holds what was saved. Go on with: textgym train --resume run\n"
+    rows = learned_rows(workplace / "run")
+    assert 0 < len(rows) < len(learned_rows(finished_run[0]))
+    assert (workplace / "run/curves.png").is_file()
+    assert (workplace / "run/language_model/config.json").is_file()
+
+    resumed = run_command("train", "--resume", "run")
+
+    assert resumed.exit_code == 0, resumed.output
+    assert_equal_runs(workplace / "run", finished_run[0])
+    assert [one["from_tokens"] for one in json.loads((workplace / "run/versions.json").read_text())] == [
+        0,
+        int(read_progress(workplace / "run/progress.csv")[len(rows) - 1]["time/total_timesteps"]),
+    ]
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_made_again_and_not_twice(
+    finished_run: tuple[Path, Result], workplace: Path
+) -> None:
+    (workplace / "fail").write_text("4 0")
+    arguments = ("--config", "settings.yaml", "--output", "run", "--checkpoint-seconds", "1000")
+    failed = run_command("train", *arguments)
+    assert failed.exit_code == 2
+    assert failed.stderr.startswith("Traceback (most recent call last):")
+    assert "Error: Reward 'few_letters' raised KeyError ('no judgement today') on " in failed.stderr
+    assert failed.stderr.endswith("\nOnce it is mended: textgym train --resume run\n")
+    assert len(learned_rows(workplace / "run")) == 2
+
+    assert run_command("train", "--resume", "run").exit_code == 0
+    assert_equal_runs(workplace / "run", finished_run[0])
+
+
+def test_a_finished_run_can_be_trained_further(workplace: Path) -> None:
+    assert run_command("train", "--config", "settings.yaml", "--output", "run", "--steps", 100).exit_code == 0
+    rows = learned_rows(workplace / "run")
+    assert run_command("train", "--resume", "run", "--steps", 200).exit_code == 0
+    assert learned_rows(workplace / "run")[: len(rows)] == rows
+    assert len(learned_rows(workplace / "run")) > len(rows)
+    samples = read_samples(workplace / "run")
+    assert [one["phase"] for one in samples].count("after") == 12
+
+
+def test_an_algorithm_a_reward_and_prompts_may_be_given_as_options(workplace: Path, tiny_model: Path) -> None:
+    (workplace / "mine.txt").write_text("One\nTwo\n", encoding="utf-8")
+    result = run_command(
+        "train", "--algo", "PPO", "--model", tiny_model, "--prompts", "mine.txt", "--reward", "my_rewards:few_letters",
+        "--max-new-tokens", 8, "--total-tokens", 20, "--tokens-per-rollout", 16, "--eval-completions", 2, "-o", "run",
+        "--stop", "x", "--stop", "y",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = yaml.safe_load((workplace / "run/config.yaml").read_text())
+    assert config["task"]["stop"] == ["x", "y"]
+    assert config["task"]["prompts"] == str(workplace / "mine.txt")
