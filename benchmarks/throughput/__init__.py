@@ -1,0 +1,16 @@
+"""Cases of the speed table: each makes contestants of equal work, which `speed.py` measures in turn."""
+
+from collections.abc import Callable
+
+from .environment import environment_cases
+from .inputs import Setting
+from .iteration import iteration_cases
+from .measurement import Case
+from .rollout import rollout_cases
+
+# A new kind of case is a function here, from the setting to the functions that make its cases one by one.
+KINDS: dict[str, Callable[[Setting], list[Callable[[], Case]]]] = {
+    "iteration": iteration_cases,
+    "rollout": rollout_cases,
+    "environment": environment_cases,
+}

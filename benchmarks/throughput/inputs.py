@@ -1,0 +1,130 @@
+"""What is measured with: sizes, a GPT-2 of random weights, and prompts of an exact number of tokens."""
+
+import itertools
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from textgym.task import TextTask
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of network and texts.
+
+    Attributes:
+        n_layer: Transformer blocks.
+        n_embd: Hidden width.
+        n_head: Attention heads.
+        vocab_size: Tokens of the vocabulary.
+        num_envs: Environments, and rows that are decoded side by side.
+        prompt_tokens: Tokens of each prompt.
+        new_tokens: Tokens of each completion.
+        batch_size: Tokens a minibatch of an update; None for all of a rollout.
+        environment_counts: Environments side by side where they are measured without a network.
+        seconds: How long environments are stepped a repeat.
+    """
+
+    n_layer: int = 4
+    n_embd: int = 256
+    n_head: int = 4
+    vocab_size: int = 8192
+    num_envs: int = 16
+    prompt_tokens: int = 16
+    new_tokens: int = 48
+    batch_size: int | None = None
+    environment_counts: tuple[int, ...] = (1, 16, 256)
+    seconds: float = 3.0
+
+    @property
+    def rollout_tokens(self) -> int:
+        """Tokens generated in one rollout of one episode an environment."""
+        return self.num_envs * self.new_tokens
+
+    def describe(self) -> str:
+        """Return the sizes of network and texts in a line."""
+        return (
+            f"GPT-2 {self.n_layer}×{self.n_embd}, vocabulary {self.vocab_size:,}, {self.num_envs} environments, "
+            f"{self.prompt_tokens} + {self.new_tokens} tokens"
+        )
+
+
+QUICK = Setting(
+    n_layer=2,
+    n_embd=32,
+    n_head=2,
+    vocab_size=512,
+    num_envs=4,
+    prompt_tokens=4,
+    new_tokens=6,
+    environment_counts=(4,),
+    seconds=0.1,
+)
+
+
+def make_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    """Make a tokenizer that encodes bytes as themselves and can decode any number of further tokens.
+
+    Args:
+        vocab_size: Tokens: 256 bytes, groups of letters and digits, and the end of sequence as the last.
+    """
+    characters = string.ascii_letters + string.digits
+    groups = ("".join(group) for size in (2, 3) for group in itertools.product(characters, repeat=size))
+    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *itertools.islice(groups, vocab_size - 257)]
+    tokenizer = Tokenizer(models.BPE(vocab={name: index for index, name in enumerate(names)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", clean_up_tokenization_spaces=False
+    )
+
+
+def make_prompts(number: int, length: int) -> list[str]:
+    """Draw prompts of random letters, one token each in `make_tokenizer`."""
+    generator = np.random.default_rng(0)
+    letters = list(string.ascii_lowercase)
+    return ["".join(generator.choice(letters, length)) for _ in range(number)]
+
+
+def share_of_vowels(prompts: Sequence[str], completions: Sequence[str], **columns: object) -> list[float]:
+    """Pay the share of vowels in a completion: a reward that costs nearly nothing."""
+    return [sum(map(text.count, "aeiou")) / max(1, len(text)) for text in completions]
+
+
+def make_task(setting: Setting) -> TextTask:
+    """Make a task whose completions all have the same length, since the end of sequence is banned."""
+    return TextTask(
+        make_tokenizer(setting.vocab_size),
+        make_prompts(setting.num_envs, setting.prompt_tokens),
+        share_of_vowels,
+        max_prompt_tokens=setting.prompt_tokens,
+        max_new_tokens=setting.new_tokens,
+        banned_token_ids=[setting.vocab_size - 1],
+        prompt_order="sequential",
+    )
+
+
+def make_model(setting: Setting) -> GPT2LMHeadModel:
+    """Make a GPT-2 with random weights, the same ones each time."""
+    config = GPT2Config(
+        vocab_size=setting.vocab_size,
+        n_positions=max(64, setting.prompt_tokens + setting.new_tokens),
+        n_layer=setting.n_layer,
+        n_embd=setting.n_embd,
+        n_head=setting.n_head,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=setting.vocab_size - 1,
+        eos_token_id=setting.vocab_size - 1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(config)
+    model.eval()
+    return model

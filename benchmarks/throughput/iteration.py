@@ -1,0 +1,82 @@
+"""A whole PPO iteration, rollout and update, against plain Stable-Baselines3 with the same network."""
+
+from collections.abc import Callable
+
+import stable_baselines3
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
+from textgym.agents.policy import token_rules
+
+from .inputs import Setting, make_model, make_task
+from .measurement import Case, Contestant, timed
+
+
+def make_ours(setting: Setting, with_reference: bool) -> PPO:
+    """Make TextGym's PPO; one call of `learn` with a rollout's tokens is one iteration."""
+    return PPO(
+        "GPT2Policy",
+        TextGenVecEnv(setting.num_envs, make_task(setting)),
+        n_steps=setting.new_tokens,
+        batch_size=setting.batch_size or setting.rollout_tokens,
+        n_epochs=1,
+        reference="initial" if with_reference else None,
+        decode_rows=setting.num_envs,
+        policy_kwargs={"model": make_model(setting)},
+        seed=0,
+        device="cpu",
+    )
+
+
+def make_plain(setting: Setting) -> stable_baselines3.PPO:
+    """Make Stable-Baselines3's PPO on the same network, weights and hyper-parameters, with the faster `VecEnv`."""
+    task = make_task(setting)
+    ours = make_ours(setting, with_reference=False)
+    return stable_baselines3.PPO(
+        GPT2Policy,
+        TextGenVecEnv(setting.num_envs, task),
+        learning_rate=ours.learning_rate,
+        n_steps=setting.new_tokens,
+        batch_size=setting.batch_size or setting.rollout_tokens,
+        n_epochs=1,
+        gamma=ours.gamma,
+        gae_lambda=ours.gae_lambda,
+        policy_kwargs={"model": make_model(setting), "token_rules": token_rules(task)},
+        seed=0,
+        device="cpu",
+    )
+
+
+def learn_one_iteration(algorithm: OnPolicyAlgorithm, n_tokens: int) -> int:
+    """Run one rollout and its update.
+
+    Returns:
+        The tokens generated.
+    """
+    before = algorithm.num_timesteps
+    algorithm.learn(n_tokens, reset_num_timesteps=False)
+    return algorithm.num_timesteps - before
+
+
+def iteration_cases(setting: Setting) -> list[Callable[[], Case]]:
+    """Return the one case of this kind."""
+
+    def make() -> Case:
+        algorithms: dict[str, OnPolicyAlgorithm] = {
+            "TextGym PPO, reference KL": make_ours(setting, with_reference=True),
+            "TextGym PPO, no reference": make_ours(setting, with_reference=False),
+            "SB3 PPO, same network, no reference": make_plain(setting),
+        }
+        contestants = [
+            Contestant(
+                name,
+                timed(lambda algorithm=algorithm: learn_one_iteration(algorithm, setting.rollout_tokens)),  # type: ignore[misc]
+                isinstance(algorithm, PPO),
+            )
+            for name, algorithm in algorithms.items()
+        ]
+        batch_size = setting.batch_size or setting.rollout_tokens
+        sizes = {"sizes": setting.describe(), "n_epochs": 1, "batch_size": batch_size, "dtype": "float32"}
+        return Case("whole PPO iteration", "tokens", sizes, contestants)
+
+    return [make]
