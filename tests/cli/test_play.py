@@ -12,7 +12,7 @@ def test_each_line_is_judged_until_an_empty_one(workplace: Path) -> None:
     arguments = ("play", "--config", "settings.yaml", "--prompt-order", "sequential")
     result = run_command(*arguments, typed="is wide\n, too\n\n")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("The reward is <function few_letters at 0x")
+    assert result.stdout.startswith("The reward is my_rewards:few_letters.\n")
     assert "You have 16 tokens. An empty line ends the game." in result.stdout
     # " is wide" has 8 of 16 letters, ", too" has 5, and each ends by the end-of-sequence token.
     assert "The sea is wide\nscore 0.500, 9 tokens, ended by eos\n  reward/few_letters  0.500" in result.stdout

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from textgym.cli.options import option_name
-from textgym.training.settings import EvaluationSettings, PPOSettings, TaskSettings, TrainSettings
+from textgym.training.settings import ALGORITHMS, EvaluationSettings, PPOSettings, TaskSettings, TrainSettings
 from textgym.training.settings_file import all_settings, build_settings, read_settings, write_settings
 
 
@@ -108,6 +108,20 @@ def test_ppo_knows_every_setting_that_it_is_given() -> None:
     from textgym.agents import PPO
 
     assert set(PPOSettings().constructor_arguments()) <= set(inspect.signature(PPO).parameters)
+
+
+def test_every_algorithm_that_is_exported_can_be_chosen() -> None:
+    import textgym.agents
+
+    exported = [getattr(textgym.agents, name) for name in textgym.agents.__all__]
+    algorithms = {f"textgym.agents:{one.__name__}" for one in exported if _is_algorithm(one)}
+    assert algorithms == {kind.class_path for kind in ALGORITHMS.values()}
+
+
+def _is_algorithm(one: object) -> bool:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    return isinstance(one, type) and issubclass(one, BaseAlgorithm)
 
 
 def test_every_setting_explains_itself() -> None:

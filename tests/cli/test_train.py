@@ -154,6 +154,15 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(
     ]
 
 
+def test_a_run_stopped_in_its_first_evaluation_begins_anew(finished_run: tuple[Path, Result], workplace: Path) -> None:
+    (workplace / "interrupt").write_text(f"1 {int(signal.SIGTERM)}")
+    stopped = run_command("train", "--config", "settings.yaml", "--output", "run")
+    assert stopped.exit_code == 128 + signal.SIGTERM
+    assert stopped.stderr == "Stopped; run holds what was saved. Go on with: textgym train --resume run\n"
+    assert run_command("train", "--resume", "run").exit_code == 0
+    assert_equal_runs(workplace / "run", finished_run[0])
+
+
 def test_what_was_logged_after_the_last_checkpoint_is_made_again_and_not_twice(
     finished_run: tuple[Path, Result], workplace: Path
 ) -> None:

@@ -76,9 +76,10 @@ def _play(env: "TextGenCompletionEnv", seed: int) -> None:
 
     from textgym.rendering import PROMPT_STYLE, print_episode
     from textgym.reward_protocol import RewardError
+    from textgym.training.report import describe_reward
 
     console = Console()
-    console.print(Text(f"The reward is {env.task.reward!r}."), soft_wrap=True)
+    console.print(Text(f"The reward is {describe_reward(env.task.reward)}."), soft_wrap=True)
     console.print(f"You have {env.task.max_new_tokens} tokens. An empty line ends the game.\n", highlight=False)
     scores = []
     env.reset(seed=seed)

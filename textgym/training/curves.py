@@ -68,7 +68,7 @@ def _draw_score(axes: Axes, columns: dict[str, list[float]], evaluation: dict[st
         axes.plot(
             [tokens for tokens, _ in evaluated], [score for _, score in evaluated], linestyle="none", marker="D",
             markersize=8, markerfacecolor="white", markeredgecolor=SCORE_COLOUR, markeredgewidth=1.8, zorder=4,
-            clip_on=False, label="score on held-out prompts",
+            clip_on=False, label="score in the evaluation",
         )  # fmt: skip
     _dress(axes, "Score and its terms", "mean over completions")
     handles, labels = axes.get_legend_handles_labels()

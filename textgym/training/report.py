@@ -1,11 +1,14 @@
 """What is printed at a run's end: completions before and after, figures before and after, and the final line."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from textgym.reward_protocol import Reward
 
 WIDTH = 100  # columns; what is wider is harder to read
 
@@ -14,6 +17,11 @@ def report_console() -> Console:
     """Return the console to print on: as wide as the terminal; in a file or pipe, which has no width, 100 columns."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
+
+
+def describe_reward(reward: Reward) -> str:
+    """Return a reward as it would be typed; of a plain function, whose repr is an address, the name."""
+    return f"{reward.__module__}:{reward.__qualname__}" if inspect.isfunction(reward) else repr(reward)
 
 
 def print_completions(console: Console, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
@@ -34,12 +42,13 @@ def print_completions(console: Console, pairs: Sequence[tuple[Mapping[str, Any],
 def print_figures(console: Console, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Print the figures of both evaluations, and those after training for each prompt topic."""
     topics = after["topics"]
-    table = Table(width=min(console.width, WIDTH))
+    caption = "on the right: after, by prompt topic" if topics else None
+    table = Table(width=min(console.width, WIDTH), caption=caption, caption_justify="right")
     table.add_column("", ratio=2)
     for name in ("before", "after"):
         table.add_column(name, justify="right", min_width=6)
     for topic in topics:
-        table.add_column(f"after: {topic}", justify="right", ratio=1)
+        table.add_column(topic, justify="right", ratio=1)
     rows = [("score", before["score"], after["score"], [topics[topic]["score"] for topic in topics])]
     for name, value in after["terms"].items():
         cells = [topics[topic]["terms"][name] for topic in topics]

@@ -21,7 +21,7 @@ from .judgement import to_figures
 from .logs import make_logger, read_progress
 from .model_folder import find_model, save_language_model
 from .progress_bar import ProgressCallback
-from .report import final_line, print_completions, print_figures
+from .report import describe_reward, final_line, print_completions, print_figures
 from .run_folder import RunFolder, read_json, replacing_file, write_json
 from .samples import prompt_rows, spread_out, to_samples
 from .settings import TrainSettings
@@ -184,7 +184,7 @@ def _introduce(run: Run, console: Console) -> None:
     n_parameters = sum(parameter.numel() for parameter in run.policy.language_model.parameters())
     lines = {
         "model": f"{run.settings.model}, {n_parameters / 1e6:,.1f} million parameters, on {run.model.device}",
-        "reward": repr(run.task.reward),
+        "reward": describe_reward(run.task.reward),
         "prompts": f"{len(run.task.prompts)} to train on, {len(run.eval_task.prompts)} to evaluate on",
         "folder": str(run.folder.path),
     }
