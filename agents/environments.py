@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
@@ -22,11 +23,11 @@ class TextEnvironment(NamedTuple):
 
     Attributes:
         task: Prompts, rules and reward.
-        logs: Monitor files of the wrappers around it, to which finished episodes are written.
+        row_logs: For each row the files of the monitors around it, to which the row's episodes are written.
     """
 
     task: TextTask
-    logs: tuple[ResultsWriter, ...]
+    row_logs: list[list[ResultsWriter]]
 
 
 def find_text_environment(env: VecEnv) -> TextEnvironment:
@@ -37,18 +38,17 @@ def find_text_environment(env: VecEnv) -> TextEnvironment:
     """
     logs: list[ResultsWriter] = []
     while isinstance(env, VecEnvWrapper):
-        if not isinstance(env, VecMonitor):
+        # A subclass may do more than watch.
+        if type(env) is not VecMonitor:
             raise _bypassed(env)
         if env.results_writer is not None:
             logs.append(env.results_writer)
         env = env.venv
     if isinstance(env, TextGenVecEnv):
-        return TextEnvironment(env.task, tuple(logs))
+        return TextEnvironment(env.task, [logs])
     if isinstance(env, DummyVecEnv):
         found = [_unwrap(member) for member in env.envs]
-        for _, member_logs in found:
-            logs.extend(member_logs)
-        return TextEnvironment(found[0][0].task, tuple(logs))
+        return TextEnvironment(found[0][0].task, [[*logs, *member_logs] for _, member_logs in found])
     raise _not_textgym(env)
 
 
@@ -56,18 +56,20 @@ def as_text_environment(env: Any) -> VecEnv:
     """Turn an environment of any kind into a Stable-Baselines3 VecEnv over a TextGym task.
 
     Args:
-        env: A TextGym Env, VectorEnv or VecEnv, wrapped or not.
+        env: A TextGym Env, VectorEnv or VecEnv, wrapped or not; a single Env gets a Monitor if it has none, as in
+            Stable-Baselines3.
 
     Raises:
         ValueError: If it is none of these, or a wrapper would be bypassed.
     """
     if isinstance(env, TextGenVectorEnv):
         return TextGenVecEnv(env.num_envs, env.task)
+    if isinstance(env, gym.vector.VectorWrapper):
+        raise _bypassed(env)
     if isinstance(env, gym.Env):
-        base, _ = _unwrap(env)
-        if base is env or not isinstance(env, Monitor):
-            return TextGenVecEnv(1, base.task)
-        return DummyVecEnv([lambda: env])
+        _unwrap(env)
+        monitored = env if is_wrapped(env, Monitor) else Monitor(env)
+        return DummyVecEnv([lambda: monitored])
     if isinstance(env, VecEnv):
         find_text_environment(env)
         return env
@@ -75,16 +77,17 @@ def as_text_environment(env: Any) -> VecEnv:
 
 
 def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextGenEnv, list[ResultsWriter]]:
+    base = env.unwrapped
+    if not isinstance(base, TextGenEnv):
+        raise _not_textgym(base)
     logs = []
     while isinstance(env, gym.Wrapper):
-        if not isinstance(env, PASSIVE_WRAPPERS):
+        if type(env) not in PASSIVE_WRAPPERS:
             raise _bypassed(env)
         if isinstance(env, Monitor) and env.results_writer is not None:
             logs.append(env.results_writer)
         env = env.env
-    if not isinstance(env, TextGenEnv):
-        raise _not_textgym(env)
-    return env, logs
+    return base, logs
 
 
 def _bypassed(wrapper: object) -> ValueError:
@@ -102,10 +105,11 @@ def _not_textgym(env: object) -> ValueError:
     )
 
 
-def write_episode(logs: tuple[ResultsWriter, ...], episode: dict[str, float]) -> None:
-    """Write an episode's return, length and time to monitor files."""
+def write_episode(logs: list[ResultsWriter], info: dict[str, Any]) -> None:
+    """Write an episode's return, length and time to monitor files, with what they ask of its info."""
+    row = {**info, **info["episode"]}
     for log in logs:
-        log.write_row(episode)
+        log.write_row({key: row[key] for key in log.logger.fieldnames if key in row})
 
 
 def episode_statistics(rewards: list[float], started: float) -> dict[str, float]:

@@ -65,6 +65,8 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         self.self_imitation = self_imitation
         self.archive = EpisodeArchive()
         self.expected_length: float | None = None
+        # Stable-Baselines3's own count begins anew with each call of `learn`; random numbers must not.
+        self.n_episodes_started = 0
 
     def _steps_per_row(self, n_steps: int | None) -> int:
         """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""
@@ -108,6 +110,19 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         # The reference is as large as the policy; its name and hash are saved with its store.
         return [*super()._excluded_save_params(), "reference"]
 
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose the next token of one context or of several; see `GPT2Policy.predict`."""
+        return self.policy.predict(observation, state, episode_start, deterministic, top_k=top_k, top_p=top_p)
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
@@ -119,12 +134,13 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         judged = self._play(n_rollout_steps * env.num_envs)
+        # First, because an EvalCallback writes out what the logger holds.
+        if not self._call_back(env, callback, judged):
+            return False
         n_tokens = self._store(judged)
         self._charge_kl(len(judged), n_tokens)
         self._record_rollout(judged, n_tokens)
         self.rollout_buffer.estimate_returns()
-        if not self._call_back(env, callback, judged):
-            return False
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -135,10 +151,10 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         group = task.completions_per_prompt
         n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
         n_episodes = math.ceil(n_episodes / group) * group
-        numbers = range(self._episode_num, self._episode_num + n_episodes)
+        numbers = range(self.n_episodes_started, self.n_episodes_started + n_episodes)
         generated = generate_episodes(self.policy, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
         judged = list(judge_episodes(task, generated, self.potential_shaping))
-        self._episode_num += n_episodes
+        self.n_episodes_started += n_episodes
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged
 
@@ -188,14 +204,14 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
 
     def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
         """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""
-        logs = find_text_environment(env).logs
+        row_logs = find_text_environment(env).row_logs
         ends: dict[int, dict[str, Any]] = {}
         position = -1
-        for item in judged:
+        for number, item in enumerate(judged):
             position += len(item.rewards)
             ends[position] = episode_info(item.episode.text, item.judgement)
             ends[position]["episode"] = episode_statistics(item.rewards.tolist(), self.start_time / 1e9)
-            write_episode(logs, ends[position]["episode"])
+            write_episode(row_logs[number % len(row_logs)], ends[position])
         # `rollout/ep_*` then stand for this rollout rather than for the last 100 episodes.
         self.ep_info_buffer = deque(info["episode"] for info in ends.values())
         token_rewards = torch.cat([item.rewards for item in judged]).numpy()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
@@ -21,6 +22,8 @@ from .kv_cache import RowCache
 from .sampling import draw_tokens, restrict_to_top, token_statistics
 
 MAX_LOGITS_PER_CHUNK = 1 << 24
+# Positions of a forward pass on the CPU; more of them fall out of its cache.
+POSITIONS_PER_PASS = 1024
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,47 @@ class GPT2Policy(ActorCriticPolicy):
         actions, log_prob = self.choose(hidden, n_generated, uniforms, deterministic)
         return actions, self.values_of(hidden)[:, None], log_prob
 
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose the next token of one context or of several.
+
+        Args:
+            observation: As `TextGen-v0` or a VecEnv of it gives it.
+            state: Returned as it is; the context is all there is to know.
+            episode_start: Not used, likewise.
+            deterministic: Take the most probable token.
+            top_k: See `restrict_to_top`.
+            top_p: See `restrict_to_top`.
+
+        Returns:
+            Token ids, shape () for one context and (B,) for several, and `state`.
+
+        Raises:
+            TypeError: If the observation is not a dict.
+            ValueError: If `top_k` or `top_p` is out of range.
+        """
+        if not isinstance(observation, dict):
+            raise TypeError(
+                f"predict needs the Dict observation of TextGen-v0, got {type(observation).__name__}; reset() of an "
+                "Env returns a pair of observation and info, that of a VecEnv the observation alone."
+            )
+        self.set_training_mode(False)
+        obs, is_batch = self.obs_to_tensor(observation)
+        with torch.no_grad():
+            hidden, n_generated = self._decisions(obs)
+            uniforms = torch.rand(len(hidden), device=hidden.device)
+            actions, _ = self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)
+        token_ids = actions.cpu().numpy()
+        return (token_ids if is_batch else token_ids.squeeze(axis=0)), state
+
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values, shape (N, 1), log-probabilities and entropies, shape (N,), of the actions taken."""
         hidden, n_generated = self._decisions(obs)
@@ -302,12 +346,30 @@ class GPT2Policy(ActorCriticPolicy):
         if "is_decision" in obs:
             is_decision = obs["is_decision"]
             n_generated = (is_decision.long().cumsum(dim=1) - 1)[is_decision]
-            return self.hidden_states(input_ids)[is_decision], n_generated
+            return self._packed_hidden_states(input_ids, obs["attention_mask"], is_decision), n_generated
         lengths = obs["attention_mask"].long().sum(dim=1)
         # The environment also marks budget that was spent on forbidden tokens, behind the text.
         n_generated = (obs["is_generated"].long() * obs["attention_mask"].long()).sum(dim=1)
         hidden = self.hidden_states(input_ids[:, : int(lengths.max())])
         return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1], n_generated
+
+    def _packed_hidden_states(self, input_ids: Tensor, attention_mask: Tensor, is_decision: Tensor) -> Tensor:
+        """Return the hidden state at each decision of a packed batch, shape (N, D).
+
+        On the CPU a few rows are forwarded at a time, each no further than its longest: rows come longest first, so
+        little padding is left, and what a pass works on stays in the processor's cache.
+        """
+        if input_ids.device.type != "cpu":
+            return self.hidden_states(input_ids)[is_decision]
+        lengths = attention_mask.sum(dim=1).tolist()
+        parts, start = [], 0
+        while start < len(lengths):
+            stop = start + max(1, POSITIONS_PER_PASS // lengths[start])
+            longest = max(lengths[start:stop])
+            hidden = self.hidden_states(input_ids[start:stop, :longest])
+            parts.append(hidden[is_decision[start:stop, :longest]])
+            start = stop
+        return torch.cat(parts)
 
     def _check_sizes(self, observation_space: spaces.Dict) -> None:
         config = self.language_model.config

@@ -12,10 +12,18 @@ PROMPT_STYLE = "cyan"
 COMPLETION_STYLE = "bold green"
 
 
+class UnknownRenderModeError(ValueError, TypeError):
+    """A render mode that no environment here has.
+
+    A TypeError too, because Stable-Baselines3 makes an environment from its id with "rgb_array" first, and without a
+    render mode after a TypeError.
+    """
+
+
 def check_render_mode(render_mode: str | None) -> None:
-    """Raise ValueError for a render mode that no environment here has."""
+    """Raise UnknownRenderModeError, which is a ValueError, for a render mode that no environment here has."""
     if render_mode is not None and render_mode not in RENDER_MODES:
-        raise ValueError(f"render_mode must be None, 'ansi' or 'human', got {render_mode!r}.")
+        raise UnknownRenderModeError(f"render_mode must be None, 'ansi' or 'human', got {render_mode!r}.")
 
 
 def render_ansi(prompt: str, completion: str, ending: Mapping[str, Any] | None) -> str:

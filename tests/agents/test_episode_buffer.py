@@ -263,7 +263,7 @@ def test_what_stands_in_the_padding_changes_nothing() -> None:
     task = letter_task()
     policy = letter_policy(task)
     batch = next(generated(policy, task).get(None))
-    observations: dict[str, Tensor] = dict(batch.observations)  # type: ignore[call-overload]
+    observations: dict[str, Tensor] = dict(batch.observations)
     garbage = torch.where(observations["attention_mask"], observations["input_ids"], 5)
     wider = {
         "input_ids": torch.nn.functional.pad(garbage, (0, 4), value=7),
