@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo test lint type format bench install
 
 demo: install  ## Train the bundled GPT-2 on the reference task
-	$(VENV)/bin/textgym train --output runs/demo
+	$(VENV)/bin/textgym train
 
 test: install  ## Run the tests, but for the slow ones
 	$(VENV)/bin/pytest

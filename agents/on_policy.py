@@ -70,7 +70,8 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
 
     def _steps_per_row(self, n_steps: int | None) -> int:
         """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""
-        n_steps = max(1, TOKENS_PER_ROLLOUT // self.n_envs) if n_steps is None else n_steps
+        n_envs = 1 if self.env is None else self.env.num_envs
+        n_steps = max(1, TOKENS_PER_ROLLOUT // n_envs) if n_steps is None else n_steps
         if n_steps < 1:
             raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
         return n_steps
@@ -165,7 +166,8 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         replayed: list[EpisodeRecord] = []
         if self.self_imitation:
             generator = np.random.default_rng((self.seed or 0, self._n_updates))
-            replayed = self.archive.sample(round(self.self_imitation * len(judged)), generator)
+            baseline = safe_mean([float(item.rewards.sum()) for item in judged])
+            replayed = self.archive.sample(round(self.self_imitation * len(judged)), baseline, generator)
             self.archive.add(judged)
         buffer.reset()
         # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.

@@ -54,17 +54,22 @@ class EpisodeArchive:
                 best.append(kept)
         self._kept = best
 
-    def sample(self, count: int, generator: np.random.Generator) -> list[EpisodeRecord]:
-        """Draw episodes without replacement.
+    def sample(self, count: int, baseline: float, generator: np.random.Generator) -> list[EpisodeRecord]:
+        """Draw episodes without replacement, with probabilities in proportion to their score above a baseline.
 
         Args:
-            count: Number of episodes; fewer where fewer are kept.
+            count: Number of episodes; fewer where fewer are above the baseline.
+            baseline: What the policy reaches on average by now; worse episodes have nothing to teach.
             generator: Decides which.
 
         Returns:
             Records whose values and log-probabilities are 0 and have to be computed anew.
         """
-        chosen = generator.choice(len(self._kept), size=min(count, len(self._kept)), replace=False)
+        excess = np.array([max(kept.score - baseline, 0.0) for kept in self._kept])
+        count = min(count, int((excess > 0).sum()))
+        if count == 0:
+            return []
+        chosen = generator.choice(len(self._kept), size=count, replace=False, p=excess / excess.sum())
         records = []
         for index in sorted(chosen.tolist()):
             kept = self._kept[index]

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-PACKAGES = ("textgym", "textgym.agents", "textgym.benchmarks", "textgym.cli", "textgym.rewards")
+PACKAGES = (
+    "textgym",
+    "textgym.agents",
+    "textgym.benchmarks",
+    "textgym.benchmarks.pretraining",
+    "textgym.cli",
+    "textgym.rewards",
+    "textgym.training",
+)
 
 
 def module_names() -> Iterator[str]:

@@ -1,0 +1,124 @@
+"""Run the main job over several seeds and write what came out: a table, a figure, and the README's numbers.
+
+    python -m textgym.benchmarks.main_job
+
+Each seed is one `textgym train` with its defaults, one after another. The results go to `benchmarks/results/`, and
+into `README.md` between the marks `<!-- main job -->` and `<!-- end of main job -->`.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .machine import describe_machine
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+MARKS = ("<!-- main job -->", "<!-- end of main job -->")
+TERMS = {
+    "keywords": "keyword coverage",
+    "banned_words": "with a banned word",
+    "length_window": "length inside the window",
+}
+
+
+def train(seed: int, folder: Path, options: list[str]) -> float:
+    """Run `textgym train` and return its seconds, evaluations and start of Python included."""
+    command = [sys.executable, "-m", "textgym.cli", "train", "--seed", str(seed), "--output", str(folder), *options]
+    started = time.monotonic()
+    subprocess.run(command, check=True)
+    return time.monotonic() - started
+
+
+def summarise(folder: Path, seed: int, seconds: float | None) -> dict[str, Any]:
+    """Return one seed's row of the results."""
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    before, after = evaluation["before"], evaluation["after"]
+    return {
+        "seed": seed,
+        "seconds": seconds,
+        "tokens_per_second": evaluation["tokens_per_second"],
+        "score_before": before["score"],
+        "score": after["score"],
+        "keywords": after["terms"]["keywords"],
+        "keywords_by_topic": {topic: row["terms"]["keywords"] for topic, row in after["topics"].items()},
+        "banned_words_before": before["terms"]["banned_words"],
+        "banned_words": after["terms"]["banned_words"],
+        "length_inside": after["share_of_ones"]["length_window"],
+        "kl": after["kl"],
+        "distinct_2_ratio": after["distinct_2"] / before["distinct_2"],
+        "n_tokens": after["n_tokens"],
+    }
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """Return the results as a table, a column a seed."""
+    lines = {
+        "score before": [f"{row['score_before']:.2f}" for row in rows],
+        "score after": [f"{row['score']:.2f}" for row in rows],
+        "keyword coverage": [f"{row['keywords']:.2f}" for row in rows],
+    }
+    for topic in rows[0]["keywords_by_topic"]:
+        lines[f"- prompts on {topic}"] = [f"{row['keywords_by_topic'][topic]:.2f}" for row in rows]
+    lines |= {
+        "completions with a banned word (before → after)": [
+            f"{row['banned_words_before']:.1%} → {row['banned_words']:.1%}" for row in rows
+        ],
+        "length inside the window": [f"{row['length_inside']:.0%}" for row in rows],
+        "KL, nats a completion": [f"{row['kl']:.1f}" for row in rows],
+        "distinct-2, of the untrained model's": [f"{row['distinct_2_ratio']:.0%}" for row in rows],
+        "tokens a second": [f"{row['tokens_per_second']:.0f}" for row in rows],
+        "minutes in all": ["?" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}" for row in rows],
+    }
+    head = "| on 256 held-out completions | " + " | ".join(f"seed {row['seed']}" for row in rows) + " |"
+    rule = "|---|" + "---:|" * len(rows)
+    return "\n".join([head, rule, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items())])
+
+
+def write_into_readme(text: str, readme: Path = README) -> None:
+    """Replace what stands between the marks.
+
+    Raises:
+        ValueError: If the marks are not there.
+    """
+    content = readme.read_text(encoding="utf-8")
+    if any(content.count(mark) != 1 for mark in MARKS):
+        raise ValueError(f"expected the marks {MARKS} once each in {readme}.")
+    head, rest = content.split(MARKS[0])
+    tail = rest.split(MARKS[1])[1]
+    readme.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}", encoding="utf-8")
+
+
+def main(
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "1,2,3",
+    runs: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/main_job"),
+    options: Annotated[str, typer.Option(help="Further options of textgym train, separated by spaces.")] = "",
+) -> None:
+    """Run the main job over several seeds and write table, figures and the README's numbers."""
+    rows = []
+    for seed in (int(text) for text in seeds.split(",")):
+        folder = runs / f"seed-{seed}"
+        rows.append(summarise(folder, seed, train(seed, folder, options.split())))
+    RESULTS.mkdir(exist_ok=True)
+    record = {
+        "command": f"python -m textgym.benchmarks.main_job --seeds {seeds}"
+        + (f" --options '{options}'" if options else ""),
+        "machine": describe_machine(),
+        "rows": rows,
+        "median_score": statistics.median(row["score"] for row in rows),
+    }
+    (RESULTS / "main_job.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / "main_job.png").write_bytes((runs / f"seed-{rows[0]['seed']}" / "curves.png").read_bytes())
+    table = markdown_table(rows)
+    write_into_readme(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
