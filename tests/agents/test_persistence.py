@@ -1,0 +1,248 @@
+"""Saved and loaded: the same actions, and training goes on as if it had never stopped; the reference is found again."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import VecMonitor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from tests.agents.tiny import exactly, gpt2_config, language_model, letter_policy, letter_task, llama_config
+from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, evaluate
+from textgym.agents.generation import generate_episodes
+from textgym.task import TextTask
+
+
+def environment(task: TextTask | None = None) -> VecMonitor:
+    return VecMonitor(TextGenVecEnv(3, letter_task() if task is None else task))
+
+
+def algorithm(task: TextTask | None = None, **settings: Any) -> PPO:
+    defaults = {"n_steps": 20, "n_epochs": 2, "batch_size": 30, "seed": 0, "device": "cpu", "learning_rate": 1e-3}
+    kwargs = {"model": language_model()}
+    return PPO("GPT2Policy", environment(task), **{**defaults, "policy_kwargs": kwargs, **settings})
+
+
+def assert_equal_weights(first: PPO, second: PPO) -> None:
+    ours, theirs = first.policy.state_dict(), second.policy.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def embeddings(model: PreTrainedModel) -> torch.Tensor:
+    weight: torch.Tensor = model.state_dict()["transformer.wte.weight"]
+    return weight
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A folder as `save_pretrained` writes it."""
+    folder = tmp_path / "model"
+    language_model().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("with_env", [True, False])
+def test_a_loaded_algorithm_acts_as_the_saved_one(tmp_path: Path, with_env: bool) -> None:
+    task = letter_task(banned_token_ids=[1], min_new_tokens=2)
+    model = algorithm(task, policy_kwargs={"model": language_model(), "temperature": 0.7}).learn(120)
+    model.save(tmp_path / "saved")
+    loaded = PPO.load(tmp_path / "saved", env=environment(task) if with_env else None, device="cpu")
+    assert_equal_weights(model, loaded)
+    observation: dict[str, np.ndarray] = TextGenVecEnv(40, task).reset()  # type: ignore[assignment]
+    for deterministic in (True, False):
+        actions = []
+        for each in (model, loaded):
+            torch.manual_seed(1)
+            actions.append(each.predict(observation, deterministic=deterministic)[0].tolist())
+        assert actions[0] == actions[1]
+    episodes = [list(generate_episodes(each.policy, task, range(20), seed=0)) for each in (model, loaded)]
+    assert [item.text for item in episodes[0]] == [item.text for item in episodes[1]]
+    assert [item.log_prob.tolist() for item in episodes[0]] == [item.log_prob.tolist() for item in episodes[1]]
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "plain": {"reference": None},
+    "adaptive_kl": {"kl_target": 0.05, "kl_horizon": 50, "kl_coef": 0.2},
+    "schedule": {"reference": None, "learning_rate": 1e-3, "clip_range": 0.1, "clip_range_vf": 0.2, "target_kl": 0.01},
+}
+
+
+@pytest.mark.parametrize("settings", RUNS.values(), ids=RUNS)
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
+    tmp_path: Path, model_folder: Path, settings: dict[str, Any]
+) -> None:
+    """Weights, the optimiser's state, the coefficient of KL, prompts, tokens and minibatches."""
+    settings = {**settings, "policy_kwargs": {"model": str(model_folder)}}
+    whole = algorithm(**settings)
+    whole.learn(100)
+    whole.learn(160, reset_num_timesteps=False)
+    stopped = algorithm(**settings)
+    stopped.learn(100)
+    stopped.save(tmp_path / "saved.zip")
+    del stopped
+    torch.manual_seed(99)
+    resumed = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu")
+    resumed.learn(160, reset_num_timesteps=False)
+    assert resumed.num_timesteps == whole.num_timesteps
+    assert resumed.n_episodes_started == whole.n_episodes_started
+    assert_equal_weights(whole, resumed)
+    assert resumed.kl_controller.coefficient == whole.kl_controller.coefficient
+    states = [each.policy.optimizer.state_dict()["state"] for each in (whole, resumed)]
+    for key, state in states[0].items():
+        assert all(torch.equal(state[name], states[1][key][name]) for name in state)
+
+
+def test_the_saved_file_holds_neither_the_reference_nor_the_tokenizer(tmp_path: Path) -> None:
+    """Weights once, the optimiser's two moments, and little else."""
+    wide = gpt2_config(n_embd=64, n_head=4)
+    model = algorithm(policy_kwargs={"model": language_model(wide)}).learn(40)
+    n_bytes = sum(4 * tensor.numel() for tensor in model.policy.parameters())
+    model.save(tmp_path / "saved.zip")
+    with zipfile.ZipFile(tmp_path / "saved.zip") as file:
+        data = file.getinfo("data").file_size
+        # Tied heads are one tensor in the file.
+        assert file.getinfo("policy.pth").file_size < 1.2 * n_bytes
+        assert file.getinfo("policy.optimizer.pth").file_size < 2.3 * n_bytes
+    assert data < 60_000
+
+
+@pytest.mark.parametrize("kind", ["object", "folder", "text", "configuration"])
+def test_a_policy_is_made_from_an_object_a_folder_or_a_configuration(kind: str, model_folder: Path) -> None:
+    model = language_model()
+    sources = {"object": model, "folder": model_folder, "text": str(model_folder), "configuration": gpt2_config()}
+    policy = algorithm(policy_kwargs={"model": sources[kind]}, seed=1).policy
+    is_equal = torch.equal(embeddings(policy.language_model), embeddings(model))
+    assert is_equal == (kind != "configuration")
+    assert policy.language_model is not model
+
+
+def test_a_model_that_cannot_be_found_is_an_error(tmp_path: Path, model_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"No language model named '.*/modle'.* Did you mean 'model'\?"):
+        algorithm(policy_kwargs={"model": tmp_path / "modle"})
+    (tmp_path / "empty").mkdir()
+    message = (
+        f"The folder {tmp_path / 'empty'} holds no language model that transformers can load; expected what "
+        "save_pretrained writes."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        algorithm(policy_kwargs={"model": tmp_path / "empty"})
+
+
+@pytest.mark.parametrize("config", [gpt2_config(), llama_config()], ids=["gpt2", "llama"])
+def test_a_policy_is_saved_and_loaded_by_itself(tmp_path: Path, config: Any) -> None:
+    task = letter_task(banned_token_ids=[4], min_new_tokens=1)
+    policy = letter_policy(task, language_model(config), temperature=0.6)
+    policy.save(str(tmp_path / "policy.pth"))
+    loaded = GPT2Policy.load(str(tmp_path / "policy.pth"), device="cpu")
+    assert loaded.token_rules == policy.token_rules
+    assert loaded.temperature == 0.6
+    texts = [[item.text for item in generate_episodes(each, task, range(9), seed=0)] for each in (policy, loaded)]
+    assert texts[0] == texts[1]
+
+
+def test_what_was_trained_loads_in_transformers(tmp_path: Path) -> None:
+    model = algorithm().learn(60)
+    model.policy.language_model.save_pretrained(tmp_path / "trained")
+    plain: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tmp_path / "trained")
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(plain(ids).logits, model.policy.language_model(ids).logits)
+    again = algorithm(policy_kwargs={"model": tmp_path / "trained"})
+    assert torch.equal(embeddings(again.policy.language_model), embeddings(model.policy.language_model))
+
+
+def test_a_reference_is_found_again_by_the_folder_of_the_policys_model(tmp_path: Path, model_folder: Path) -> None:
+    model = algorithm(policy_kwargs={"model": model_folder}, learning_rate=1e-2).learn(120)
+    model.save(tmp_path / "saved")
+    loaded = PPO.load(tmp_path / "saved", env=environment(), device="cpu")
+    expected = kl_of_next_rollout(model)
+    assert expected > 0.05
+    assert kl_of_next_rollout(loaded) == pytest.approx(expected, abs=1e-6)
+
+
+def kl_of_next_rollout(model: PPO) -> float:
+    kept: list[float] = []
+    estimate = model.rollout_buffer.estimate_returns
+
+    def keep() -> None:
+        kept.append(float(model.logger.name_to_value["rollout/kl"]))
+        estimate()
+
+    model.rollout_buffer.estimate_returns = keep  # type: ignore[method-assign]
+    model.learn(1, reset_num_timesteps=False)
+    return kept[0]
+
+
+def test_a_reference_of_its_own_is_used_and_found_again(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    language_model(seed=5).save_pretrained(other)
+    model = algorithm(reference=str(other))
+    model.save(tmp_path / "saved")
+    loaded = PPO.load(tmp_path / "saved", env=environment(), device="cpu")
+    kl = kl_of_next_rollout(model)
+    assert kl > 0.05
+    assert kl_of_next_rollout(loaded) == pytest.approx(kl, abs=1e-6)
+
+
+def test_a_reference_that_was_an_object_is_asked_for(tmp_path: Path) -> None:
+    model = algorithm(learning_rate=1e-2).learn(60)
+    model.save(tmp_path / "saved")
+    message = "The reference model was given as an object, which is not saved; pass it again: load(…, reference=model)."
+    loaded = PPO.load(tmp_path / "saved", env=environment(), device="cpu")
+    with pytest.raises(ValueError, match=exactly(message)):
+        loaded.learn(60)
+    given = PPO.load(tmp_path / "saved", env=environment(), device="cpu", reference=language_model())
+    assert kl_of_next_rollout(given) == pytest.approx(kl_of_next_rollout(model), abs=1e-6)
+
+
+def test_another_reference_than_the_saved_one_is_an_error(tmp_path: Path, model_folder: Path) -> None:
+    algorithm(policy_kwargs={"model": model_folder}).save(tmp_path / "saved")
+    other = language_model(seed=3)
+    other.save_pretrained(tmp_path / "other")
+    message = (
+        f"The reference model {str(tmp_path / 'other')!r} is not the one that training began with; pass that one: "
+        "load(…, reference=model)."
+    )
+    loaded = PPO.load(tmp_path / "saved", env=environment(), device="cpu", reference=str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=exactly(message)):
+        loaded.learn(60)
+    other.save_pretrained(model_folder)
+    message = message.replace(str(tmp_path / "other"), str(model_folder))
+    with pytest.raises(ValueError, match=exactly(message)):
+        PPO.load(tmp_path / "saved", env=environment(), device="cpu").learn(60)
+
+
+def test_a_reference_that_is_gone_is_an_error_that_names_it(tmp_path: Path, model_folder: Path) -> None:
+    algorithm(policy_kwargs={"model": model_folder}).save(tmp_path / "saved")
+    model_folder.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=f"No language model named '{model_folder}'"):
+        PPO.load(tmp_path / "saved", env=environment(), device="cpu").learn(60)
+    loaded = PPO.load(tmp_path / "saved", env=environment(), device="cpu", reference=tmp_path / "moved")
+    assert abs(kl_of_next_rollout(loaded)) < 1e-4
+
+
+def test_an_algorithm_loaded_for_another_task_follows_its_rules(tmp_path: Path) -> None:
+    algorithm(letter_task(banned_token_ids=[0, 1])).save(tmp_path / "saved")
+    other = letter_task(banned_token_ids=[9, 10], min_new_tokens=4)
+    loaded = PPO.load(tmp_path / "saved", env=environment(other), device="cpu", reference=language_model())
+    loaded.learn(60)
+    used = {token for item in evaluate(loaded, other, 60).episodes for token in item.episode.text.token_ids}
+    assert not used & {9, 10}
+    assert used >= {0, 1}
+
+
+def test_an_environment_can_be_set_later(tmp_path: Path) -> None:
+    model = algorithm(reference=None)
+    model.save(tmp_path / "saved")
+    loaded = PPO.load(tmp_path / "saved", device="cpu")
+    message = "There is no environment; give one to `load(…, env=…)` or `set_env`."
+    with pytest.raises(ValueError, match=exactly(message)):
+        _ = loaded.task
+    loaded.set_env(environment())
+    loaded.learn(60)
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        loaded.set_env(environment(letter_task(max_new_tokens=9)))
