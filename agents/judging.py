@@ -35,10 +35,11 @@ def judge_episodes(
     Args:
         task: Gives the reward.
         episodes: Episodes in order.
-        potential_shaping: Pay the score where it is earned: a token's reward is the score of the text that ends with
-            it, less that of the text before it. The rewards still sum to the score, so the best policy stays the best
-            (Ng et al. 1999, with the score of the text so far as potential); the reward function judges every prefix.
-            An episode for which the reward gives token rewards keeps those.
+        potential_shaping: Pay the score where it is earned: a token's reward is the potential of the text that ends
+            with it, less that of the text before it. Potential is what the reward sees in an unfinished text (see
+            `textgym.reward_protocol.PotentialReward`), by default its score, and that of a finished one is its score,
+            so the rewards still sum to the score and the best policy stays the best (Ng et al. 1999). The reward
+            judges every prefix. An episode for which it gives token rewards keeps those.
 
     Yields:
         Judged episodes in the same order.
@@ -84,11 +85,11 @@ def _shaped(task: TextTask, episodes: list[GeneratedEpisode], judgements: list[J
         for episode in episodes
         for length in range(1, len(episode.text.token_ids))
     ]
-    prefix_scores = iter(task.score(prefixes))
+    prefix_potentials = iter(task.potentials(prefixes))
     shaped = []
     for episode, judgement in zip(episodes, judgements, strict=True):
-        scores = [next(prefix_scores).score for _ in range(len(episode.text.token_ids) - 1)]
-        potentials = [0.0, *scores, judgement.score]
+        inner = [next(prefix_potentials) for _ in range(len(episode.text.token_ids) - 1)]
+        potentials = [0.0, *inner, judgement.score]
         if judgement.token_rewards is None:
             rewards = [after - before for before, after in pairwise(potentials)]
             judgement = judgement._replace(token_rewards=rewards)

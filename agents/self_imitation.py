@@ -1,5 +1,6 @@
 """The best episodes so far, kept to be learned from again: a rare success is not forgotten after one update."""
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from .judging import JudgedEpisode
 
 
 class _Kept(NamedTuple):
-    score: float
+    peak: float
     number: int
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
@@ -18,12 +19,15 @@ class _Kept(NamedTuple):
 
 
 class EpisodeArchive:
-    """The episodes of highest score, at most two a prompt, the younger first among equals.
+    """The episodes with the highest sums of rewards, at most two a prompt, the younger first among equals.
 
     An on-policy algorithm sees each episode in one update only. Where the reward is a rare combination of tokens, one
     update's small step is lost before the combination is sampled again. Replayed, with probabilities and values
     computed anew, it is taken until the critic expects its return (Oh et al. 2018, arXiv:1806.05635, self-imitation
     learning, here through the algorithm's own clipped loss).
+
+    What counts is the highest sum that an episode reaches on its way: with potential shaping, one that was close to
+    success is kept too.
 
     Args:
         capacity: Number of episodes.
@@ -44,8 +48,8 @@ class EpisodeArchive:
         for item in judged:
             text = item.episode.text
             rewards = item.rewards.tolist()
-            self._kept.append(_Kept(sum(rewards), item.episode.number, text.prompt.token_ids, text.token_ids, rewards))
-        self._kept.sort(key=lambda kept: (-kept.score, -kept.number))
+            self._kept.append(_Kept(max(accumulate(rewards)), item.episode.number, text.prompt.token_ids, text.token_ids, rewards))
+        self._kept.sort(key=lambda kept: (-kept.peak, -kept.number))
         counts: dict[tuple[int, ...], int] = {}
         best: list[_Kept] = []
         for kept in self._kept:
@@ -55,7 +59,7 @@ class EpisodeArchive:
         self._kept = best
 
     def sample(self, count: int, baseline: float, generator: np.random.Generator) -> list[EpisodeRecord]:
-        """Draw episodes without replacement, with probabilities in proportion to their score above a baseline.
+        """Draw episodes without replacement, with probabilities in proportion to their highest sum above a baseline.
 
         Args:
             count: Number of episodes; fewer where fewer are above the baseline.
@@ -65,7 +69,7 @@ class EpisodeArchive:
         Returns:
             Records whose values and log-probabilities are 0 and have to be computed anew.
         """
-        excess = np.array([max(kept.score - baseline, 0.0) for kept in self._kept])
+        excess = np.array([max(kept.peak - baseline, 0.0) for kept in self._kept])
         count = min(count, int((excess > 0).sum()))
         if count == 0:
             return []

@@ -41,6 +41,14 @@ class Keywords(RewardFunction):
         """Return each completion's share of the words, 0 to 1."""
         return [self._matcher.count(completion) / len(self.words) for completion in completions]
 
+    def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
+        """Return each unfinished text's share of the words, 0 to 1; the first n of a phrase's m words count n / m.
+
+        This is for potential-based shaping alone: without it, the first word of a phrase is never paid, and a phrase
+        that is rare as a whole is not found.
+        """
+        return [self._matcher.progress(prefix) / len(self.words) for prefix in prefixes]
+
 
 @register_reward("banned_words")
 class BannedWords(RewardFunction):

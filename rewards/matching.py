@@ -48,18 +48,34 @@ class PhraseMatcher:
         if not phrases:
             raise ValueError("Words must be at least one, got an empty list.")
         self._phrases: list[_Phrase] = []
+        self._beginnings: list[list[_Phrase]] = []  # the first words of each phrase, most words first
         for phrase in phrases:
             if not isinstance(phrase, str):
                 raise TypeError(f"Each word must be a string, got {phrase!r} of type {type(phrase).__name__}.")
             text = normalise(phrase)
             if not text:
                 raise ValueError(f"Each word must have something besides white space, got {phrase!r}.")
-            self._phrases.append(_Phrase(text, _belongs_to_word(text[0]), _belongs_to_word(text[-1])))
+            self._phrases.append(_as_phrase(text))
+            words = text.split(" ")
+            self._beginnings.append([_as_phrase(" ".join(words[:size])) for size in range(len(words) - 1, 0, -1)])
 
     def count(self, text: str) -> int:
         """Return how many of the phrases occur in the text at least once."""
         text = normalise(text)
         return sum(_occurs(phrase, text) for phrase in self._phrases)
+
+    def progress(self, text: str) -> float:
+        """Return how many phrases occur in the text, one whose first n of m words occur counting n / m."""
+        text = normalise(text)
+        total = 0.0
+        for phrase, beginnings in zip(self._phrases, self._beginnings, strict=True):
+            size = len(beginnings) + 1
+            if _occurs(phrase, text):
+                total += 1
+            else:
+                found = (n for n, part in zip(range(size - 1, 0, -1), beginnings, strict=True) if _occurs(part, text))
+                total += next(found, 0) / size
+        return total
 
     def occurs_any(self, text: str) -> bool:
         """Tell whether at least one of the phrases occurs in the text."""
@@ -70,6 +86,10 @@ class PhraseMatcher:
 def normalise(text: str) -> str:
     """Return the text with case folded, widths unified (NFKC), and any white space as one space."""
     return " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").casefold().split())
+
+
+def _as_phrase(text: str) -> _Phrase:
+    return _Phrase(text, _belongs_to_word(text[0]), _belongs_to_word(text[-1]))
 
 
 def _occurs(phrase: _Phrase, text: str) -> bool:

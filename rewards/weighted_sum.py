@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from textgym.reward_protocol import Reward, RewardResult, Scores, StepReward, evaluate_reward, step_rewards
+from textgym.reward_protocol import (
+    Reward,
+    RewardResult,
+    Scores,
+    StepReward,
+    evaluate_potential,
+    evaluate_reward,
+    step_rewards,
+)
 
 from .function import RewardFunction
 from .plain import as_reward
@@ -83,6 +91,23 @@ class WeightedSum(RewardFunction):
             for name, values in result.terms.items():
                 named_terms[_free_name(name, named_terms)] = values
         return RewardResult(scores, named_terms, token_rewards)
+
+    def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
+        """Return the weighted sum of the terms' potentials; a term that has none of its own counts with its score.
+
+        Args:
+            prompts: Prompt of each completion, length N, at least 1.
+            prefixes: The completions as far as they are written, length N.
+            **columns: Passed on to each term.
+
+        Raises:
+            RewardError: If a term raises, or does not return N finite numbers.
+        """
+        totals = [self.constant] * len(prefixes)
+        for weight, term in self.terms:
+            values = evaluate_potential(term, prompts, prefixes, columns)
+            totals = [total + weight * value for total, value in zip(totals, values, strict=True)]
+        return totals
 
     def __repr__(self) -> str:
         """Return the sum as arithmetic, such as `0.5 * Keywords(['Python']) - BannedWords(['war']) + 1`."""

@@ -73,6 +73,15 @@ class StepReward(Protocol):
         ...
 
 
+@runtime_checkable
+class PotentialReward(Protocol):
+    """A reward that says what an unfinished text promises, for potential-based shaping; others give its score."""
+
+    def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> Sequence[float]:
+        """Return one finite number for each of N completions as far as they are written."""
+        ...
+
+
 def score_completions(
     reward: Reward,
     prompts: Sequence[str],
@@ -98,6 +107,23 @@ def score_completions(
             entry that is not a finite number, None, or a list of one finite number per token.
         ValueError: If the arguments differ in length, or a column has the name of another argument.
     """
+    if not prompts:
+        return RewardResult([], {}, [])
+    arguments = reward_arguments(prompts, completions, columns, completion_ids)
+    return evaluate_reward(reward, list(prompts), list(completions), arguments)
+
+
+def reward_arguments(
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
+    completion_ids: Sequence[Sequence[int]],
+) -> dict[str, Any]:
+    """Return the keyword arguments that a reward gets besides prompts and completions.
+
+    Raises:
+        ValueError: If the arguments differ in length, or a column has the name of another argument.
+    """
     given = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
     for name in columns:
         if name in given or name in ("prompts", "completions", "completion_ids"):
@@ -107,12 +133,9 @@ def score_completions(
     for name, values in {"completions": completions, "completion_ids": completion_ids, **columns}.items():
         if len(values) != len(prompts):
             raise ValueError(f"{name} must have one entry per prompt, got {len(values)} for {len(prompts)} prompts.")
-    if not prompts:
-        return RewardResult([], {}, [])
     lists = {name: list(values) for name, values in columns.items()}
     token_ids = [list(ids) for ids in completion_ids]
-    arguments = {**lists, "completion_ids": token_ids, **given}
-    return evaluate_reward(reward, list(prompts), list(completions), arguments)
+    return {**lists, "completion_ids": token_ids, **given}
 
 
 def evaluate_reward(
@@ -157,6 +180,28 @@ def _checked(
         {term: read_scores(values, term, prompts, completions).scores for term, values in result.terms.items()},
         read_token_rewards(result.token_rewards, name, prompts, completions, completion_ids),
     )
+
+
+def evaluate_potential(
+    reward: Reward, prompts: Sequence[str], prefixes: Sequence[str], columns: Mapping[str, Any]
+) -> list[float]:
+    """Return what each of N unfinished texts promises: the reward's own potential, or else its score.
+
+    Args:
+        reward: The reward.
+        prompts: Prompt of each text, length N, at least 1.
+        prefixes: The completions as far as they are written, length N.
+        columns: Further keyword arguments of the reward, as for `evaluate_reward`.
+
+    Raises:
+        RewardError: If the reward raises (the cause is chained), or does not return N finite numbers.
+    """
+    candidate: object = reward
+    if not isinstance(candidate, PotentialReward):
+        return evaluate_reward(reward, prompts, prefixes, columns).scores
+    texts = {"prompts": list(prompts), "prefixes": list(prefixes)}
+    values = call_reward(candidate.potentials, reward_name(reward), texts, columns)
+    return read_numbers(values, reward_name(reward), prompts, prefixes)
 
 
 def step_rewards(

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from .models import load_tokenizer, tokenizer_backend
 from .prompts import Prompt, load_prompts
-from .reward_protocol import Reward, StepReward, resolve_reward, score_completions, step_rewards
+from .reward_protocol import (
+    Reward,
+    StepReward,
+    evaluate_potential,
+    resolve_reward,
+    reward_arguments,
+    score_completions,
+    step_rewards,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -200,6 +208,19 @@ class TextTask:
                 token_rewards = _spread(token_rewards, lengths[index], score)
             judgements.append(Judgement(score, terms, token_rewards))
         return judgements
+
+    def potentials(self, episodes: Sequence[FinishedEpisode]) -> list[float]:
+        """Return what the reward sees in unfinished texts: its own potential where it has one, else the score.
+
+        Raises:
+            RewardError: If the reward fails or returns anything but one finite number a text.
+        """
+        if not episodes:
+            return []
+        prompts, texts = [episode.prompt.text for episode in episodes], [episode.text for episode in episodes]
+        ids = [self._without_eos(episode.token_ids) for episode in episodes]
+        arguments = reward_arguments(prompts, texts, self._columns(episodes), ids)
+        return evaluate_potential(self.reward, prompts, texts, arguments)
 
     def step_rewards(self, prompts: Sequence[Prompt], prefixes: Sequence[str]) -> list[float]:
         """Return what a `StepReward` pays for having reached each text; zeros for any other reward."""

@@ -1,0 +1,96 @@
+"""Scores laid upon tokens: at the end, where they are earned, and in the order of episodes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.agents.tiny import letter_policy, letter_task, share_of_a
+from textgym.agents.generation import generate_episodes
+from textgym.agents.judging import EPISODES_PER_REWARD_CALL, JudgedEpisode, judge_episodes
+from textgym.agents.self_imitation import EpisodeArchive
+from textgym.reward_protocol import RewardError
+from textgym.rewards import Keywords
+from textgym.task import TextTask
+
+
+def judged(task: TextTask, n_episodes: int, **arguments: Any) -> list[JudgedEpisode]:
+    """Episodes of an untrained policy, judged."""
+    episodes = generate_episodes(letter_policy(task), task, range(n_episodes), seed=3)
+    return list(judge_episodes(task, episodes, **arguments))
+
+
+def test_without_shaping_the_last_token_is_paid_the_whole_score() -> None:
+    """And no other token anything."""
+    for item in judged(letter_task(), 20):
+        assert item.rewards[-1] == pytest.approx(item.judgement.score)
+        assert not item.rewards[:-1].any()
+
+
+def test_shaped_rewards_are_the_score_of_each_prefix_less_that_of_the_one_before() -> None:
+    """They telescope: their sum is the score, whatever the text."""
+    task = letter_task()
+    for item in judged(task, 20, potential_shaping=True):
+        ids = item.episode.text.token_ids
+        texts = [task.completion_text(ids[:length]) for length in range(1, len(ids) + 1)]
+        scores = share_of_a([""] * len(texts), texts)
+        expected = [scores[0], *(after - before for before, after in pairwise(scores))]
+        assert item.rewards.tolist() == pytest.approx(expected)
+        assert float(item.rewards.sum()) == pytest.approx(item.judgement.score)
+
+
+def test_a_rewards_own_potential_is_paid_back_at_the_end() -> None:
+    """ "a" begins the phrase "a b", which letters written together never hold: half its worth on the way, 0 in all."""
+    task = letter_task(reward=Keywords(["a b"]))
+    rewards = [item.rewards for item in judged(task, 60, potential_shaping=True)]
+    assert any(reward.max() == 0.5 for reward in rewards)
+    assert all(float(reward.sum()) == pytest.approx(0.0) for reward in rewards)
+
+
+def test_batches_follow_the_order_of_episodes() -> None:
+    """Whatever the order in which they were finished, the reward sees them by number."""
+    seen: list[list[str]] = []
+
+    def remember(prompts: Sequence[str], completions: Sequence[str], **columns: object) -> list[float]:
+        seen.append(list(completions))
+        return [0.0] * len(prompts)
+
+    items = judged(letter_task(reward=remember), 2 * EPISODES_PER_REWARD_CALL + 3)
+    assert [item.episode.number for item in items] == list(range(2 * EPISODES_PER_REWARD_CALL + 3))
+    assert [len(batch) for batch in seen] == [EPISODES_PER_REWARD_CALL, EPISODES_PER_REWARD_CALL, 3]
+    assert [text for batch in seen for text in batch] == [item.episode.text.text for item in items]
+
+
+def test_a_reward_that_fails_in_the_worker_stops_the_rollout() -> None:
+    """The error comes out where the episodes are asked for."""
+
+    def fail(prompts: Sequence[str], completions: Sequence[str], **columns: object) -> list[float]:
+        raise RuntimeError("out of order")
+
+    with pytest.raises(RewardError, match="out of order"):
+        judged(letter_task(reward=fail), 3)
+
+
+def test_the_archive_keeps_the_best_episodes_and_at_most_two_a_prompt() -> None:
+    """The younger of equals first; the order in which they come makes no difference to what is kept."""
+    items = judged(letter_task(), 40)
+    archive = EpisodeArchive(capacity=5, per_prompt=2)
+    archive.add(items[:25])
+    archive.add(items[25:])
+    best: list[JudgedEpisode] = []
+    for item in sorted(items, key=lambda item: (-item.judgement.score, -item.episode.number)):
+        same = [kept for kept in best if kept.episode.text.prompt == item.episode.text.prompt]
+        if len(same) < 2 and len(best) < 5:
+            best.append(item)
+    records = archive.sample(5, -1.0, np.random.default_rng(0))
+    assert len(archive) == len(records) == 5
+    assert {tuple(record.token_ids) for record in records} == {item.episode.text.token_ids for item in best}
+
+
+def test_the_archive_teaches_nothing_that_the_policy_reaches_on_average() -> None:
+    """Episodes at or below the baseline are not drawn."""
+    archive = EpisodeArchive()
+    archive.add(judged(letter_task(), 10))
+    assert archive.sample(4, 100.0, np.random.default_rng(0)) == []
