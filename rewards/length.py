@@ -26,9 +26,8 @@ def count_words(text: str) -> int:
 class LengthWindow(RewardFunction):
     """1 where the completion's length is in a window, edges included; falling linearly to 0 on either side.
 
-    Below the window it falls to 0 at length 0: length / minimum. Above, it falls to 0 over `margin` units:
-    1 − (length − maximum) / margin, and stays 0 from there on. The margin is `maximum` by default, so that a
-    completion of twice the maximum gets 0.
+    On either side it falls to 0 over `margin` units, 1 − distance / margin, and stays 0 from there on. Without a
+    margin it falls to 0 at length 0, length / minimum, and at twice the maximum.
 
     Units:
         - "tokens": entries of `completion_ids`, which leave out the end-of-sequence token;
@@ -43,7 +42,8 @@ class LengthWindow(RewardFunction):
         minimum: Smallest length that gets 1, in units; 0 for no lower edge.
         maximum: Greatest length that gets 1, in units, at least 1.
         unit: What is counted.
-        margin: Distance above `maximum` at which 0 is reached, in units, more than 0; None for `maximum`.
+        margin: Distance from the window at which 0 is reached, in units, more than 0; None for `minimum` below the
+            window and `maximum` above it.
         name: Name of the term; None for "length_window".
 
     Raises:
@@ -108,7 +108,8 @@ class LengthWindow(RewardFunction):
         return [self._score(len(token_ids)) for token_ids in completion_ids]
 
     def _score(self, length: int) -> float:
-        if length < self.minimum:
-            return length / self.minimum
-        margin = self.maximum if self.margin is None else self.margin
-        return min(1.0, max(0.0, 1 - (length - self.maximum) / margin))
+        distance = max(self.minimum - length, length - self.maximum, 0)
+        if distance == 0:
+            return 1.0
+        edge = self.minimum if length < self.minimum else self.maximum
+        return max(0.0, 1 - distance / (edge if self.margin is None else self.margin))

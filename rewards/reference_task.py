@@ -6,11 +6,12 @@ from .registry import register_reward
 
 REFERENCE_KEYWORDS = ("Python", "machine learning")
 REFERENCE_BANNED_WORDS = ("war", "death", "kill", "killed", "dead", "murder", "blood", "violence")
-REFERENCE_LENGTH = (20, 40)  # tokens
+REFERENCE_LENGTH = (16, 40)  # tokens
+REFERENCE_MARGIN = 8
 
 # Between 0 and 1; `BannedWords` is reported as 1 where a banned word occurs.
 reference_task = register_reward("reference_task")(
     0.5 * Keywords(REFERENCE_KEYWORDS)
     + 0.25 * (1 - BannedWords(REFERENCE_BANNED_WORDS))
-    + 0.25 * LengthWindow(*REFERENCE_LENGTH, unit="tokens")
+    + 0.25 * LengthWindow(*REFERENCE_LENGTH, unit="tokens", margin=REFERENCE_MARGIN)
 )

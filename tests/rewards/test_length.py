@@ -21,10 +21,10 @@ def test_the_score_is_1_inside_and_falls_to_0_at_no_tokens_and_at_twice_the_maxi
 
 
 @pytest.mark.parametrize(
-    ("length", "expected"), [(2, 0.5), (4, 1.0), (8, 1.0), (9, 0.8), (12, 0.2), (13, 0.0), (20, 0.0)]
+    ("length", "expected"), [(4, 0.2), (7, 0.8), (8, 1.0), (10, 1.0), (11, 0.8), (14, 0.2), (15, 0.0), (20, 0.0)]
 )
-def test_a_margin_sets_the_distance_above(length: int, expected: float) -> None:
-    scores = LengthWindow(4, 8, unit="characters", margin=5)(prompts=["The"], completions=["x" * length])
+def test_a_margin_sets_the_distance_on_either_side(length: int, expected: float) -> None:
+    scores = LengthWindow(8, 10, unit="characters", margin=5)(prompts=["The"], completions=["x" * length])
     assert scores == [pytest.approx(expected, abs=1e-15)]
 
 
@@ -54,7 +54,7 @@ def test_words_are_runs_without_spaces_and_single_chinese_and_japanese_character
 
 def test_each_unit_counts_its_own() -> None:
     arguments: dict[str, Any] = {"prompts": ["a"], "completions": [" 机器 learning "], "completion_ids": [[5, 6]]}
-    assert LengthWindow(4, 4, margin=100)(**arguments) == [0.5]
+    assert LengthWindow(4, 4, margin=4)(**arguments) == [0.5]
     assert LengthWindow(6, 6, unit="words")(**arguments) == [0.5]
     assert LengthWindow(22, 22, unit="characters")(**arguments) == [0.5]
 

@@ -9,12 +9,17 @@ import pytest
 
 from textgym.reward_protocol import score_completions
 from textgym.rewards import BannedWords, Keywords, LengthWindow, reference_task
-from textgym.rewards.reference_task import REFERENCE_BANNED_WORDS, REFERENCE_KEYWORDS, REFERENCE_LENGTH
+from textgym.rewards.reference_task import (
+    REFERENCE_BANNED_WORDS,
+    REFERENCE_KEYWORDS,
+    REFERENCE_LENGTH,
+    REFERENCE_MARGIN,
+)
 
 
 def test_the_formula_is_that_of_the_documentation() -> None:
     keywords, banned = Keywords(REFERENCE_KEYWORDS), BannedWords(REFERENCE_BANNED_WORDS)
-    assert reference_task == 0.5 * keywords + 0.25 * (1 - banned) + 0.25 * LengthWindow(*REFERENCE_LENGTH)
+    assert reference_task == 0.5 * keywords + 0.25 * (1 - banned) + 0.25 * LengthWindow(*REFERENCE_LENGTH, margin=REFERENCE_MARGIN)
     assert eval(repr(reference_task)) == reference_task
     assert pickle.loads(pickle.dumps(reference_task)) == reference_task
 

@@ -124,13 +124,13 @@ class PPOSettings(AlgorithmSettings):
 
     class_path: ClassVar[str] = "textgym.agents:PPO"
 
-    learning_rate: float = setting(1e-4, "Step size of Adam.", above=0)
+    learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
     batch_size: int = setting(1024, "Tokens in a minibatch, nearly.", least=2)
     n_epochs: int = setting(2, "Passes over each rollout.", least=1)
     ent_coef: float = setting(0.0, "Reward for entropy.", least=0)
     vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
-    kl_coef: float = setting(0.02, "Reward lost for each nat of KL to the model that training began with.", least=0)
+    kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
     kl_target: float | None = setting(
         None, "KL, in nats a completion, towards which kl-coef is adapted. [default: kl-coef stays]", above=0
     )
@@ -139,15 +139,15 @@ class PPOSettings(AlgorithmSettings):
     gae_lambda: float = setting(
         0.95, "Trade-off of generalized advantages: 0 little variance, 1 no bias.", least=0, most=1
     )
-    clip_range: float = setting(0.2, "Bound on the change of a token's probability ratio.", above=0)
+    clip_range: float = setting(0.3, "Bound on the change of a token's probability ratio.", above=0)
     max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
     target_kl: float | None = setting(
         None, "End an update early at this KL from the policy before it. [default: never]", above=0
     )
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
-    potential_shaping: bool = setting(False, "Pay the score at the tokens that earn it rather than at the last one.")
+    potential_shaping: bool = setting(True, "Pay the score at the tokens that earn it rather than at the last one.")
     self_imitation: float = setting(
-        0.0, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
+        0.15, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
     )
     decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
 
