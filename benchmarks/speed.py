@@ -18,6 +18,7 @@ import typer
 
 from .machine import current_commit, describe_machine, installed_versions
 from .throughput import KINDS
+from .throughput.allocator import keep_freed_memory
 from .throughput.inputs import QUICK, Setting
 from .throughput.measurement import measure_case
 from .throughput.report import draw_chart, print_table, summary_line, write_json
@@ -33,9 +34,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 2,
     num_envs: Annotated[int, typer.Option(help="Environments.")] = Setting.num_envs,
     new_tokens: Annotated[int, typer.Option(help="Tokens of each completion.")] = Setting.new_tokens,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Tokens a minibatch of an update; a whole rollout by default.")
-    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Tokens a minibatch of an update.")] = Setting.batch_size,
     quick: Annotated[
         bool, typer.Option("--quick", help="A smoke run of seconds on tiny sizes; its ratios mean nothing.")
     ] = False,
@@ -50,6 +49,7 @@ def main(
     # The Rust tokenizers would start a thread a core beside PyTorch's.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(threads)
+    keeps_freed_memory = keep_freed_memory()
     setting = QUICK if quick else Setting(num_envs=num_envs, new_tokens=new_tokens, batch_size=batch_size)
     results = []
     for kind in kinds or KINDS:
@@ -62,6 +62,7 @@ def main(
         "command": shlex.join(["python", "-m", "textgym.benchmarks.speed", *sys.argv[1:]]),
         "commit": current_commit(),
         "machine": machine,
+        "keeps_freed_memory": keeps_freed_memory,
         "versions": installed_versions(),
         "setting": asdict(setting),
         "repeats": repeats,

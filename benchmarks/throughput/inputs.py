@@ -25,7 +25,7 @@ class Setting:
         num_envs: Environments, and rows that are decoded side by side.
         prompt_tokens: Tokens of each prompt.
         new_tokens: Tokens of each completion.
-        batch_size: Tokens a minibatch of an update; None for all of a rollout.
+        batch_size: Tokens a minibatch of an update.
         environment_counts: Environments side by side where they are measured without a network.
         seconds: How long environments are stepped a repeat.
     """
@@ -37,7 +37,7 @@ class Setting:
     num_envs: int = 16
     prompt_tokens: int = 16
     new_tokens: int = 48
-    batch_size: int | None = None
+    batch_size: int = 256
     environment_counts: tuple[int, ...] = (1, 16, 256)
     seconds: float = 3.0
 
@@ -62,6 +62,7 @@ QUICK = Setting(
     num_envs=4,
     prompt_tokens=4,
     new_tokens=6,
+    batch_size=12,
     environment_counts=(4,),
     seconds=0.1,
 )

@@ -18,7 +18,7 @@ def make_ours(setting: Setting, with_reference: bool) -> PPO:
         "GPT2Policy",
         TextGenVecEnv(setting.num_envs, make_task(setting)),
         n_steps=setting.new_tokens,
-        batch_size=setting.batch_size or setting.rollout_tokens,
+        batch_size=setting.batch_size,
         n_epochs=1,
         reference="initial" if with_reference else None,
         decode_rows=setting.num_envs,
@@ -37,7 +37,7 @@ def make_plain(setting: Setting) -> stable_baselines3.PPO:
         TextGenVecEnv(setting.num_envs, task),
         learning_rate=ours.learning_rate,
         n_steps=setting.new_tokens,
-        batch_size=setting.batch_size or setting.rollout_tokens,
+        batch_size=setting.batch_size,
         n_epochs=1,
         gamma=ours.gamma,
         gae_lambda=ours.gae_lambda,
@@ -75,8 +75,7 @@ def iteration_cases(setting: Setting) -> list[Callable[[], Case]]:
             )
             for name, algorithm in algorithms.items()
         ]
-        batch_size = setting.batch_size or setting.rollout_tokens
-        sizes = {"sizes": setting.describe(), "n_epochs": 1, "batch_size": batch_size, "dtype": "float32"}
+        sizes = {"sizes": setting.describe(), "n_epochs": 1, "batch_size": setting.batch_size, "dtype": "float32"}
         return Case("whole PPO iteration", "tokens", sizes, contestants)
 
     return [make]
