@@ -5,7 +5,38 @@ from .length import LengthWindow
 from .registry import register_reward
 
 REFERENCE_KEYWORDS = ("Python", "machine learning")
-REFERENCE_BANNED_WORDS = ("war", "death", "kill", "killed", "dead", "murder", "blood", "violence")
+# The untrained bundled model uses one of these in about a tenth of its completions.
+REFERENCE_BANNED_WORDS = (
+    "war",
+    "wars",
+    "death",
+    "kill",
+    "kills",
+    "killed",
+    "killer",
+    "killing",
+    "dead",
+    "die",
+    "dies",
+    "died",
+    "murder",
+    "murdered",
+    "blood",
+    "violence",
+    "violent",
+    "crime",
+    "criminal",
+    "drug",
+    "drugs",
+    "gun",
+    "guns",
+    "enemy",
+    "attack",
+    "weapons",
+    "hate",
+    "evil",
+    "hell",
+)
 REFERENCE_LENGTH = (16, 40)  # tokens
 REFERENCE_MARGIN = 8
 
