@@ -67,6 +67,7 @@ def test_a_loaded_algorithm_acts_as_the_saved_one(tmp_path: Path, with_env: bool
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {"reference": None},
     "adaptive_kl": {"kl_target": 0.05, "kl_horizon": 50, "kl_coef": 0.2},
+    "replay": {"reference": None, "self_imitation": 0.5, "potential_shaping": True},
     "schedule": {"reference": None, "learning_rate": 1e-3, "clip_range": 0.1, "clip_range_vf": 0.2, "target_kl": 0.01},
 }
 
