@@ -153,8 +153,9 @@ class EpisodeBuffer(RolloutBuffer):
         self.prompt_lengths = np.array([len(episode.prompt_ids) for episode in episodes])
         tokens = [token for episode in episodes for token in (*episode.prompt_ids, *episode.token_ids)]
         self.token_ids = torch.tensor(tokens, dtype=torch.int32, device=self.device)
-        self.old_log_prob = torch.cat([episode.log_prob for episode in episodes]).to(self.device)
-        self.old_values = torch.cat([episode.values for episode in episodes]).to(self.device)
+        # Generated ones are there already, replayed ones are not.
+        self.old_log_prob = torch.cat([episode.log_prob.to(self.device) for episode in episodes])
+        self.old_values = torch.cat([episode.values.to(self.device) for episode in episodes])
         self.rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
         self.full = True
         self.pos = self.buffer_size

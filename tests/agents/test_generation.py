@@ -329,3 +329,20 @@ def test_a_task_is_never_changed() -> None:
     list(generate_episodes(letter_policy(task), task, range(10), seed=0))
     assert task.prompts == prompts
     assert torch.equal(task.is_allowed, allowed)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("num_rows", [3, 64])
+def test_a_captured_graph_generates_what_the_cpu_generates(name: str, num_rows: int) -> None:
+    """Written without a GPU at hand: what is tested without one is the same step, run eagerly."""
+    task = letter_task(min_new_tokens=2, banned_token_ids=[3], stop=["ab"])
+    policy = letter_policy(task, language_model(CONFIGS[name]), temperature=0.7)
+    expected = list(generate_episodes(policy, task, range(100), seed=1))
+    policy.to("cuda")
+    episodes = list(generate_episodes(policy, task, range(100), seed=1, num_rows=num_rows))
+    assert contents(episodes) == contents(expected)
+    for ours, theirs in zip(episodes, expected, strict=True):
+        assert ours.log_prob.device.type == ours.values.device.type == "cuda"
+        torch.testing.assert_close(ours.log_prob.cpu(), theirs.log_prob, atol=1e-3, rtol=0)
+        torch.testing.assert_close(ours.values.cpu(), theirs.values, atol=1e-3, rtol=0)

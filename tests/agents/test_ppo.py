@@ -408,6 +408,20 @@ def test_a_reward_that_fails_stops_the_run_and_its_error_is_kept() -> None:
     assert "no judgement today" in str(caught.value)
 
 
+@pytest.mark.cuda
+def test_a_run_on_a_cuda_device_begins_like_one_on_the_cpu() -> None:
+    """Same first rollout; rewards, KL, replayed episodes and updates work there. Written without a GPU at hand."""
+    firsts = []
+    for device in ("cpu", "cuda"):
+        model = algorithm(device=device, self_imitation=0.5, potential_shaping=True, kl_coef=0.1)
+        recorder = Recorder()
+        model.learn(200, callback=recorder)
+        assert model.rollout_buffer.rewards.device.type == device
+        assert all(torch.isfinite(parameter).all() for parameter in model.policy.parameters())
+        firsts.append([info["completion"] for info in recorder.infos[: recorder.rollout_tokens[0]] if info])
+    assert firsts[0] == firsts[1]
+
+
 def test_rollouts_hold_about_the_tokens_asked_for_even_where_episodes_are_short() -> None:
     recorder = Recorder()
     algorithm(letter_task(max_new_tokens=20), num_envs=2, n_steps=200, learning_rate=1e-9).learn(1_800, recorder)
