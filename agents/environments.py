@@ -56,12 +56,14 @@ def as_text_environment(env: Any) -> VecEnv:
     """Turn an environment of any kind into a Stable-Baselines3 VecEnv over a TextGym task.
 
     Args:
-        env: A TextGym Env, VectorEnv or VecEnv, wrapped or not; a single Env gets a Monitor if it has none, as in
+        env: A TextGym id, Env, VectorEnv or VecEnv, wrapped or not; a single Env gets a Monitor if it has none, as in
             Stable-Baselines3.
 
     Raises:
         ValueError: If it is none of these, or a wrapper would be bypassed.
     """
+    if isinstance(env, str):
+        env = gym.make(env)
     if isinstance(env, TextGenVectorEnv):
         return TextGenVecEnv(env.num_envs, env.task)
     if isinstance(env, gym.vector.VectorWrapper):

@@ -48,7 +48,9 @@ class EpisodeArchive:
         for item in judged:
             text = item.episode.text
             rewards = item.rewards.tolist()
-            self._kept.append(_Kept(max(accumulate(rewards)), item.episode.number, text.prompt.token_ids, text.token_ids, rewards))
+            self._kept.append(
+                _Kept(max(accumulate(rewards)), item.episode.number, text.prompt.token_ids, text.token_ids, rewards)
+            )
         self._kept.sort(key=lambda kept: (-kept.peak, -kept.number))
         counts: dict[tuple[int, ...], int] = {}
         best: list[_Kept] = []

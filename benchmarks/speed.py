@@ -16,9 +16,10 @@ from typing import Annotated
 import torch
 import typer
 
+from textgym.allocator import keep_freed_memory
+
 from .machine import current_commit, describe_machine, installed_versions
 from .throughput import KINDS
-from .throughput.allocator import keep_freed_memory
 from .throughput.inputs import QUICK, Setting
 from .throughput.measurement import measure_case
 from .throughput.report import draw_chart, print_table, summary_line, write_json

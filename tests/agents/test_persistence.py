@@ -247,3 +247,16 @@ def test_an_environment_can_be_set_later(tmp_path: Path) -> None:
     loaded.learn(60)
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         loaded.set_env(environment(letter_task(max_new_tokens=9)))
+
+
+def test_with_no_more_than_an_id_it_is_the_bundled_model_which_is_also_the_reference(tmp_path: Path) -> None:
+    """Saved without the reference, which is found again by its name."""
+    model = PPO("GPT2Policy", "TextGen-v0", n_steps=40, n_epochs=1, batch_size=64, seed=0, device="cpu")
+    assert model.task.vocab_size == model.policy.vocab_size
+    assert abs(kl_of_next_rollout(model)) < 1e-3
+    model.save(tmp_path / "saved")
+    loaded = PPO.load(tmp_path / "saved", env="TextGen-v0", device="cpu")
+    assert loaded.reference_store.source == "bundled"
+    kl = kl_of_next_rollout(loaded)
+    assert 0 < abs(kl) < 1
+    assert kl == kl_of_next_rollout(model)

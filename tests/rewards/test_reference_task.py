@@ -19,7 +19,9 @@ from textgym.rewards.reference_task import (
 
 def test_the_formula_is_that_of_the_documentation() -> None:
     keywords, banned = Keywords(REFERENCE_KEYWORDS), BannedWords(REFERENCE_BANNED_WORDS)
-    assert reference_task == 0.5 * keywords + 0.25 * (1 - banned) + 0.25 * LengthWindow(*REFERENCE_LENGTH, margin=REFERENCE_MARGIN)
+    assert reference_task == 0.5 * keywords + 0.25 * (1 - banned) + 0.25 * LengthWindow(
+        *REFERENCE_LENGTH, margin=REFERENCE_MARGIN
+    )
     assert eval(repr(reference_task)) == reference_task
     assert pickle.loads(pickle.dumps(reference_task)) == reference_task
 

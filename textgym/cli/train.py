@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from textgym.allocator import keep_freed_memory
 from textgym.training.run_folder import RunFolder
 from textgym.training.settings_file import read_settings
 
@@ -73,6 +74,7 @@ def train(
             from textgym.training.run import prepare
 
             silence_libraries()
+            keep_freed_memory()
             run = prepare(settings, folder)
         _execute(run)
     except KeyboardInterrupt as interrupt:
