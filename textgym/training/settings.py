@@ -147,7 +147,7 @@ class PPOSettings(AlgorithmSettings):
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
     potential_shaping: bool = setting(True, "Pay the score at the tokens that earn it rather than at the last one.")
     self_imitation: float = setting(
-        0.15, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
+        0.3, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
     )
     decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
 
