@@ -142,6 +142,19 @@ def test_the_same_episodes_come_out_of_any_batch_and_lookahead(arguments: dict[s
             torch.testing.assert_close(ours.values, theirs.values, atol=2e-5, rtol=0)
 
 
+def test_stop_strings_are_found_where_they_are_however_rows_come_and_go() -> None:
+    """Rows that start late, and are moved when the last episodes run out, are looked at from where they were."""
+    task = letter_task(stop=["ab", "ba", "cd", "hi"], max_new_tokens=40, banned_token_ids=[EOS])
+    policy = letter_policy(task, language_model(gpt2_config(n_positions=64)), temperature=4.0)
+    reasons = set()
+    for seed in range(8):
+        one_by_one = list(generate_episodes(policy, task, range(7), seed=seed, num_rows=7, lookahead=1))
+        ahead = list(generate_episodes(policy, task, range(7), seed=seed, num_rows=4, lookahead=8))
+        assert contents(ahead) == contents(one_by_one), seed
+        reasons |= {item.text.finish_reason for item in ahead}
+    assert reasons == {"stop", "length"}
+
+
 def test_the_same_episode_comes_out_wherever_the_numbers_begin() -> None:
     task = letter_task()
     policy = letter_policy(task)

@@ -324,6 +324,21 @@ def test_rows_of_decoding_and_of_the_environment_decide_nothing_about_the_episod
     assert texts[0] == texts[1]
 
 
+def test_every_epoch_of_every_rollout_is_shuffled_anew() -> None:
+    model = algorithm()
+    shuffles: list[int] = []
+    get = model.rollout_buffer.get
+
+    def watched(batch_size: int | None = None) -> Any:
+        shuffles.append(model.rollout_buffer.n_shuffles)
+        return get(batch_size)
+
+    model.rollout_buffer.get = watched  # type: ignore[method-assign]
+    model.learn(180)
+    assert shuffles == list(range(len(shuffles)))
+    assert len(shuffles) > 4
+
+
 def test_learning_twice_goes_on_with_new_prompts_and_tokens() -> None:
     """SB3's users call learn() again and again, and by default it sets the counts back."""
     model = algorithm(learning_rate=1e-12)

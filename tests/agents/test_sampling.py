@@ -66,6 +66,8 @@ def test_the_episodes_numbers_are_uniform_and_belong_to_the_episode() -> None:
     others = [episode_uniforms(1, 3, 16), episode_uniforms(2, 2, 16), episode_uniforms(2, 1, 16)]
     assert all((episode_uniforms(1, 2, 16) != other).all() for other in others)
     assert prompt_generator(1, 2).integers(1 << 60) != prompt_generator(1, 3).integers(1 << 60)
+    # Else a prompt would always come with the same first token.
+    assert (prompt_generator(1, 2).random(16, dtype=np.float32) != episode_uniforms(1, 2, 16)).all()
 
 
 @pytest.mark.parametrize("vocab_size", [2, 12, GPT2_VOCABULARY])

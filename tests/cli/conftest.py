@@ -48,6 +48,10 @@ task:
 algorithm:
   name: PPO
   learning_rate: 1e-2
+  kl_coef: 0.02
+  clip_range: 0.2
+  potential_shaping: false
+  self_imitation: 0
   tokens_per_rollout: 64
   batch_size: 32
 total_tokens: 250
