@@ -10,7 +10,6 @@ import pytest
 import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import data_equivalence
-from gymnasium.utils.performance import benchmark_vector_step
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
@@ -184,7 +183,10 @@ def test_episode_statistics_are_recorded(mode: AutoresetMode) -> None:
 
 def test_gymnasium_measures_its_speed_without_a_warning() -> None:
     env = gymnasium.make_vec("TextGen-v0", 4, **small())
-    assert benchmark_vector_step(env, target_duration=0, seed=0) > 0
+    performance = pytest.importorskip("gymnasium.utils.performance")
+    if not hasattr(performance, "benchmark_vector_step"):
+        pytest.skip("this Gymnasium has no benchmark_vector_step, which came with 1.4")
+    assert performance.benchmark_vector_step(env, target_duration=0, seed=0) > 0
 
 
 def test_rows_of_a_group_get_the_same_prompts() -> None:

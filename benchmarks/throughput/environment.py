@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gymnasium.utils.performance import benchmark_vector_step
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from textgym.task import TextTask
@@ -48,5 +47,8 @@ def environment_cases(setting: Setting) -> list[Callable[[], Case]]:
 
 
 def _stepping(env: VectorEnv[Any, Any, Any], seconds: float) -> Callable[[], float]:
+    # Gymnasium has it from 1.4 on.
+    from gymnasium.utils.performance import benchmark_vector_step
+
     # The annotation says int; a fraction of a second serves as well.
     return lambda: benchmark_vector_step(env, seconds, seed=0)  # type: ignore[arg-type]
