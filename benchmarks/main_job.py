@@ -42,6 +42,7 @@ def summarise(folder: Path, seed: int, seconds: float | None) -> dict[str, Any]:
     before, after = evaluation["before"], evaluation["after"]
     return {
         "seed": seed,
+        "tokens": after["tokens"],
         "seconds": seconds,
         "tokens_per_second": evaluation["tokens_per_second"],
         "score_before": before["score"],
@@ -59,7 +60,8 @@ def summarise(folder: Path, seed: int, seconds: float | None) -> dict[str, Any]:
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Return the results as a table, a column a seed."""
-    lines = {
+    lines: dict[str, list[str]] = {
+        "tokens of training": [f"{row['tokens']:,}" for row in rows],
         "score before": [f"{row['score_before']:.2f}" for row in rows],
         "score after": [f"{row['score']:.2f}" for row in rows],
         "keyword coverage": [f"{row['keywords']:.2f}" for row in rows],
@@ -73,12 +75,16 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
         "length inside the window": [f"{row['length_inside']:.0%}" for row in rows],
         "KL, nats a completion": [f"{row['kl']:.1f}" for row in rows],
         "distinct-2, of the untrained model's": [f"{row['distinct_2_ratio']:.0%}" for row in rows],
-        "tokens a second": [f"{row['tokens_per_second']:.0f}" for row in rows],
-        "minutes in all": ["?" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}" for row in rows],
+        "tokens a second": [_number(row["tokens_per_second"], "{:.0f}") for row in rows],
+        "minutes in all": [_number(row["seconds"] and row["seconds"] / 60, "{:.1f}") for row in rows],
     }
     head = "| on 256 held-out completions | " + " | ".join(f"seed {row['seed']}" for row in rows) + " |"
     rule = "|---|" + "---:|" * len(rows)
     return "\n".join([head, rule, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items())])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def write_into_readme(text: str, readme: Path = README) -> None:
