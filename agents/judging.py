@@ -38,8 +38,8 @@ def judge_episodes(
         potential_shaping: Pay the score where it is earned: a token's reward is the potential of the text that ends
             with it, less that of the text before it. Potential is what the reward sees in an unfinished text (see
             `textgym.reward_protocol.PotentialReward`), by default its score, and that of a finished one is its score,
-            so the rewards still sum to the score and the best policy stays the best (Ng et al. 1999). The reward
-            judges every prefix. An episode for which it gives token rewards keeps those.
+            so the rewards still sum to the score and, at gamma 1, the best policy stays the best (Ng et al. 1999).
+            The reward judges every prefix. An episode for which it gives token rewards keeps those.
 
     Yields:
         Judged episodes in the same order.
