@@ -2,8 +2,9 @@
 
 from .evaluation import Evaluation, evaluate
 from .generation import GeneratedEpisode, Sampling, generate_episodes
-from .policy import GPT2Policy, TokenRules
+from .policy import GPT2Policy
 from .ppo import PPO
+from .token_rules import TokenRules
 from .vec_env import TextGenVecEnv
 
 __all__ = [

@@ -16,9 +16,9 @@ from torch import Tensor
 from textgym.prompts import Prompt
 from textgym.task import FinishedEpisode, FinishReason, TextTask
 
-from .kv_cache import RowCache
-from .policy import GPT2Policy, token_rules
+from .language_policy import LanguagePolicy
 from .sampling import episode_uniforms, prompt_generator
+from .token_rules import token_rules
 
 
 class GeneratedEpisode(NamedTuple):
@@ -69,13 +69,14 @@ class _Decoder:
             Otherwise attention reads no further than the longest row.
     """
 
-    def __init__(self, policy: GPT2Policy, task: TextTask, num_rows: int, sampling: Sampling, is_static: bool) -> None:
+    def __init__(
+        self, policy: LanguagePolicy, task: TextTask, num_rows: int, sampling: Sampling, is_static: bool
+    ) -> None:
         device = policy.device
         self.policy, self.task, self.sampling, self.is_static = policy, task, sampling, is_static
         self.context_length = task.context_length
         n_tokens = task.max_new_tokens
-        n_layers = policy.language_model.config.num_hidden_layers
-        self.cache = RowCache(n_layers, num_rows, self.context_length, device)
+        self.cache = policy.make_cache(num_rows, self.context_length)
         self.last_token = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.position = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.n_generated = torch.zeros(num_rows, dtype=torch.long, device=device)
@@ -168,7 +169,7 @@ class _Decoder:
 
 @torch.no_grad()
 def generate_episodes(
-    policy: GPT2Policy,
+    policy: LanguagePolicy,
     task: TextTask,
     episodes: range,
     *,
@@ -244,7 +245,7 @@ def generate_episodes(
             due_number = next(due, -1)
 
 
-def _check_rules(policy: GPT2Policy, task: TextTask) -> None:
+def _check_rules(policy: LanguagePolicy, task: TextTask) -> None:
     if policy.token_rules != token_rules(task):
         raise ValueError(
             f"The policy allows other tokens than the task: it was made for {policy.token_rules}, the task has "

@@ -3,13 +3,15 @@
 import math
 import secrets
 from collections import deque
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
+import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -20,12 +22,52 @@ from .episode_buffer import EpisodeBuffer, EpisodeRecord
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes
 from .kl import KLController, KLEstimator, estimate_kl
-from .policy import GPT2Policy, token_rules
+from .policy import GPT2Policy
 from .reference import ReferenceSource, ReferenceStore
 from .scoring import score_tokens
 from .self_imitation import EpisodeArchive
+from .token_rules import token_rules
 
 TOKENS_PER_ROLLOUT = 4096
+
+
+class SequenceOptions(TypedDict, total=False):
+    """Keyword arguments that every on-policy algorithm on the sequence path takes.
+
+    Attributes:
+        reference: What KL is measured against: `"initial"` (the default) for the policy before training, a model, a
+            folder, a hub name, or None for no reference.
+        kl_coef: Reward lost for each nat of KL to the reference, 0.02 by default.
+        kl_target: Nats a completion towards which `kl_coef` is adapted; None, the default, keeps it fixed.
+        kl_horizon: See `KLController`; 1,000 by default.
+        kl_estimator: See `estimate_kl`; `"k1"` by default.
+        decode_rows: Episodes that are generated side by side, 128 by default; does not change what is generated.
+        potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`; by default not.
+        self_imitation: Best episodes so far that each update replays, as a share of the rollout's, 0 by default; see
+            `EpisodeArchive`.
+        stats_window_size: As in Stable-Baselines3; `rollout/ep_*` are means over the last rollout.
+        tensorboard_log: Folder for TensorBoard events.
+        policy_kwargs: Arguments of the policy, such as `model` and `temperature`.
+        verbose: 0 (the default) silent, 1 information, 2 debugging.
+        seed: Decides prompts, tokens and the order of minibatches; None, the default, draws one.
+        device: `"auto"` (the default), `"cpu"` or `"cuda"`.
+    """
+
+    reference: ReferenceSource
+    kl_coef: float
+    kl_target: float | None
+    kl_horizon: int
+    kl_estimator: KLEstimator
+    decode_rows: int
+    potential_shaping: bool
+    self_imitation: float
+    stats_window_size: int
+    tensorboard_log: str | None
+    policy_kwargs: dict[str, Any] | None
+    verbose: int
+    seed: int | None
+    device: torch.device | str
+    _init_setup_model: bool
 
 
 class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
@@ -39,34 +81,52 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
     rollout_buffer: EpisodeBuffer
     policy: GPT2Policy
 
-    def _set_sequence_options(
+    def __init__(
         self,
-        reference: ReferenceSource,
-        kl_coef: float,
-        kl_target: float | None,
-        kl_horizon: int,
-        kl_estimator: KLEstimator,
-        decode_rows: int,
-        potential_shaping: bool,
-        self_imitation: float,
+        policy: str | type[GPT2Policy],
+        env: GymEnv | str | None,
+        *,
+        n_steps: int | None = None,
+        reference: ReferenceSource = "initial",
+        kl_coef: float = 0.02,
+        kl_target: float | None = None,
+        kl_horizon: int = 1_000,
+        kl_estimator: KLEstimator = "k1",
+        decode_rows: int = 128,
+        potential_shaping: bool = False,
+        self_imitation: float = 0.0,
+        _init_setup_model: bool = True,
+        **plain: Any,
     ) -> None:
-        """Check and keep what Stable-Baselines3's constructor does not know."""
+        """Keep what Stable-Baselines3's constructor does not know, and give it the rest, `plain`."""
         if decode_rows < 1:
             raise ValueError(f"decode_rows must be at least 1, got {decode_rows}.")
         if kl_estimator not in get_args(KLEstimator):
             raise ValueError(f"kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}.")
+        if not 0 <= self_imitation <= 1:
+            raise ValueError(f"self_imitation must be between 0 and 1, got {self_imitation}.")
         self.reference_store = ReferenceStore(reference)
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
         self.decode_rows = decode_rows
-        if not 0 <= self_imitation <= 1:
-            raise ValueError(f"self_imitation must be between 0 and 1, got {self_imitation}.")
         self.potential_shaping = potential_shaping
         self.self_imitation = self_imitation
         self.archive = EpisodeArchive()
         self.expected_length: float | None = None
         # Stable-Baselines3's own count begins anew with each call of `learn`; random numbers must not.
         self.n_episodes_started = 0
+        super().__init__(
+            policy,
+            # Stable-Baselines3 would make an id with render_mode="rgb_array".
+            gym.make(env) if isinstance(env, str) else env,  # type: ignore[arg-type]
+            # It warns of minibatches that do not divide n_steps × n_envs; ours need not, so `n_steps` is set below.
+            n_steps=2,
+            _init_setup_model=False,
+            **plain,
+        )
+        self.n_steps = self._steps_per_row(n_steps)
+        if _init_setup_model:
+            self._setup_model()
 
     def _steps_per_row(self, n_steps: int | None) -> int:
         """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""

@@ -1,16 +1,12 @@
 """Proximal policy optimisation on whole text episodes."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
-import gymnasium as gym
-import torch
 from stable_baselines3 import PPO as PlainPPO
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from .kl import KLEstimator
-from .on_policy import SequenceOnPolicyAlgorithm
+from .on_policy import SequenceOnPolicyAlgorithm, SequenceOptions
 from .policy import GPT2Policy
-from .reference import ReferenceSource
 
 
 class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
@@ -35,22 +31,7 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the gradient's norm.
         target_kl: Stop an update's epochs at this approximate KL from the policy that made the rollout.
-        reference: What KL is measured against: `"initial"` for the policy before training, a model, a folder, a hub
-            name, or None for no reference.
-        kl_coef: Reward lost for each nat of KL to the reference.
-        kl_target: Nats a completion towards which `kl_coef` is adapted; None keeps it fixed.
-        kl_horizon: See `KLController`.
-        kl_estimator: See `estimate_kl`.
-        decode_rows: Episodes that are generated side by side; does not change what is generated.
-        potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`.
-        self_imitation: Best episodes so far that each update replays, as a share of the rollout's; see
-            `EpisodeArchive`.
-        stats_window_size: As in Stable-Baselines3; `rollout/ep_*` are means over the last rollout.
-        tensorboard_log: Folder for TensorBoard events.
-        policy_kwargs: Arguments of the policy, such as `model` and `temperature`.
-        verbose: 0 silent, 1 information, 2 debugging.
-        seed: Decides prompts, tokens and the order of minibatches; None draws one.
-        device: `"auto"`, `"cpu"` or `"cuda"`.
+        **options: See `SequenceOptions`.
 
     Reference:
         Schulman et al. (2017), arXiv:1707.06347.
@@ -75,36 +56,16 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
         target_kl: float | None = None,
-        *,
-        reference: ReferenceSource = "initial",
-        kl_coef: float = 0.02,
-        kl_target: float | None = None,
-        kl_horizon: int = 1_000,
-        kl_estimator: KLEstimator = "k1",
-        decode_rows: int = 128,
-        potential_shaping: bool = False,
-        self_imitation: float = 0.0,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: torch.device | str = "auto",
-        _init_setup_model: bool = True,
+        **options: Unpack[SequenceOptions],
     ) -> None:
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 tokens, got {batch_size}.")
-        self._set_sequence_options(
-            reference, kl_coef, kl_target, kl_horizon, kl_estimator, decode_rows, potential_shaping, self_imitation
-        )
         super().__init__(
             policy,
-            # Stable-Baselines3 would make an id with render_mode="rgb_array".
-            gym.make(env) if isinstance(env, str) else env,  # type: ignore[arg-type]
+            env,
+            n_steps=n_steps,
             learning_rate=learning_rate,
-            # Stable-Baselines3 warns of minibatches that do not divide n_steps × n_envs; ours need not, so these two
-            # are set below.
-            n_steps=2,
+            # Ours counts tokens and is set below; Stable-Baselines3 would warn that it does not divide its own n_steps.
             batch_size=2,
             n_epochs=n_epochs,
             gamma=gamma,
@@ -116,15 +77,6 @@ class PPO(SequenceOnPolicyAlgorithm, PlainPPO):
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
             target_kl=target_kl,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=False,
+            **options,
         )
         self.batch_size = batch_size
-        self.n_steps = self._steps_per_row(n_steps)
-        if _init_setup_model:
-            self._setup_model()

@@ -24,6 +24,9 @@ from .pretraining.training import Pretraining
 def main(
     corpus: Annotated[Path, typer.Option(help="Folder of *.txt files, one text a line, one file a source.")],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the finished model.")],
+    begin_from: Annotated[
+        Path | None, typer.Option(help="Finished run whose weights to begin with; the rate rises and falls again.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = Recipe.steps,
     batch_size: Annotated[int, typer.Option(help="Sequences an optimiser step.")] = Recipe.batch_size,
     micro_batch_size: Annotated[int, typer.Option(help="Sequences a forward pass.")] = Recipe.micro_batch_size,
@@ -58,7 +61,8 @@ def main(
         seed=seed,
         bf16=bf16,
     )
-    Pretraining(recipe, read_corpus(corpus), RunFolder(output), device).run()
+    earlier = None if begin_from is None else RunFolder(begin_from)
+    Pretraining(recipe, read_corpus(corpus), RunFolder(output), device, earlier).run()
 
 
 if __name__ == "__main__":

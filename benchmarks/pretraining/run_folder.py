@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Recipe:
 
 # What may differ between two sessions of one run.
 _CHANGEABLE = {"steps", "micro_batch_size", "bf16"}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 class RunFolder:
@@ -68,8 +70,13 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def initial_file(self) -> Path:
+        """Weights of an earlier run that this one begins with, and that run's history; absent for random weights."""
+        return self.path / "initial.pt"
+
+    @property
     def record_file(self) -> Path:
-        """Recipe, parameters, tokens an epoch and sessions."""
+        """Recipe, parameters, tokens an epoch, sessions, and the earlier runs of `begin_from`."""
         return self.path / "run.json"
 
     @property
@@ -89,6 +96,43 @@ class RunFolder:
             return None
         state: dict[str, Any] = torch.load(self.checkpoint_file, map_location=device, weights_only=True)
         return state
+
+    def begin_from(self, earlier: "RunFolder") -> None:
+        """Give a new run another one's tokenizer, weights and history; a run that has begun so is left as it is.
+
+        Raises:
+            ValueError: If the earlier run has no checkpoint, or this run began with other weights.
+        """
+        state, record = earlier.load_checkpoint(), earlier.read_record()
+        if state is None or record is None:
+            raise ValueError(f"expected a pre-training run in {earlier.path}, found no {self.checkpoint_file.name}")
+        runs = [*record.pop("earlier_runs", []), {**record, "step": state["step"]}]
+        if self.read_record() is not None:
+            if self.earlier_runs() != runs:
+                raise ValueError(
+                    f"the run in {self.path} did not begin with the weights in {earlier.path}; give another output "
+                    "folder"
+                )
+            return
+        for name in _TOKENIZER_FILES:
+            shutil.copyfile(earlier.path / name, self.path / name)
+        torch.save({"model": state["model"], "earlier_runs": runs}, self.initial_file)
+
+    def load_initial_weights(self, device: str = "cpu") -> dict[str, torch.Tensor] | None:
+        """Return the weights that the run begins with, None where they are random."""
+        if not self.initial_file.exists():
+            return None
+        weights: dict[str, torch.Tensor] = torch.load(self.initial_file, map_location=device, weights_only=True)[
+            "model"
+        ]
+        return weights
+
+    def earlier_runs(self) -> list[dict[str, Any]]:
+        """Return the records of the runs that this one's first weights come from, oldest first, with their `step`."""
+        if not self.initial_file.exists():
+            return []
+        runs: list[dict[str, Any]] = torch.load(self.initial_file, weights_only=True)["earlier_runs"]
+        return runs
 
     def append_log(self, row: dict[str, object]) -> None:
         """Append a row, with a header before the first."""

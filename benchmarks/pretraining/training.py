@@ -71,14 +71,26 @@ class Pretraining:
         sources: Texts to train on, and to measure on.
         folder: Where the run's files are.
         device: PyTorch's name of a device.
+        earlier: A run whose weights and tokenizer a new run begins with, instead of random weights; the learning rate
+            rises and falls once more.
 
     Raises:
-        ValueError: If the folder's run was begun with another recipe.
+        ValueError: If the folder's run was begun with another recipe or from another run, or the earlier run has no
+            checkpoint.
     """
 
-    def __init__(self, recipe: Recipe, sources: list[Source], folder: RunFolder, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        sources: list[Source],
+        folder: RunFolder,
+        device: str = "cpu",
+        earlier: RunFolder | None = None,
+    ) -> None:
         folder.check_recipe(recipe)
         self.recipe, self.sources, self.folder, self.device = recipe, sources, folder, torch.device(device)
+        if earlier is not None:
+            folder.begin_from(earlier)
         texts = [text for source in sources for text in source.training]
         self.tokenizer = load_or_train_tokenizer(folder.path, texts, recipe.vocab_size, recipe.context)
         encoded = encode_texts(self.tokenizer, texts)
@@ -166,6 +178,8 @@ class Pretraining:
     def _load(self) -> None:
         state = self.folder.load_checkpoint(str(self.device))
         if state is None:
+            if (weights := self.folder.load_initial_weights(str(self.device))) is not None:
+                self.model.load_state_dict(weights)
             return
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -194,6 +208,7 @@ class Pretraining:
             "parameters": self.n_parameters,
             "tokens_an_epoch": self.tokens_an_epoch,
             "sessions": sessions,
+            "earlier_runs": self.folder.earlier_runs(),
         }
         self.folder.write_json(self.folder.record_file, record)
 

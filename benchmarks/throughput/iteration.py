@@ -6,7 +6,7 @@ import stable_baselines3
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
-from textgym.agents.policy import token_rules
+from textgym.agents.token_rules import token_rules
 
 from .inputs import Setting, make_model, make_task
 from .measurement import Case, Contestant, timed

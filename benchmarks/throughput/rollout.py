@@ -7,7 +7,7 @@ import torch
 from transformers import GenerationConfig, GPT2LMHeadModel
 
 from textgym.agents import GPT2Policy, TextGenVecEnv, generate_episodes
-from textgym.agents.policy import token_rules
+from textgym.agents.token_rules import token_rules
 from textgym.task import TextTask
 
 from .inputs import Setting, make_model, make_task

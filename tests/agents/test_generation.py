@@ -25,8 +25,8 @@ from tests.agents.tiny import (
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, generate_episodes
 from textgym.agents.generation import GeneratedEpisode, Sampling
 from textgym.agents.kv_cache import RowCache
-from textgym.agents.policy import TokenRules
 from textgym.agents.sampling import episode_uniforms
+from textgym.agents.token_rules import TokenRules
 from textgym.task import TextTask
 
 CONFIGS = {

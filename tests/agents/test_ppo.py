@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from tests.agents.tiny import exactly, gpt2_config, language_model, letter_policy, letter_task, llama_config
 from tests.fakes import PayEachStep, fail, score_each_token
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, evaluate
-from textgym.agents.policy import TokenRules
+from textgym.agents.token_rules import TokenRules
 from textgym.env import TextGenEnv
 from textgym.reward_protocol import RewardError
 from textgym.task import TextTask

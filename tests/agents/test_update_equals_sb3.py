@@ -22,7 +22,7 @@ from transformers import PretrainedConfig
 from tests.agents.tiny import gpt2_config, language_model, letter_task, llama_config, single_context, waken_critic
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
 from textgym.agents.episode_buffer import EpisodeBuffer
-from textgym.agents.policy import TokenRules
+from textgym.agents.token_rules import TokenRules
 from textgym.env import TextGenEnv
 from textgym.task import TextTask
 

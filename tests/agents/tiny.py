@@ -16,7 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from textgym.agents.policy import GPT2Policy, TokenRules, token_rules
+from textgym.agents.policy import GPT2Policy
+from textgym.agents.token_rules import TokenRules, token_rules
 from textgym.env import observation_space
 from textgym.task import TextTask
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from textgym.agents import GPT2Policy, Sampling, generate_episodes
-from textgym.agents.policy import token_rules
+from textgym.agents.token_rules import token_rules
 from textgym.agents.vec_env import TextGenVecEnv
 from textgym.models import load_language_model, load_tokenizer
 from textgym.task import TextTask
