@@ -88,37 +88,43 @@ Every {HELD_OUT_EVERY}th text of a source is held out and not counted here; toke
 
 def _recipe(record: dict[str, Any], evaluation: dict[str, Any]) -> str:
     recipe = Recipe(**record["recipe"])
-    tokens = evaluation["step"] * recipe.tokens_a_step
-    rows = "\n".join(_session_row(session) for session in record["sessions"])
-    before = record["sessions"][0]["first_step"]
+    runs = [*record.get("earlier_runs", []), {**record, "step": evaluation["step"]}]
+    commands = "\n".join(
+        f"    {pretrain_command(Recipe(**run['recipe']), number, len(runs))}" for number, run in enumerate(runs, 1)
+    )
+    rows = "\n".join(_session_row(session, number) for number, run in enumerate(runs, 1) for session in run["sessions"])
+    tokens = sum(run["step"] * Recipe(**run["recipe"]).tokens_a_step for run in runs)
+    steps = " and ".join(f"{run['step']:,}" for run in runs)
+    decays = " and ".join(f"{run['recipe']['decay_fraction']:.0%}" for run in runs)
+    before = runs[0]["sessions"][0]["first_step"]
     loss = "" if evaluation["loss"] is None else f"; mean training loss {evaluation['loss']:.3f} nats a token"
     unrecorded = f" The machine of the first {before:,} steps was not recorded." if before else ""
     paragraph = _fill(
         f"Muon for hidden matrices, AdamW for the rest, {recipe.batch_size} sequences of {recipe.context} tokens a "
-        f"step. The learning rate rises for {recipe.warmup} steps, stays, and falls to zero over the last "
-        f"{recipe.decay_fraction:.0%}. After {evaluation['step']:,} steps: {tokens:,} tokens seen, "
-        f"{tokens / record['tokens_an_epoch']:.1f} times the training texts{loss}. Weights, measurements and this card "
-        "were written by `textgym.benchmarks.export`."
+        f"step. In each run the learning rate rises, stays, and falls to zero over the last {decays} of the steps. "
+        f"After {steps} steps: {tokens:,} tokens seen, {tokens / record['tokens_an_epoch']:.1f} times the training "
+        f"texts{loss}. Weights, measurements and this card were written by `textgym.benchmarks.export`."
     )
     return f"""\
 ## Recipe
 
-    {pretrain_command(recipe)}
+{commands}
 
 {paragraph}
 
-| steps | machine | threads | arithmetic | PyTorch | hours |
-|---|---|---|---|---|---|
+| run | steps | machine | threads | arithmetic | PyTorch | hours |
+|---|---|---|---|---|---|---|
 {rows}
 
 Hours are those of the machine with all else that ran on it.{unrecorded}"""
 
 
-def _session_row(session: dict[str, Any]) -> str:
+def _session_row(session: dict[str, Any], run: int) -> str:
     machine = session["machine"]
     name = machine.get("gpu", f"{machine['cpu']}, {machine['cores']} cores")
     arithmetic = "bfloat16 matrix products" if session["bf16"] else "float32"
     cells = [
+        run,
         f"{session['first_step']:,} to {session['last_step']:,}",
         name,
         machine["threads"],
@@ -129,16 +135,23 @@ def _session_row(session: dict[str, Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def pretrain_command(recipe: Recipe) -> str:
-    """Return the command that repeats a run: its steps, and whatever is not a default."""
-    arguments = [f"--steps {recipe.steps}"]
+def pretrain_command(recipe: Recipe, number: int = 1, n_runs: int = 1) -> str:
+    """Return the command that repeats a run: its steps, and whatever is not a default.
+
+    Args:
+        recipe: The run's recipe.
+        number: Which of the runs it is, from 1; each after the first begins with the weights of the one before.
+        n_runs: How many runs there are.
+    """
+    output = "RUN" if n_runs == 1 else f"RUN{number}"
+    arguments = [f"--begin-from RUN{number - 1}"] * (number > 1) + [f"--steps {recipe.steps}"]
     for field in fields(Recipe):
         value = getattr(recipe, field.name)
         if field.name == "steps" or value == field.default:
             continue
         option = "--" + field.name.replace("_", "-")
         arguments.append(option if value is True else f"{option} {value}")
-    return "python -m textgym.benchmarks.pretrain --corpus CORPUS --output RUN " + " ".join(arguments)
+    return f"python -m textgym.benchmarks.pretrain --corpus CORPUS --output {output} " + " ".join(arguments)
 
 
 def _quality(evaluation: dict[str, Any]) -> str:

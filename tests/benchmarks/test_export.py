@@ -15,7 +15,7 @@ from textgym.benchmarks import export
 from textgym.benchmarks.pretraining.bits_per_byte import bits_per_byte
 from textgym.benchmarks.pretraining.corpus import Source, read_corpus
 from textgym.benchmarks.pretraining.evaluation import held_out_openings
-from textgym.benchmarks.pretraining.model_card import pretrain_command
+from textgym.benchmarks.pretraining.model_card import pretrain_command, write_model_card
 from textgym.benchmarks.pretraining.run_folder import Recipe, RunFolder
 from textgym.benchmarks.pretraining.training import Pretraining
 from textgym.models import load_language_model, load_tokenizer
@@ -94,6 +94,22 @@ def test_the_card_says_what_the_files_say(folders: dict[str, Path]) -> None:
     assert f"mean training loss {evaluation['loss']:.3f}" in " ".join(card.split())
     assert len(re.findall(r"^ ?\d+\. \[", card, flags=re.MULTILINE)) == 20
     assert str(folders["run"].parent) not in card
+
+
+def test_the_card_of_a_run_that_began_with_another_tells_of_both(folders: dict[str, Path]) -> None:
+    record = read_json(folders["run"] / "run.json")
+    earlier = {**record, "step": 6}
+    del earlier["earlier_runs"]
+    config = read_json(folders["to"] / "config.json")
+    evaluation = {**read_json(folders["run"] / "evaluation.json"), "step": 3}
+    second = {**record, "recipe": {**record["recipe"], "steps": 3, "seed": 1}, "earlier_runs": [earlier]}
+    card = write_model_card(second, config, evaluation)
+    command = "    python -m textgym.benchmarks.pretrain --corpus CORPUS --output RUN"
+    assert f"{command}1 --steps 6 --batch-size 2" in card
+    assert f"{command}2 --begin-from RUN1 --steps 3 --batch-size 2" in card
+    assert "After 6 and 3 steps: 1,152 tokens seen" in " ".join(card.split())
+    assert "\n| 1 | 0 to 6 |" in card
+    assert "\n| 2 | 0 to 6 |" in card
 
 
 def test_the_samples_are_the_same_each_time(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -91,6 +91,45 @@ def test_the_run_can_be_made_longer_but_not_be_made_another(corpus: Path, tmp_pa
         Pretraining(other, sources, folder)
 
 
+def test_a_run_begins_with_the_weights_of_another_and_remembers_it(corpus: Path, tmp_path: Path) -> None:
+    sources = read_corpus(corpus)
+    first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
+    Pretraining(TINY, sources, first).run()
+    recipe = Recipe(**{**vars(TINY), "steps": 4, "seed": 1})
+    begun = Pretraining(recipe, sources, second, earlier=first)
+    torch.testing.assert_close(begun.model.state_dict(), checkpoint(first.path)["model"], rtol=0, atol=0)
+    assert begun.step == 0
+    begun.run()
+    # Called again, with and without the earlier run, it is finished.
+    for earlier in (first, None):
+        again = Pretraining(recipe, sources, second, earlier=earlier)
+        assert again.step == 4
+        again.run()
+    record = second.read_record()
+    assert record is not None
+    (earlier_run,) = record["earlier_runs"]
+    assert (earlier_run["recipe"], earlier_run["step"]) == (vars(TINY), 6)
+
+    third = RunFolder(tmp_path / "third")
+    Pretraining(recipe, sources, third, earlier=second).run()
+    record = third.read_record()
+    assert record is not None
+    assert [run["step"] for run in record["earlier_runs"]] == [6, 4]
+
+
+def test_a_run_refuses_to_begin_from_what_it_did_not(corpus: Path, tmp_path: Path) -> None:
+    sources, folder = read_corpus(corpus), RunFolder(tmp_path / "run")
+    message = f"expected a pre-training run in {tmp_path / 'empty'}, found no checkpoint.pt"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Pretraining(TINY, sources, folder, earlier=RunFolder(tmp_path / "empty"))
+    other = RunFolder(tmp_path / "other")
+    for run in (folder, other):
+        Pretraining(TINY, sources, run).run()
+    message = f"the run in {folder.path} did not begin with the weights in {other.path}; give another output folder"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Pretraining(TINY, sources, folder, earlier=other)
+
+
 def test_micro_batches_do_not_change_a_step(corpus: Path, tmp_path: Path) -> None:
     sources = read_corpus(corpus)
     one = Pretraining(TINY, sources, RunFolder(tmp_path / "one"))
