@@ -1,5 +1,6 @@
 """Stable-Baselines3 policies, buffers and algorithms that work on whole texts."""
 
+from .a2c import A2C
 from .evaluation import Evaluation, evaluate
 from .generation import GeneratedEpisode, Sampling, generate_episodes
 from .policy import GPT2Policy
@@ -8,6 +9,7 @@ from .token_rules import TokenRules
 from .vec_env import TextGenVecEnv
 
 __all__ = [
+    "A2C",
     "PPO",
     "Evaluation",
     "GPT2Policy",

@@ -1,164 +1,28 @@
-"""One update on the sequence path equals plain Stable-Baselines3's on the same episodes, parameter by parameter.
+"""One update on the sequence path equals plain Stable-Baselines3's on the same episodes, parameter by parameter."""
 
-Ours: `textgym.agents.PPO` collects a rollout and updates on it. The other side: `stable_baselines3.PPO` itself, whose
-buffer is filled by its own `add` with the single contexts that the environment gives when the same tokens are replayed
-in it, one decision a forward pass, and whose advantages are its own. Nothing of ours takes part in it but the
-environment and `GPT2Policy` on single contexts.
-"""
-
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import stable_baselines3
-import torch
-from stable_baselines3.common.buffers import DictRolloutBuffer
-from stable_baselines3.common.callbacks import CallbackList
-from stable_baselines3.common.logger import configure
-from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
-from transformers import PretrainedConfig
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
-from tests.agents.tiny import gpt2_config, language_model, letter_task, llama_config, single_context, waken_critic
-from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
+from tests.agents.tiny import gpt2_config, letter_task, llama_config, single_context
+from tests.agents.twins import Case, generated_tokens, make_case, train_both
+from textgym.agents import A2C, PPO
 from textgym.agents.episode_buffer import EpisodeBuffer
-from textgym.agents.token_rules import TokenRules
-from textgym.env import TextGenEnv
 from textgym.task import TextTask
 
 pytestmark = pytest.mark.equality
 
-LEARNING_RATE = 1e-3
-TOLERANCE = 1e-6 + 0.01 * LEARNING_RATE
-SETTINGS = {"learning_rate": LEARNING_RATE, "gamma": 0.95, "gae_lambda": 0.9, "ent_coef": 0.01, "seed": 0}
+ONE_BATCH = 10_000
 
 
-class Case(NamedTuple):
-    """A pair of algorithms that hold the same episodes, and where each episode's transitions begin in the plain one."""
-
-    ours: PPO
-    plain: stable_baselines3.PPO
-    starts: np.ndarray
-
-
-class ScriptedBuffer(DictRolloutBuffer):
-    """Stable-Baselines3's buffer, made to yield given transitions as minibatches, epoch by epoch."""
-
-    script: Iterator[list[np.ndarray]]
-
-    def get(self, batch_size: int | None = None) -> Iterator[DictRolloutBufferSamples]:  # type: ignore[override]
-        list(super().get(None))  # flattens the arrays
-        for indices in next(self.script):
-            yield self._get_samples(indices)
-
-
-def make_case(task: TextTask, config: PretrainedConfig | None = None, **settings: Any) -> Case:
-    """Let ours collect a rollout, and replay it into plain Stable-Baselines3."""
-    temperature = settings.pop("temperature", 1.0)
-    settings = {**SETTINGS, "n_epochs": 4, **settings}
-    batch_size = settings.pop("batch_size", 10_000)
-    # Which random weights end texts at unequal lengths depends on the version of transformers that draws them.
-    for seed in range(20):
-        policy_kwargs = {"model": language_model(config, seed), "temperature": temperature}
-        ours = PPO(
-            "GPT2Policy", TextGenVecEnv(3, task), n_steps=80, batch_size=batch_size, reference=None, device="cpu",
-            policy_kwargs=policy_kwargs, **settings,
-        )  # fmt: skip
-        waken_critic(ours.policy)
-        collect(ours)
-        buffer = ours.rollout_buffer
-        lengths = buffer.lengths
-        if len(set(lengths.tolist())) > 2:
-            break
-    assert len(set(lengths.tolist())) > 2, "the episodes are to be of unequal length"
-
-    banned = tuple((~task.is_allowed).nonzero()[:, 0].tolist())
-    rules = TokenRules(banned, task.min_new_tokens, task.eos_token_id if task.min_new_tokens else None)
-    env = TextGenEnv(task)
-    n_tokens = int(lengths.sum())
-    plain = stable_baselines3.PPO(
-        GPT2Policy, env, n_steps=n_tokens, batch_size=n_tokens, device="cpu",
-        rollout_buffer_class=ScriptedBuffer, policy_kwargs={**policy_kwargs, "token_rules": rules}, **settings,
-    )  # fmt: skip
-    plain.policy.load_state_dict(ours.policy.state_dict())
-    replay(plain, env, generated_tokens(buffer))
-    for algorithm in (ours, plain):
-        algorithm.set_logger(configure(None, []))
-    starts = np.concatenate([[0], lengths.cumsum()])
-    return Case(ours, plain, starts)
-
-
-def collect(ours: PPO) -> None:
-    """Collect one rollout, without the rest of `learn`."""
-    _, callback = ours._setup_learn(1, None)
-    assert ours.env is not None
-    assert ours.collect_rollouts(ours.env, callback or CallbackList([]), ours.rollout_buffer, ours.n_steps)
-
-
-def generated_tokens(buffer: EpisodeBuffer) -> list[list[int]]:
-    """Read each episode's generated tokens from the flat storage, by hand."""
-    tokens = buffer.token_ids.tolist()
-    episodes, start = [], 0
-    for prompt_length, length in zip(buffer.prompt_lengths, buffer.lengths, strict=True):
-        episodes.append(tokens[start + prompt_length : start + prompt_length + length])
-        start += int(prompt_length + length)
-    return episodes
-
-
-def replay(plain: stable_baselines3.PPO, env: TextGenEnv, episodes: list[list[int]]) -> None:
-    """Play the tokens in the environment, and let Stable-Baselines3 store what it sees."""
-    buffer, policy = plain.rollout_buffer, plain.policy
-    policy.set_training_mode(False)
-    terminated = False
-    for tokens in episodes:
-        observation, _ = env.reset()
-        for step, token in enumerate(tokens):
-            batch = {key: torch.as_tensor(array)[None] for key, array in observation.items()}
-            with torch.no_grad():
-                values, log_prob, _ = policy.evaluate_actions(batch, torch.tensor([token]))
-            stored = {key: array[None] for key, array in observation.items()}
-            observation, reward, terminated, _, _ = env.step(token)
-            buffer.add(
-                stored,  # type: ignore[arg-type]
-                np.array([token]),
-                np.array([reward]),
-                np.array([step == 0]),
-                values,
-                log_prob,
-            )
-            assert terminated == (step == len(tokens) - 1)
-    buffer.compute_returns_and_advantage(last_values=torch.zeros(1), dones=np.array([terminated]))
-
-
-def script_of(case: Case) -> Iterator[list[np.ndarray]]:
-    """Yield, for each epoch, the transitions of the minibatches that our buffer yields in it."""
-    buffer = case.ours.rollout_buffer
-    seen: list[list[np.ndarray]] = []
-    samples, get = buffer.samples, buffer.get
-
-    def watched_samples(episodes: np.ndarray) -> Any:
-        seen[-1].append(np.concatenate([np.arange(case.starts[item], case.starts[item + 1]) for item in episodes]))
-        return samples(episodes)
-
-    def watched_get(batch_size: int | None = None) -> Any:
-        seen.append([])
-        return get(batch_size)
-
-    buffer.samples, buffer.get = watched_samples, watched_get  # type: ignore[method-assign]
-    case.ours.train()
-    return iter(seen)
-
-
-def train_both(case: Case) -> float:
-    """Update both, and return the greatest difference between their parameters, in units of the tolerance."""
-    before = [tensor.clone() for tensor in case.ours.policy.state_dict().values()]
-    case.plain.rollout_buffer.script = script_of(case)  # type: ignore[attr-defined]
-    case.plain.train()
-    ours, plain = case.ours.policy.state_dict(), case.plain.policy.state_dict()
-    assert ours.keys() == plain.keys()
-    moved = max(float((now - then).abs().max()) for now, then in zip(ours.values(), before, strict=True))
-    assert moved > 0.9 * LEARNING_RATE, "an update that changes nothing proves nothing"
-    return max(float((ours[name] - plain[name]).abs().max()) for name in ours) / TOLERANCE
+def ppo_case(task: TextTask, *, batch_size: int = ONE_BATCH, **settings: Any) -> Case:
+    """Make a pair of PPOs, of which ours may split each epoch into minibatches."""
+    settings = {"n_epochs": 4, "gae_lambda": 0.9, **settings}
+    return make_case(task, PPO, stable_baselines3.PPO, ours_alone={"batch_size": batch_size}, **settings)
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -181,17 +45,33 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("arguments", "settings"), CASES.values(), ids=CASES)
-def test_an_update_equals_plain_sb3(arguments: dict[str, Any], settings: dict[str, Any]) -> None:
-    case = make_case(letter_task(prompt_order="sequential", **arguments), **settings)
-    n_minibatches = len(list(case.ours.rollout_buffer.get(case.ours.batch_size)))
+def test_an_update_of_ppo_equals_plain_sb3(arguments: dict[str, Any], settings: dict[str, Any]) -> None:
+    case = ppo_case(letter_task(prompt_order="sequential", **arguments), **settings)
+    n_minibatches = len(list(case.ours.rollout_buffer.get(settings.get("batch_size", ONE_BATCH))))
     assert (n_minibatches > 2) == ("batch_size" in settings)
     case.ours.rollout_buffer.n_shuffles = 0
     assert train_both(case) <= 1
 
 
+A2C_CASES: dict[str, dict[str, Any]] = {
+    "adam": {"plain_alone": {"use_rms_prop": False}},
+    "rms_prop": {"use_rms_prop": True, "rms_prop_eps": 1e-3},
+    "normalized_advantages": {"plain_alone": {"use_rms_prop": False}, "normalize_advantage": True},
+    "a_llama": {"plain_alone": {"use_rms_prop": False}, "config": llama_config(), "temperature": 1.4},
+}
+
+
+@pytest.mark.parametrize("settings", A2C_CASES.values(), ids=A2C_CASES)
+def test_an_update_of_a2c_equals_plain_sb3(settings: dict[str, Any]) -> None:
+    """The whole rollout is one minibatch, and there is one step."""
+    task = letter_task(prompt_order="sequential", min_new_tokens=2)
+    case = make_case(task, A2C, stable_baselines3.A2C, gae_lambda=0.9, **settings)
+    assert train_both(case) <= 1
+
+
 def test_the_buffers_hold_the_same_numbers() -> None:
     """Rewards, values, log-probabilities, advantages and returns, each computed in its own way."""
-    case = make_case(letter_task(prompt_order="sequential"))
+    case = ppo_case(letter_task(prompt_order="sequential"))
     ours, plain = case.ours.rollout_buffer, case.plain.rollout_buffer
     for name, tensor, array in (
         ("rewards", ours.rewards, plain.rewards),
@@ -206,7 +86,7 @@ def test_the_buffers_hold_the_same_numbers() -> None:
 def test_the_single_contexts_are_those_of_the_document() -> None:
     """The plain side's observations, written out by hand from the environment's docstring."""
     task = letter_task(prompt_order="sequential")
-    case = make_case(task)
+    case = ppo_case(task)
     stored = case.plain.rollout_buffer.observations
     row = 0
     for number, tokens in enumerate(generated_tokens(case.ours.rollout_buffer)):
@@ -262,6 +142,6 @@ def lost_end(buffer: EpisodeBuffer) -> None:
 
 @pytest.mark.parametrize("mistake", [later_decisions, earlier_decisions, later_advantages, later_log_probs, lost_end])
 def test_an_off_by_one_makes_the_comparison_fail(mistake: Callable[[EpisodeBuffer], None]) -> None:
-    case = make_case(letter_task(prompt_order="sequential"), batch_size=40, n_epochs=2)
+    case = ppo_case(letter_task(prompt_order="sequential"), batch_size=40, n_epochs=2)
     mistake(case.ours.rollout_buffer)
     assert train_both(case) > 10

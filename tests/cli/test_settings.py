@@ -64,7 +64,10 @@ def test_a_number_may_be_written_in_any_way(text: str, rate: float) -> None:
                 "evaluation.eval_completions, evaluation.eval_seed, evaluation.sample_every, evaluation.table_rows."
             ),
         ),
-        ("algorithm: {name: POP}", "There is no algorithm 'POP'; expected one of PPO. Did you mean 'PPO'?"),
+        (
+            "algorithm: {name: POP}",
+            f"There is no algorithm 'POP'; expected one of {', '.join(ALGORITHMS)}. Did you mean 'PPO'?",
+        ),
         ("seed: one", "seed must be a whole number, got 'one'."),
         ("seed: 1.5", "seed must be a whole number, got 1.5."),
         ("seed: true", "seed must be a whole number, got True."),
@@ -104,10 +107,15 @@ def test_no_two_options_have_one_name() -> None:
     assert len(names) == len(set(names))
 
 
-def test_ppo_knows_every_setting_that_it_is_given() -> None:
-    from textgym.agents import PPO
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_algorithm_knows_every_setting_that_it_is_given(name: str) -> None:
+    from textgym.agents.on_policy import SequenceOptions
+    from textgym.training.run import algorithm_class
 
-    assert set(PPOSettings().constructor_arguments()) <= set(inspect.signature(PPO).parameters)
+    settings = ALGORITHMS[name]()
+    assert settings.name == name
+    parameters = inspect.signature(algorithm_class(TrainSettings(algorithm=settings))).parameters
+    assert set(settings.constructor_arguments()) <= {*parameters, *SequenceOptions.__annotations__}
 
 
 def test_every_algorithm_that_is_exported_can_be_chosen() -> None:

@@ -101,17 +101,22 @@ class TaskSettings(Settings):
     )
 
 
+def algorithm_name(default: str) -> str:
+    """Declare the setting that tells one algorithm's settings from another's."""
+    return setting(default, "The learning algorithm; it decides the defaults.", flags=("--algorithm", "--algo"))
+
+
 @dataclass(frozen=True)
 class AlgorithmSettings(Settings):
     """What the settings of every algorithm have in common.
 
-    To add an algorithm: subclass this, and name the subclass in `ALGORITHMS`.
+    To add an algorithm: subclass this, or the nearest of its subclasses, and name the subclass in `ALGORITHMS`.
     """
 
     title: ClassVar[str] = "Algorithm"
     class_path: ClassVar[str] = ""
 
-    name: str = setting("PPO", "The learning algorithm.", flags=("--algorithm", "--algo"))
+    name: str = algorithm_name("PPO")
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
@@ -119,47 +124,73 @@ class AlgorithmSettings(Settings):
 
 
 @dataclass(frozen=True)
-class PPOSettings(AlgorithmSettings):
-    """Settings of `textgym.agents.PPO`, where they are explained."""
-
-    class_path: ClassVar[str] = "textgym.agents:PPO"
+class OnPolicySettings(AlgorithmSettings):
+    """What every on-policy algorithm takes; explained in `textgym.agents.on_policy.SequenceOptions`."""
 
     learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
-    batch_size: int = setting(1024, "Tokens in a minibatch, nearly.", least=2)
-    n_epochs: int = setting(2, "Passes over each rollout.", least=1)
     ent_coef: float = setting(0.0, "Reward for entropy.", least=0)
-    vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
     kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
     kl_target: float | None = setting(
         None, "KL, in nats a completion, towards which kl-coef is adapted. [default: kl-coef stays]", above=0
     )
     kl_horizon: int = setting(1000, "Episodes over which kl-coef is adapted by at most a fifth.", least=1)
     gamma: float = setting(1.0, "Discount.", above=0, most=1)
-    gae_lambda: float = setting(
-        0.95, "Trade-off of generalized advantages: 0 little variance, 1 no bias.", least=0, most=1
-    )
-    clip_range: float = setting(0.3, "Bound on the change of a token's probability ratio.", above=0)
     max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
-    target_kl: float | None = setting(
-        None, "End an update early at this KL from the policy before it. [default: never]", above=0
-    )
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
-    potential_shaping: bool = setting(True, "Pay the score at the tokens that earn it rather than at the last one.")
-    self_imitation: float = setting(
-        0.3, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
-    )
     decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
 
     def constructor_arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of `textgym.agents.PPO`."""
+        """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
         names = {declared.name for declared in fields(self)} - {"name", "tokens_per_rollout", "temperature"}
         arguments = {name: getattr(self, name) for name in sorted(names)}
         # One row, so that a step of Stable-Baselines3 is one token.
         return {**arguments, "n_steps": self.tokens_per_rollout, "policy_kwargs": {"temperature": self.temperature}}
 
 
-ALGORITHMS: dict[str, type[AlgorithmSettings]] = {"PPO": PPOSettings}
+@dataclass(frozen=True)
+class CriticSettings(OnPolicySettings):
+    """What on-policy algorithms with a critic take besides."""
+
+    vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
+    gae_lambda: float = setting(
+        0.95, "Trade-off of generalized advantages: 0 little variance, 1 no bias.", least=0, most=1
+    )
+    potential_shaping: bool = setting(True, "Pay the score at the tokens that earn it rather than at the last one.")
+    self_imitation: float = setting(
+        0.3, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
+    )
+
+
+@dataclass(frozen=True)
+class ClippedSettings(OnPolicySettings):
+    """What algorithms with PPO's clipped loss take besides."""
+
+    batch_size: int = setting(1024, "Tokens in a minibatch, nearly.", least=2)
+    n_epochs: int = setting(2, "Passes over each rollout.", least=1)
+    clip_range: float = setting(0.3, "Bound on the change of a token's probability ratio.", above=0)
+    target_kl: float | None = setting(
+        None, "End an update early at this KL from the policy before it. [default: never]", above=0
+    )
+
+
+@dataclass(frozen=True)
+class PPOSettings(ClippedSettings, CriticSettings):
+    """Settings of `textgym.agents.PPO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:PPO"
+
+
+@dataclass(frozen=True)
+class A2CSettings(CriticSettings):
+    """Settings of `textgym.agents.A2C`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:A2C"
+
+    name: str = algorithm_name("A2C")
+
+
+ALGORITHMS: dict[str, type[AlgorithmSettings]] = {"PPO": PPOSettings, "A2C": A2CSettings}
 
 
 @dataclass(frozen=True)
