@@ -1,7 +1,7 @@
 """A rollout of whole episodes, each token stored once, handed to Stable-Baselines3's `train` as packed minibatches."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,23 +11,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-
-class EpisodeRecord(NamedTuple):
-    """One finished episode of T generated tokens as the learner needs it.
-
-    Attributes:
-        prompt_ids: Tokens of the prompt.
-        token_ids: Generated tokens, length T.
-        rewards: Reward of each generated token, shape (T,).
-        values: Critic's value before each token, shape (T,).
-        log_prob: Log-probability of each token when it was sampled, shape (T,).
-    """
-
-    prompt_ids: Sequence[int]
-    token_ids: Sequence[int]
-    rewards: Tensor
-    values: Tensor
-    log_prob: Tensor
+from .flat_episodes import EpisodeRecord, FlatEpisodes
 
 
 def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> Tensor:
@@ -62,7 +46,7 @@ def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_la
     return advantages
 
 
-class EpisodeBuffer(RolloutBuffer):
+class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
     """Rollout buffer of ragged episodes.
 
     It takes the place of Stable-Baselines3's RolloutBuffer: the same constructor, and `get` yields the same samples,
@@ -100,19 +84,12 @@ class EpisodeBuffer(RolloutBuffer):
 
     def reset(self) -> None:
         """Forget all episodes."""
-        self.token_ids = torch.empty(0, dtype=torch.int32, device=self.device)
-        self.prompt_lengths = np.empty(0, dtype=np.int64)
-        self.lengths = np.empty(0, dtype=np.int64)
+        self.forget()
         empty = torch.empty(0, device=self.device)
-        self.rewards, self.old_log_prob, self.old_values = empty, empty, empty
+        self.old_log_prob, self.old_values = empty, empty
         self.advantages, self.target_returns = empty, empty
         self.full = False
         self.pos = 0
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of generated tokens."""
-        return int(self.lengths.sum())
 
     # Stable-Baselines3's `train` reads these two as arrays of all transitions, for the explained variance.
 
@@ -142,21 +119,11 @@ class EpisodeBuffer(RolloutBuffer):
         """
         if not episodes:
             raise ValueError("A rollout needs at least one episode, got none.")
-        for episode in episodes:
-            sizes = {len(episode.token_ids), len(episode.rewards), len(episode.values), len(episode.log_prob)}
-            if len(sizes) != 1 or not episode.token_ids:
-                raise ValueError(
-                    "token_ids, rewards, values and log_prob must be equally long, and have at least one entry, got "
-                    f"lengths {sorted(sizes)}."
-                )
-        self.lengths = np.array([len(episode.token_ids) for episode in episodes])
-        self.prompt_lengths = np.array([len(episode.prompt_ids) for episode in episodes])
-        tokens = [token for episode in episodes for token in (*episode.prompt_ids, *episode.token_ids)]
-        self.token_ids = torch.tensor(tokens, dtype=torch.int32, device=self.device)
+        self.forget()
+        self.append(episodes)
         # Generated ones are there already, replayed ones are not.
         self.old_log_prob = torch.cat([episode.log_prob.to(self.device) for episode in episodes])
         self.old_values = torch.cat([episode.values.to(self.device) for episode in episodes])
-        self.rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
         self.full = True
         self.pos = self.buffer_size
 
@@ -210,33 +177,3 @@ class EpisodeBuffer(RolloutBuffer):
             advantages=self.advantages[index],
             returns=self.target_returns[index],
         )
-
-    def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each."""
-        prompt_lengths, sizes = self.prompt_lengths[episodes], (self.prompt_lengths + self.lengths)[episodes]
-        starts = self._starts(self.prompt_lengths + self.lengths)[episodes]
-        column = np.arange(sizes.max())
-        is_token = column < sizes[:, None]
-        position = np.where(is_token, starts[:, None] + column, 0)
-        is_decision = (column >= prompt_lengths[:, None] - 1) & (column < sizes[:, None] - 1)
-        mask = torch.from_numpy(is_token).to(self.device)
-        input_ids = self.token_ids[torch.from_numpy(position).to(self.device)].long() * mask
-        return {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "is_decision": torch.from_numpy(is_decision).to(self.device),
-        }
-
-    def token_index(self, episodes: np.ndarray) -> Tensor:
-        """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
-        ranges = _ranges(self._starts(self.lengths)[episodes], self.lengths[episodes])
-        return torch.from_numpy(ranges).to(self.device)
-
-    @staticmethod
-    def _starts(sizes: np.ndarray) -> np.ndarray:
-        return np.concatenate([[0], sizes.cumsum()[:-1]])
-
-
-def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Join the ranges from each start, of each size."""
-    return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])

@@ -9,8 +9,7 @@ from textgym.task import TextTask
 
 from .episode_buffer import EpisodeBuffer
 from .generation import SAMPLED, Sampling, generate_episodes
-from .judging import JudgedEpisode, judge_episodes
-from .on_policy import to_record
+from .judging import JudgedEpisode, judge_episodes, to_record
 from .policy import GPT2Policy
 from .reference import Reference
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from textgym.reward_protocol import StepReward
 from textgym.task import Judgement, TextTask
 
+from .flat_episodes import EpisodeRecord
 from .generation import GeneratedEpisode
 
 EPISODES_PER_REWARD_CALL = 32
@@ -23,6 +24,14 @@ class JudgedEpisode(NamedTuple):
     episode: GeneratedEpisode
     judgement: Judgement
     rewards: Tensor
+
+
+def to_record(item: JudgedEpisode) -> EpisodeRecord:
+    """Return what the learner keeps of an episode."""
+    episode = item.episode
+    return EpisodeRecord(
+        episode.text.prompt.token_ids, episode.text.token_ids, item.rewards, episode.values, episode.log_prob
+    )
 
 
 def judge_episodes(

@@ -1,11 +1,7 @@
 """Rollouts of whole episodes for Stable-Baselines3's on-policy algorithms."""
 
-import math
-import secrets
-from collections import deque
 from typing import Any, TypedDict, get_args
 
-import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -15,18 +11,15 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
-from textgym.task import TextTask, episode_info
-
-from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
-from .episode_buffer import EpisodeBuffer, EpisodeRecord
-from .generation import generate_episodes
-from .judging import JudgedEpisode, judge_episodes
+from .episode_buffer import EpisodeBuffer
+from .flat_episodes import EpisodeRecord
+from .judging import JudgedEpisode, to_record
 from .kl import KLController, KLEstimator, estimate_kl
 from .policy import GPT2Policy
-from .reference import ReferenceSource, ReferenceStore
+from .reference import ReferenceSource
 from .scoring import score_tokens
 from .self_imitation import EpisodeArchive
-from .token_rules import token_rules
+from .sequence_algorithm import SequenceAlgorithm
 
 TOKENS_PER_ROLLOUT = 4096
 
@@ -70,12 +63,10 @@ class SequenceOptions(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
+class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     """What every on-policy algorithm on the sequence path shares; a mixin before Stable-Baselines3's class.
 
-    A rollout is a fixed number of whole episodes: as many as hold about `n_steps × n_envs` tokens at the mean length
-    of the rollout before. Since that number is known before any of them is started, neither short nor long ones are
-    preferred.
+    A rollout has about `n_steps × n_envs` tokens.
     """
 
     rollout_buffer: EpisodeBuffer
@@ -99,29 +90,22 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         **plain: Any,
     ) -> None:
         """Keep what Stable-Baselines3's constructor does not know, and give it the rest, `plain`."""
-        if decode_rows < 1:
-            raise ValueError(f"decode_rows must be at least 1, got {decode_rows}.")
         if kl_estimator not in get_args(KLEstimator):
             raise ValueError(f"kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}.")
         if not 0 <= self_imitation <= 1:
             raise ValueError(f"self_imitation must be between 0 and 1, got {self_imitation}.")
-        self.reference_store = ReferenceStore(reference)
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
-        self.decode_rows = decode_rows
-        self.potential_shaping = potential_shaping
         self.self_imitation = self_imitation
         self.archive = EpisodeArchive()
-        self.expected_length: float | None = None
-        # Stable-Baselines3's own count begins anew with each call of `learn`; random numbers must not.
-        self.n_episodes_started = 0
         super().__init__(
             policy,
-            # Stable-Baselines3 would make an id with render_mode="rgb_array".
-            gym.make(env) if isinstance(env, str) else env,  # type: ignore[arg-type]
+            env,
+            reference=reference,
+            decode_rows=decode_rows,
+            potential_shaping=potential_shaping,
             # It warns of minibatches that do not divide n_steps × n_envs; ours need not, so `n_steps` is set below.
             n_steps=2,
-            _init_setup_model=False,
             **plain,
         )
         self.n_steps = self._steps_per_row(n_steps)
@@ -136,53 +120,17 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
             raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
         return n_steps
 
-    @staticmethod
-    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        return as_text_environment(env)
-
     @property
-    def task(self) -> TextTask:
-        """The task of the environment.
+    def network(self) -> GPT2Policy:
+        """The policy."""
+        return self.policy
 
-        Raises:
-            ValueError: If there is no environment.
-        """
-        if self.env is None:
-            raise ValueError("There is no environment; give one to `load(…, env=…)` or `set_env`.")
-        return find_text_environment(self.env).task
+    def _reference_policy(self) -> GPT2Policy:
+        return self.policy
 
-    def _setup_model(self) -> None:
+    def _choose_buffer(self, seed: int) -> None:
         self.rollout_buffer_class = EpisodeBuffer
-        if self.seed is None:
-            self.seed = secrets.randbelow(1 << 31)
-        self.rollout_buffer_kwargs = {"seed": self.seed}
-        # A copy, since the caller may make the next algorithm from the same arguments.
-        self.policy_kwargs = dict(self.policy_kwargs)
-        if self.env is not None:
-            # Also where an algorithm is loaded for another task than it was saved with.
-            self.policy_kwargs["token_rules"] = token_rules(self.task)
-        model_source = self.policy_kwargs.get("model")
-        super()._setup_model()
-        # The saved algorithm needs the network's shape; its weights are saved apart.
-        self.policy_kwargs["model"] = self.policy.language_model.config
-        self.reference_store.set_up(self.policy, model_source)
-
-    def _excluded_save_params(self) -> list[str]:
-        # The reference is as large as the policy; its name and hash are saved with its store.
-        return [*super()._excluded_save_params(), "reference"]
-
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-        *,
-        top_k: int | None = None,
-        top_p: float | None = None,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Choose the next token of one context or of several; see `GPT2Policy.predict`."""
-        return self.policy.predict(observation, state, episode_start, deterministic, top_k=top_k, top_p=top_p)
+        self.rollout_buffer_kwargs = {"seed": seed}
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -200,24 +148,11 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
             return False
         n_tokens = self._store(judged)
         self._charge_kl(len(judged), n_tokens)
-        self._record_rollout(judged, n_tokens)
+        self._record_episodes(judged)
         self.rollout_buffer.estimate_returns()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
-
-    def _play(self, n_tokens: int) -> list[JudgedEpisode]:
-        """Generate and judge so many whole episodes as should have about `n_tokens`."""
-        task = self.task
-        group = task.completions_per_prompt
-        n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
-        n_episodes = math.ceil(n_episodes / group) * group
-        numbers = range(self.n_episodes_started, self.n_episodes_started + n_episodes)
-        generated = generate_episodes(self.policy, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
-        judged = list(judge_episodes(task, generated, self.potential_shaping))
-        self.n_episodes_started += n_episodes
-        self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
-        return judged
 
     def _store(self, judged: list[JudgedEpisode]) -> int:
         """Fill the buffer, with replayed episodes behind the new ones, and return the number of new tokens."""
@@ -241,7 +176,7 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         return n_tokens
 
     def _charge_kl(self, n_episodes: int, n_tokens: int) -> None:
-        reference = self.reference_store.find(self.policy, self.__dict__.get("reference"))
+        reference = self.find_reference()
         if reference is None:
             return
         ref_log_prob = reference.log_prob(self.rollout_buffer)
@@ -252,45 +187,3 @@ class SequenceOnPolicyAlgorithm(OnPolicyAlgorithm):
         self.logger.record("rollout/kl", kl_per_episode)
         self.logger.record("rollout/kl_coef", self.kl_controller.coefficient)
         self.kl_controller.update(kl_per_episode, n_episodes)
-
-    def _record_rollout(self, judged: list[JudgedEpisode], n_tokens: int) -> None:
-        scores = [item.judgement.score for item in judged]
-        self.logger.record("rollout/score", safe_mean(scores))
-        for name in judged[0].judgement.terms:
-            values = [item.judgement.terms[name] for item in judged]
-            self.logger.record(f"rollout/reward/{name}", safe_mean([value for value in values if value is not None]))
-        self.logger.record("rollout/n_tokens", n_tokens / len(judged))
-        ended = [item.episode.text.finish_reason != "length" for item in judged]
-        self.logger.record("rollout/ended_share", sum(ended) / len(ended))
-        self.logger.record("rollout/entropy", -float(self.rollout_buffer.old_log_prob[:n_tokens].mean()))
-
-    def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
-        """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""
-        row_logs = find_text_environment(env).row_logs
-        ends: dict[int, dict[str, Any]] = {}
-        position = -1
-        for number, item in enumerate(judged):
-            position += len(item.rewards)
-            ends[position] = episode_info(item.episode.text, item.judgement)
-            ends[position]["episode"] = episode_statistics(item.rewards.tolist(), self.start_time / 1e9)
-            write_episode(row_logs[number % len(row_logs)], ends[position])
-        # `rollout/ep_*` then stand for this rollout rather than for the last 100 episodes.
-        self.ep_info_buffer = deque(info["episode"] for info in ends.values())
-        token_rewards = torch.cat([item.rewards for item in judged]).numpy()
-        for start in range(0, len(token_rewards), env.num_envs):
-            rewards = token_rewards[start : start + env.num_envs]
-            dones = np.array([start + index in ends for index in range(len(rewards))])
-            infos = [ends.get(start + index, {}) for index in range(len(rewards))]
-            self.num_timesteps += len(rewards)
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return False
-        return True
-
-
-def to_record(item: JudgedEpisode) -> EpisodeRecord:
-    """Return what the learner keeps of an episode."""
-    episode = item.episode
-    return EpisodeRecord(
-        episode.text.prompt.token_ids, episode.text.token_ids, item.rewards, episode.values, episode.log_prob
-    )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episode_buffer import EpisodeBuffer
+from .flat_episodes import FlatEpisodes
 from .policy import GPT2Policy
 
 
@@ -19,7 +19,7 @@ class TokenScores(NamedTuple):
 
 @torch.no_grad()
 def score_tokens(
-    policy: GPT2Policy, buffer: EpisodeBuffer, first_episode: int = 0, tokens_per_batch: int = 1024
+    policy: GPT2Policy, buffer: FlatEpisodes, first_episode: int = 0, tokens_per_batch: int = 1024
 ) -> TokenScores:
     """Score a buffer's generated tokens, in the buffer's order.
 

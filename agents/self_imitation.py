@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .episode_buffer import EpisodeRecord
+from .flat_episodes import EpisodeRecord
 from .judging import JudgedEpisode
 
 

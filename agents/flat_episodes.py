@@ -1,0 +1,107 @@
+"""Ragged episodes in flat tensors, each token stored once, and packed batches of any of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class EpisodeRecord(NamedTuple):
+    """One finished episode of T generated tokens as the learner needs it.
+
+    Attributes:
+        prompt_ids: Tokens of the prompt.
+        token_ids: Generated tokens, length T.
+        rewards: Reward of each generated token, shape (T,).
+        values: Critic's value before each token, shape (T,).
+        log_prob: Log-probability of each token when it was sampled, shape (T,).
+    """
+
+    prompt_ids: Sequence[int]
+    token_ids: Sequence[int]
+    rewards: Tensor
+    values: Tensor
+    log_prob: Tensor
+
+
+class FlatEpisodes:
+    """Where buffers keep E episodes; a mixin before Stable-Baselines3's class.
+
+    Attributes:
+        device: Where the tensors are.
+        token_ids: Prompt and generated tokens, episode by episode, int32.
+        prompt_lengths: Tokens of each prompt, shape (E,).
+        lengths: Generated tokens of each episode, shape (E,).
+        rewards: Reward of each generated token.
+    """
+
+    device: torch.device
+    token_ids: Tensor
+    prompt_lengths: np.ndarray
+    lengths: np.ndarray
+    rewards: Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of generated tokens."""
+        return int(self.lengths.sum())
+
+    def forget(self) -> None:
+        """Drop all episodes."""
+        self.token_ids = torch.empty(0, dtype=torch.int32, device=self.device)
+        self.prompt_lengths = np.empty(0, dtype=np.int64)
+        self.lengths = np.empty(0, dtype=np.int64)
+        self.rewards = torch.empty(0, device=self.device)
+
+    def append(self, episodes: Sequence[EpisodeRecord]) -> None:
+        """Keep more episodes.
+
+        Raises:
+            ValueError: If one has no tokens, or its parts differ in length.
+        """
+        for episode in episodes:
+            sizes = {len(episode.token_ids), len(episode.rewards), len(episode.values), len(episode.log_prob)}
+            if len(sizes) != 1 or not episode.token_ids:
+                raise ValueError(
+                    "token_ids, rewards, values and log_prob must be equally long, and have at least one entry, got "
+                    f"lengths {sorted(sizes)}."
+                )
+        tokens = [token for episode in episodes for token in (*episode.prompt_ids, *episode.token_ids)]
+        new_tokens = torch.tensor(tokens, dtype=torch.int32, device=self.device)
+        new_rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
+        self.token_ids = torch.cat([self.token_ids, new_tokens])
+        self.rewards = torch.cat([self.rewards, new_rewards])
+        self.lengths = np.append(self.lengths, [len(episode.token_ids) for episode in episodes])
+        self.prompt_lengths = np.append(self.prompt_lengths, [len(episode.prompt_ids) for episode in episodes])
+
+    def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
+        """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each."""
+        prompt_lengths, sizes = self.prompt_lengths[episodes], (self.prompt_lengths + self.lengths)[episodes]
+        starts = _starts(self.prompt_lengths + self.lengths)[episodes]
+        column = np.arange(sizes.max())
+        is_token = column < sizes[:, None]
+        position = np.where(is_token, starts[:, None] + column, 0)
+        is_decision = (column >= prompt_lengths[:, None] - 1) & (column < sizes[:, None] - 1)
+        mask = torch.from_numpy(is_token).to(self.device)
+        input_ids = self.token_ids[torch.from_numpy(position).to(self.device)].long() * mask
+        return {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "is_decision": torch.from_numpy(is_decision).to(self.device),
+        }
+
+    def token_index(self, episodes: np.ndarray) -> Tensor:
+        """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
+        ranges = _ranges(_starts(self.lengths)[episodes], self.lengths[episodes])
+        return torch.from_numpy(ranges).to(self.device)
+
+
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], sizes.cumsum()[:-1]])
+
+
+def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Join the ranges from each start, of each size."""
+    return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])

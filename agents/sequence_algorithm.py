@@ -1,0 +1,182 @@
+"""What every algorithm on the sequence path shares: its task, its reference, and rollouts of whole, judged episodes."""
+
+import math
+import secrets
+from collections import deque
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+
+from textgym.task import TextTask, episode_info
+
+from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
+from .generation import generate_episodes
+from .judging import JudgedEpisode, judge_episodes
+from .language_policy import LanguagePolicy
+from .policy import GPT2Policy
+from .reference import Reference, ReferenceSource, ReferenceStore
+from .token_rules import token_rules
+
+
+class SequenceAlgorithm(BaseAlgorithm):
+    """A mixin before Stable-Baselines3's on-policy or off-policy class.
+
+    A rollout is a fixed number of whole episodes: as many as hold about the tokens asked for at the mean length of the
+    rollout before. Since that number is known before any of them is started, neither short nor long ones are
+    preferred.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        env: GymEnv | str | None,
+        *,
+        reference: ReferenceSource,
+        decode_rows: int,
+        potential_shaping: bool,
+        **plain: Any,
+    ) -> None:
+        """Keep what Stable-Baselines3's constructor does not know, and give it the rest, `plain`.
+
+        The model is not set up yet.
+        """
+        if decode_rows < 1:
+            raise ValueError(f"decode_rows must be at least 1, got {decode_rows}.")
+        self.reference_store = ReferenceStore(reference)
+        self.decode_rows = decode_rows
+        self.potential_shaping = potential_shaping
+        self.expected_length: float | None = None
+        # Stable-Baselines3's own count begins anew with each call of `learn`; random numbers must not.
+        self.n_episodes_started = 0
+        # Stable-Baselines3 would make an id with render_mode="rgb_array".
+        made = gym.make(env) if isinstance(env, str) else env
+        super().__init__(policy, made, **{**plain, "_init_setup_model": False})
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return as_text_environment(env)
+
+    @property
+    def task(self) -> TextTask:
+        """The task of the environment.
+
+        Raises:
+            ValueError: If there is no environment.
+        """
+        if self.env is None:
+            raise ValueError("There is no environment; give one to `load(…, env=…)` or `set_env`.")
+        return find_text_environment(self.env).task
+
+    @property
+    def network(self) -> LanguagePolicy:
+        """The network that chooses tokens."""
+        raise NotImplementedError
+
+    def find_reference(self) -> Reference | None:
+        """Return the frozen reference, after loading by its name where it is not in memory; None where there is none.
+
+        Raises:
+            ValueError: If it cannot be found again, or is not what it was.
+        """
+        return self.reference_store.find(self._reference_policy(), self.__dict__.get("reference"))
+
+    def _reference_policy(self) -> GPT2Policy:
+        """Return a policy whose temperature, rules, device and, before training, weights are the reference's."""
+        raise NotImplementedError
+
+    def _choose_buffer(self, seed: int) -> None:
+        """Tell Stable-Baselines3 which buffer to make."""
+        raise NotImplementedError
+
+    def _setup_model(self) -> None:
+        if self.seed is None:
+            self.seed = secrets.randbelow(1 << 31)
+        # A copy, since the caller may make the next algorithm from the same arguments.
+        self.policy_kwargs = dict(self.policy_kwargs)
+        if self.env is not None:
+            # Also where an algorithm is loaded for another task than it was saved with.
+            self.policy_kwargs["token_rules"] = token_rules(self.task)
+        model_source = self.policy_kwargs.get("model")
+        self._choose_buffer(self.seed)
+        super()._setup_model()  # type: ignore[safe-super]
+        # The saved algorithm needs the network's shape; its weights are saved apart.
+        self.policy_kwargs["model"] = self.network.language_model.config
+        self.reference_store.set_up(self._reference_policy(), model_source)
+
+    def _excluded_save_params(self) -> list[str]:
+        # The reference is as large as the policy; its name and hash are saved with its store.
+        return [*super()._excluded_save_params(), "reference"]
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose the next token of one context or of several; see `LanguagePolicy.predict`."""
+        return self.network.predict(observation, state, episode_start, deterministic, top_k=top_k, top_p=top_p)
+
+    def _play(self, n_tokens: int) -> list[JudgedEpisode]:
+        """Generate and judge so many whole episodes as should have about `n_tokens`."""
+        task = self.task
+        group = task.completions_per_prompt
+        n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
+        n_episodes = math.ceil(n_episodes / group) * group
+        numbers = range(self.n_episodes_started, self.n_episodes_started + n_episodes)
+        generated = generate_episodes(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
+        judged = list(judge_episodes(task, generated, self.potential_shaping))
+        self.n_episodes_started += n_episodes
+        self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
+        return judged
+
+    def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
+        """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""
+        row_logs = find_text_environment(env).row_logs
+        ends: dict[int, dict[str, Any]] = {}
+        position = -1
+        for number, item in enumerate(judged):
+            position += len(item.rewards)
+            ends[position] = episode_info(item.episode.text, item.judgement)
+            ends[position]["episode"] = episode_statistics(item.rewards.tolist(), self.start_time / 1e9)
+            write_episode(row_logs[number % len(row_logs)], ends[position])
+        # `rollout/ep_*` then stand for this rollout rather than for the last 100 episodes.
+        self.ep_info_buffer = deque(info["episode"] for info in ends.values())
+        token_rewards = torch.cat([item.rewards for item in judged]).numpy()
+        for start in range(0, len(token_rewards), env.num_envs):
+            rewards = token_rewards[start : start + env.num_envs]
+            dones = np.array([start + index in ends for index in range(len(rewards))])
+            infos = [ends.get(start + index, {}) for index in range(len(rewards))]
+            self.num_timesteps += len(rewards)
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._after_step()
+        return True
+
+    def _after_step(self) -> None:
+        """Do what Stable-Baselines3's algorithm does after each step; on-policy ones do nothing."""
+
+    def _record_episodes(self, judged: list[JudgedEpisode]) -> None:
+        """Log score, terms, length and entropy of a rollout's episodes."""
+        scores = [item.judgement.score for item in judged]
+        self.logger.record("rollout/score", safe_mean(scores))
+        for name in judged[0].judgement.terms:
+            values = [item.judgement.terms[name] for item in judged]
+            self.logger.record(f"rollout/reward/{name}", safe_mean([value for value in values if value is not None]))
+        n_tokens = sum(len(item.rewards) for item in judged)
+        self.logger.record("rollout/n_tokens", n_tokens / len(judged))
+        ended = [item.episode.text.finish_reason != "length" for item in judged]
+        self.logger.record("rollout/ended_share", sum(ended) / len(ended))
+        log_prob = torch.cat([item.episode.log_prob for item in judged])
+        self.logger.record("rollout/entropy", -float(log_prob.mean()))
