@@ -43,19 +43,19 @@ class StepResult(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    """What the rules say of one token for each row, each of shape (B,); the first two on the device, None for all."""
+    """What the rules say of one token for each row, each of shape (B,).
+
+    The first two lie on the device, None for all rows; `is_forbidden` and `may_stop` are None for no row. `may_end`
+    tells whether any row's episode ends here, or has to be looked at to tell.
+    """
 
     is_appended: Array | None
     is_playing: Array | None
-    is_forbidden: BoolArray
+    is_forbidden: BoolArray | None
     is_eos: BoolArray
-    may_stop: BoolArray
+    may_stop: BoolArray | None
     is_spent: BoolArray
-
-    @property
-    def may_end(self) -> BoolArray:
-        """Rows whose episode ends here, or that have to be looked at to tell."""
-        return self.is_eos | self.may_stop | self.is_spent
+    may_end: bool
 
 
 class TextCore:
@@ -130,13 +130,13 @@ class TextCore:
         try:
             for column in range(tokens.shape[1]):
                 rules = self._apply_rules(tokens[:, column], playing)
-                before = before or (self.contexts.state() if rules.may_end.any() else None)
+                before = before or (self.contexts.state() if rules.may_end else None)
                 self.contexts.append(tokens[:, column], rules.is_appended, rules.is_playing)
-                is_forbidden |= rules.is_forbidden
+                if rules.is_forbidden is not None:
+                    is_forbidden |= rules.is_forbidden
                 if self._pays_steps:
-                    self._pay_step(rewards, playing & ~rules.is_forbidden)
-                ended = self._reasons(rules)
-                if ended:
+                    self._pay_step(rewards, playing if rules.is_forbidden is None else playing & ~rules.is_forbidden)
+                if rules.may_end and (ended := self._reasons(rules)):
                     reasons.update(ended)
                     playing[list(ended)] = False
                     if not playing.any():
@@ -181,9 +181,10 @@ class TextCore:
             raise ResetNeeded("There is no episode yet; call reset() first.")
 
     def _check_playable(self, is_playing: BoolArray | None) -> None:
-        over = np.flatnonzero(self.is_over if is_playing is None else self.is_over & is_playing)
-        if not over.size:
+        is_over = self.is_over if is_playing is None else self.is_over & is_playing
+        if not is_over.any():
             return
+        over = np.flatnonzero(is_over)
         self.check_begun(over.tolist())
         if self.num_envs == 1:
             raise ResetNeeded("The episode has ended; call reset() before the next step().")
@@ -206,19 +207,18 @@ class TextCore:
             flags.append(self._may_stop[tokens])
         is_everywhere = bool(playing.all())
         is_eos, is_spent, *others = (flag if is_everywhere else flag & playing for flag in to_host(*flags))
-        nowhere = np.zeros(self.num_envs, dtype=np.bool_)
-        is_forbidden = others[0] if is_allowed is not None else nowhere
-        may_stop = others[-1] if self._may_stop is not None else nowhere
-        if is_allowed is not None:
-            is_eos, may_stop = is_eos & ~is_forbidden, may_stop & ~is_forbidden
+        is_forbidden = others[0] if is_allowed is not None else None
+        may_stop = others[-1] if self._may_stop is not None else None
+        if is_forbidden is not None:
+            is_eos = is_eos & ~is_forbidden
+            may_stop = None if may_stop is None else may_stop & ~is_forbidden
         is_playing = None if is_everywhere else contexts.array(playing)
-        return _Rules(_both(is_allowed, is_playing), is_playing, is_forbidden, is_eos, may_stop, is_spent)
+        may_end = bool(is_eos.any() or is_spent.any() or (may_stop is not None and may_stop.any()))
+        return _Rules(_both(is_allowed, is_playing), is_playing, is_forbidden, is_eos, may_stop, is_spent, may_end)
 
     def _reasons(self, rules: _Rules) -> dict[int, FinishReason]:
-        if not rules.may_end.any():
-            return {}
         reasons: dict[int, FinishReason] = dict.fromkeys(np.flatnonzero(rules.is_spent).tolist(), "length")
-        rows = np.flatnonzero(rules.may_stop).tolist()
+        rows = [] if rules.may_stop is None else np.flatnonzero(rules.may_stop).tolist()
         for row, ids in zip(rows, self.contexts.generated_ids(rows), strict=True):
             if self.task.stop_length(ids, len(ids) - 1) is not None:
                 reasons[row] = "stop"

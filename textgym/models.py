@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUNDLED_MODEL = "bundled"
@@ -42,13 +41,6 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
     if len(tokenizer) < 2:
         raise ValueError(f"expected a tokenizer with a vocabulary, got one of {len(tokenizer)} tokens from {name!r}.")
     return tokenizer
-
-
-def tokenizer_backend(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer | None":
-    """Return the `tokenizers` object behind a fast tokenizer, None for one written in Python."""
-    from transformers import PreTrainedTokenizerFast
-
-    return tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
 
 
 def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "PreTrainedModel":

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .models import load_tokenizer, tokenizer_backend
+from .decoding import TextDecoder
+from .models import load_tokenizer
 from .prompts import Prompt, load_prompts
 from .reward_protocol import (
     Reward,
@@ -125,8 +126,7 @@ class TextTask:
         self.stop = (stop,) if isinstance(stop, str) else tuple(stop)
         if any(not isinstance(text, str) or not text for text in self.stop):
             raise ValueError(f"stop must hold non-empty strings, got {list(self.stop)!r}.")
-        # Three times as fast as going through transformers, and the same text but for its clean-up of spaces.
-        self._backend = tokenizer_backend(self.tokenizer)
+        self._decoder = TextDecoder(self.tokenizer)
         self.vocab_size = len(self.tokenizer)
         self.eos_token_id: int = self.tokenizer.eos_token_id
         pad_token_id = self.tokenizer.pad_token_id
@@ -241,10 +241,7 @@ class TextTask:
         return ids[:-1] if ids and ids[-1] == self.eos_token_id else ids
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        ids = self._without_eos(token_ids)
-        if self._backend is not None:
-            return str(self._backend.decode(ids, skip_special_tokens=False))
-        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        return self._decoder(self._without_eos(token_ids))
 
     def _first_stop(self, text: str) -> str | None:
         found = [stop for stop in self.stop if stop in text]

@@ -19,6 +19,7 @@ from .env import TextEnv, check_options, observation_space
 from .rendering import check_render_mode, print_episode, render_ansi
 from .task import TextTask
 from .task_arguments import TaskArguments, resolve_task
+from .vector_infos import gather_infos
 
 Observations = dict[str, Any]
 Step = tuple[Observations, Array, Array, Array, dict[str, Any]]
@@ -167,15 +168,20 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         return tensor.to(self.core.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     def _infos(self, result: StepResult) -> dict[str, Any]:
-        infos: dict[str, Any] = {}
         is_same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
+        endings: dict[int, dict[str, Any]] = result.endings
+        if is_same_step and endings:
+            final = self._rows_of_observation(list(endings))
+            endings = {
+                row: {"final_obs": final[index], "final_info": ending}
+                for index, (row, ending) in enumerate(endings.items())
+            }
+        infos = gather_infos(endings, self.num_envs) if endings else {}
         is_forbidden = result.is_forbidden & ~result.is_over
         if is_forbidden.any():
-            infos = {"forbidden_action": is_forbidden, "_forbidden_action": is_forbidden.copy()}
-        final = self._rows_of_observation(list(result.endings)) if is_same_step and result.endings else []
-        for index, (row, ending) in enumerate(result.endings.items()):
-            info = {"final_obs": final[index], "final_info": ending} if is_same_step else ending
-            infos = self._add_info(infos, info, row)
+            # A row that has ended says so itself, in the same step.
+            at_ends = (infos.get("forbidden_action", False), infos.get("_forbidden_action", False))
+            infos["forbidden_action"], infos["_forbidden_action"] = (is_forbidden | at_end for at_end in at_ends)
         return infos
 
     def _rows_of_observation(self, rows: list[int]) -> list[Observations]:
