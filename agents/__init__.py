@@ -3,14 +3,19 @@
 from .a2c import A2C
 from .evaluation import Evaluation, evaluate
 from .generation import GeneratedEpisode, Sampling, generate_episodes
+from .grpo import GRPO
 from .policy import GPT2Policy
 from .ppo import PPO
+from .reinforce import REINFORCE, RLOO
 from .token_rules import TokenRules
 from .vec_env import TextGenVecEnv
 
 __all__ = [
     "A2C",
+    "GRPO",
     "PPO",
+    "REINFORCE",
+    "RLOO",
     "Evaluation",
     "GPT2Policy",
     "GeneratedEpisode",

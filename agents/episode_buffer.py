@@ -1,6 +1,7 @@
 """A rollout of whole episodes, each token stored once, handed to Stable-Baselines3's `train` as packed minibatches."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,39 +12,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from .advantages import AdvantageEstimator, generalized_advantages
 from .flat_episodes import EpisodeRecord, FlatEpisodes
-
-
-def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> Tensor:
-    """Estimate advantages of whole episodes by generalized advantage estimation.
-
-    A_t = δ_t + γλ A_{t+1},   δ_t = r_t + γ V_{t+1} − V_t,   with V = A = 0 after the end.
-
-    Args:
-        rewards: Reward of each token, padded with 0 at the right, shape (B, T).
-        values: Value before each token, padded with 0 at the right, shape (B, T).
-        gamma: Discount of the next value.
-        gae_lambda: Trade-off between bias (0) and variance (1).
-
-    Returns:
-        Shape (B, T); padding holds 0.
-
-    Raises:
-        ValueError: If `rewards` and `values` differ in shape.
-
-    Reference:
-        Schulman et al. (2016), arXiv:1506.02438, eq. 16.
-    """
-    if rewards.shape != values.shape:
-        raise ValueError(f"rewards and values must have one shape, got {rewards.shape} and {values.shape}.")
-    next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
-    deltas = rewards + gamma * next_values - values  # (B, T)
-    advantages = torch.zeros_like(deltas)
-    following = torch.zeros_like(deltas[:, 0])
-    for step in reversed(range(deltas.shape[1])):
-        following = deltas[:, step] + gamma * gae_lambda * following
-        advantages[:, step] = following
-    return advantages
 
 
 class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
@@ -61,6 +31,9 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         gamma: Likewise.
         n_envs: Rows of the environment.
         seed: Decides the order of minibatches, together with the number of calls of `get`.
+
+    Attributes:
+        estimator: What estimates advantages; at first `generalized_advantages`.
     """
 
     # Tensors, one entry a token, where the parent keeps arrays of n_steps × n_envs.
@@ -80,6 +53,7 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
     ) -> None:
         self.n_shuffles = 0
         self.seed = seed
+        self.estimator: AdvantageEstimator = partial(generalized_advantages, gamma=gamma, gae_lambda=gae_lambda)
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
 
     def reset(self) -> None:
@@ -128,11 +102,14 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         self.pos = self.buffer_size
 
     def estimate_returns(self) -> None:
-        """Estimate advantages and returns from the rewards, which may have been changed since `fill`."""
+        """Estimate advantages and returns from the rewards, which may have been changed since `fill`.
+
+        A return, which the critic learns, is advantage plus value.
+        """
         sizes = self.lengths.tolist()
         rewards = pad_sequence(self.rewards.split(sizes), batch_first=True)  # (B, T)
         values = pad_sequence(self.old_values.split(sizes), batch_first=True)
-        advantages = generalized_advantages(rewards, values, self.gamma, self.gae_lambda)
+        advantages = self.estimator(rewards, values)
         is_token = torch.arange(rewards.shape[1]) < torch.from_numpy(self.lengths)[:, None]
         self.advantages = advantages[is_token.to(self.device)]
         self.target_returns = self.advantages + self.old_values

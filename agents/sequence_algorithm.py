@@ -133,10 +133,12 @@ class SequenceAlgorithm(BaseAlgorithm):
         group = task.completions_per_prompt
         n_episodes = max(2, math.ceil(n_tokens / (self.expected_length or task.max_new_tokens)))
         n_episodes = math.ceil(n_episodes / group) * group
-        numbers = range(self.n_episodes_started, self.n_episodes_started + n_episodes)
+        # A group begins at a multiple of its size, also where another task's groups came before.
+        first = math.ceil(self.n_episodes_started / group) * group
+        numbers = range(first, first + n_episodes)
         generated = generate_episodes(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
         judged = list(judge_episodes(task, generated, self.potential_shaping))
-        self.n_episodes_started += n_episodes
+        self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged
 

@@ -10,7 +10,8 @@ from torch import Tensor
 import textgym.agents.policy
 from tests.agents.tiny import EOS, VOCAB_SIZE, exactly, letter_policy, letter_task, single_context
 from textgym.agents import GPT2Policy, generate_episodes
-from textgym.agents.episode_buffer import EpisodeBuffer, generalized_advantages
+from textgym.agents.advantages import generalized_advantages
+from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.agents.flat_episodes import EpisodeRecord
 from textgym.env import observation_space
 from textgym.task import TextTask

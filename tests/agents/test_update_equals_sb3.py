@@ -1,6 +1,8 @@
 """One update on the sequence path equals plain Stable-Baselines3's on the same episodes, parameter by parameter."""
 
+import statistics
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from tests.agents.tiny import gpt2_config, letter_task, llama_config, single_context
 from tests.agents.twins import Case, generated_tokens, make_case, train_both
-from textgym.agents import A2C, PPO
+from textgym.agents import A2C, GRPO, PPO, REINFORCE, RLOO
 from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.task import TextTask
 
@@ -21,7 +23,7 @@ ONE_BATCH = 10_000
 
 def ppo_case(task: TextTask, *, batch_size: int = ONE_BATCH, **settings: Any) -> Case:
     """Make a pair of PPOs, of which ours may split each epoch into minibatches."""
-    settings = {"n_epochs": 4, "gae_lambda": 0.9, **settings}
+    settings = {"n_epochs": 4, "gamma": 0.95, "gae_lambda": 0.9, **settings}
     return make_case(task, PPO, stable_baselines3.PPO, ours_alone={"batch_size": batch_size}, **settings)
 
 
@@ -65,7 +67,49 @@ A2C_CASES: dict[str, dict[str, Any]] = {
 def test_an_update_of_a2c_equals_plain_sb3(settings: dict[str, Any]) -> None:
     """The whole rollout is one minibatch, and there is one step."""
     task = letter_task(prompt_order="sequential", min_new_tokens=2)
-    case = make_case(task, A2C, stable_baselines3.A2C, gae_lambda=0.9, **settings)
+    case = make_case(task, A2C, stable_baselines3.A2C, gamma=0.95, gae_lambda=0.9, **settings)
+    assert train_both(case) <= 1
+
+
+def by_hand(baseline: str, returns: list[float], group_size: int) -> list[float]:
+    """Compute each completion's advantage with a pencil."""
+    advantages = []
+    for number, own in enumerate(returns):
+        first = number - number % group_size
+        group = returns[first : first + group_size]
+        if baseline == "none":
+            advantages.append(own)
+        elif baseline == "moving_average":
+            advantages.append(own - statistics.mean(returns))
+        elif baseline == "leave_one_out":
+            others = [value for place, value in enumerate(group) if first + place != number]
+            advantages.append(own - statistics.mean(others))
+        else:
+            advantages.append((own - statistics.mean(group)) / (statistics.stdev(group) + 1e-4))
+    return advantages
+
+
+CRITIC_FREE: dict[str, tuple[Any, Any, str, dict[str, Any]]] = {
+    "REINFORCE_none": (REINFORCE, stable_baselines3.A2C, "none", {"baseline": "none"}),
+    "REINFORCE_moving_average": (REINFORCE, stable_baselines3.A2C, "moving_average", {}),
+    "REINFORCE_group": (REINFORCE, stable_baselines3.A2C, "group_normalized", {"baseline": "group_normalized"}),
+    "RLOO": (RLOO, stable_baselines3.A2C, "leave_one_out", {}),
+    "GRPO": (GRPO, stable_baselines3.PPO, "group_normalized", {"batch_size": 60}),
+}
+
+
+@pytest.mark.parametrize(("ours", "plain", "baseline", "ours_alone"), CRITIC_FREE.values(), ids=CRITIC_FREE)
+def test_an_update_without_a_critic_equals_plain_sb3_with_advantages_by_hand(
+    ours: Any, plain: Any, baseline: str, ours_alone: dict[str, Any]
+) -> None:
+    task = letter_task(prompt_order="sequential", completions_per_prompt=3)
+    plain_alone = {"vf_coef": 0.0, **({"normalize_advantage": False} if ours is GRPO else {"use_rms_prop": False})}
+    settings: dict[str, Any] = {"n_epochs": 3} if ours is GRPO else {}
+    case = make_case(task, ours, plain, ours_alone=ours_alone, plain_alone=plain_alone, **settings)
+    buffer: Any = case.plain.rollout_buffer
+    returns = [float(buffer.rewards[start:stop].sum()) for start, stop in pairwise(case.starts)]
+    assert len(returns) % 3 == 0
+    buffer.advantages = np.repeat(by_hand(baseline, returns, 3), np.diff(case.starts))[:, None].astype(np.float32)
     assert train_both(case) <= 1
 
 

@@ -29,7 +29,7 @@ from textgym.task import TextTask
 
 LEARNING_RATE = 1e-3
 TOLERANCE = 1e-6 + 0.01 * LEARNING_RATE
-SETTINGS = {"learning_rate": LEARNING_RATE, "gamma": 0.95, "ent_coef": 0.01, "seed": 0}
+SETTINGS = {"learning_rate": LEARNING_RATE, "ent_coef": 0.01, "seed": 0}
 
 
 class Case(NamedTuple):

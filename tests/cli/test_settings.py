@@ -118,6 +118,12 @@ def test_an_algorithm_knows_every_setting_that_it_is_given(name: str) -> None:
     assert set(settings.constructor_arguments()) <= {*parameters, *SequenceOptions.__annotations__}
 
 
+@pytest.mark.parametrize(("name", "given", "expected"), [("PPO", None, 1), ("RLOO", None, 8), ("GRPO", 4, 4)])
+def test_an_algorithm_that_compares_completions_gets_groups(name: str, given: int | None, expected: int) -> None:
+    settings = build_settings({"task": {"completions_per_prompt": given}, "algorithm": {"name": name}})
+    assert settings.completions_per_prompt == expected
+
+
 def test_every_algorithm_that_is_exported_can_be_chosen() -> None:
     import textgym.agents
 

@@ -78,7 +78,7 @@ def prepare(settings: TrainSettings, folder: RunFolder) -> Run:
     """
     settings = _with_absolute_paths(settings)
     source, options = settings.model, settings.task
-    task = _make_task(settings, source, options.prompts, options.prompt_order, options.completions_per_prompt)
+    task = _make_task(settings, source, options.prompts, options.prompt_order, settings.completions_per_prompt)
     eval_task = _make_task(settings, source, settings.eval_prompts, "sequential")
     n_visited = min(settings.evaluation.eval_completions, len(eval_task.prompts))
     rows = prompt_rows(eval_task, spread_out(n_visited, settings.evaluation.table_rows))

@@ -94,7 +94,10 @@ class TaskSettings(Settings):
     allowed_token_ids: tuple[int, ...] | None = setting(
         None, "One of the only tokens that are allowed; may be given more than once. [default: all]"
     )
-    completions_per_prompt: int = setting(1, "Completions in a row that get the same prompt.", least=1)
+    completions_per_prompt: int | None = setting(
+        None, "Completions in a row that get the same prompt. [default: 8 where the algorithm compares them, else 1]",
+        least=1,
+    )  # fmt: skip
     prompt_order: Literal["random", "sequential"] = setting("random", "How prompts are chosen in training.")
     truncate_prompts: Literal["left"] | None = setting(
         None, "'left' cuts prompts that are too long at their beginning. [default: they are an error]"
@@ -115,6 +118,8 @@ class AlgorithmSettings(Settings):
 
     title: ClassVar[str] = "Algorithm"
     class_path: ClassVar[str] = ""
+    # Where the task leaves it to the algorithm.
+    completions_per_prompt: ClassVar[int] = 1
 
     name: str = algorithm_name("PPO")
 
@@ -135,7 +140,6 @@ class OnPolicySettings(AlgorithmSettings):
         None, "KL, in nats a completion, towards which kl-coef is adapted. [default: kl-coef stays]", above=0
     )
     kl_horizon: int = setting(1000, "Episodes over which kl-coef is adapted by at most a fifth.", least=1)
-    gamma: float = setting(1.0, "Discount.", above=0, most=1)
     max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
     decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
@@ -153,6 +157,7 @@ class CriticSettings(OnPolicySettings):
     """What on-policy algorithms with a critic take besides."""
 
     vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
+    gamma: float = setting(1.0, "Discount.", above=0, most=1)
     gae_lambda: float = setting(
         0.95, "Trade-off of generalized advantages: 0 little variance, 1 no bias.", least=0, most=1
     )
@@ -190,7 +195,45 @@ class A2CSettings(CriticSettings):
     name: str = algorithm_name("A2C")
 
 
-ALGORITHMS: dict[str, type[AlgorithmSettings]] = {"PPO": PPOSettings, "A2C": A2CSettings}
+@dataclass(frozen=True)
+class REINFORCESettings(OnPolicySettings):
+    """Settings of `textgym.agents.REINFORCE`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:REINFORCE"
+
+    name: str = algorithm_name("REINFORCE")
+    baseline: Literal["none", "moving_average", "leave_one_out", "group_normalized"] = setting(
+        "moving_average", "What a completion's return is compared with; the last two need completions-per-prompt."
+    )
+
+
+@dataclass(frozen=True)
+class RLOOSettings(OnPolicySettings):
+    """Settings of `textgym.agents.RLOO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:RLOO"
+    completions_per_prompt: ClassVar[int] = 8
+
+    name: str = algorithm_name("RLOO")
+
+
+@dataclass(frozen=True)
+class GRPOSettings(ClippedSettings):
+    """Settings of `textgym.agents.GRPO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:GRPO"
+    completions_per_prompt: ClassVar[int] = 8
+
+    name: str = algorithm_name("GRPO")
+
+
+ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
+    "PPO": PPOSettings,
+    "A2C": A2CSettings,
+    "REINFORCE": REINFORCESettings,
+    "RLOO": RLOOSettings,
+    "GRPO": GRPOSettings,
+}
 
 
 @dataclass(frozen=True)
@@ -235,3 +278,8 @@ class TrainSettings(Settings):
         if self.evaluation.eval_prompts is not None:
             return self.evaluation.eval_prompts
         return "bundled:held_out" if self.task.prompts == "bundled" else self.task.prompts
+
+    @property
+    def completions_per_prompt(self) -> int:
+        """Completions in a row that get the same prompt in training."""
+        return self.task.completions_per_prompt or self.algorithm.completions_per_prompt
