@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import torch
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
@@ -15,6 +16,9 @@ from textgym.vector import TextGenVectorEnv
 
 from .vec_env import TextGenVecEnv
 
+# What makes two tasks the same, but for tensors, tokenizer and reward.
+LENGTHS = ("max_prompt_tokens", "max_new_tokens", "min_new_tokens")
+COMPARED = ("prompts", *LENGTHS, "stop", "completions_per_prompt", "prompt_order")
 PASSIVE_WRAPPERS = (OrderEnforcing, PassiveEnvChecker, Monitor)
 
 
@@ -34,7 +38,7 @@ def find_text_environment(env: VecEnv) -> TextEnvironment:
     """Look through the wrappers of a vectorized environment for its task.
 
     Raises:
-        ValueError: If it is not a TextGym environment, or a wrapper would be bypassed.
+        ValueError: If it is not a TextGym environment, a wrapper would be bypassed, or rows differ in their task.
     """
     logs: list[ResultsWriter] = []
     while isinstance(env, VecEnvWrapper):
@@ -48,6 +52,7 @@ def find_text_environment(env: VecEnv) -> TextEnvironment:
         return TextEnvironment(env.task, [logs])
     if isinstance(env, DummyVecEnv):
         found = [_unwrap(member) for member in env.envs]
+        _check_one_task([member.task for member, _ in found])
         return TextEnvironment(found[0][0].task, [[*logs, *member_logs] for _, member_logs in found])
     raise _not_textgym(env)
 
@@ -90,6 +95,25 @@ def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextGenEnv, list[ResultsWriter]]:
             logs.append(env.results_writer)
         env = env.env
     return base, logs
+
+
+def _check_one_task(tasks: list[TextTask]) -> None:
+    """Raise ValueError if rows play different tasks, of which all but the first would be ignored."""
+    first = tasks[0]
+    for row, task in enumerate(tasks):
+        differing = [name for name in COMPARED if getattr(task, name) != getattr(first, name)]
+        if not torch.equal(task.is_allowed, first.is_allowed):
+            differing.append("allowed tokens")
+        if task.tokenizer is not first.tokenizer and task.tokenizer.get_vocab() != first.tokenizer.get_vocab():
+            differing.append("tokenizer")
+        # Rows made by one function hold equal rewards as different objects; how a reward is made stands in its repr.
+        if task.reward is not first.reward and repr(task.reward) != repr(first.reward):
+            differing.append("reward")
+        if differing:
+            raise ValueError(
+                f"The rows of a VecEnv must play one task, but row {row} differs from row 0 in {', '.join(differing)}. "
+                "Make all rows from one task, TextGenVecEnv(n, task); prompts may be mixed in it."
+            )
 
 
 def _bypassed(wrapper: object) -> ValueError:

@@ -17,6 +17,7 @@ from textgym.models import load_language_model
 
 from .kv_cache import RowCache
 from .sampling import draw_tokens, restrict_to_top
+from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
@@ -82,6 +83,7 @@ class LanguagePolicy(BasePolicy):
         self.vocab_size = int(action_space.n)
         self.temperature = temperature
         self.token_rules = token_rules
+        self.term_watch = TermWatch()
         self.language_model = _own_model(model)
         self._check_sizes(observation_space)
         is_banned = torch.zeros(self.vocab_size, dtype=torch.bool)

@@ -1,6 +1,6 @@
 """Rollouts of whole episodes for Stable-Baselines3's on-policy algorithms."""
 
-from typing import Any, TypedDict, get_args
+from typing import Any, ClassVar, TypedDict, get_args
 
 import numpy as np
 import torch
@@ -71,6 +71,11 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
 
     rollout_buffer: EpisodeBuffer
     policy: GPT2Policy
+    settings_of_parts: ClassVar[dict[str, tuple[str, str]]] = {
+        "kl_coef": ("kl_controller", "coefficient"),
+        "kl_target": ("kl_controller", "target"),
+        "kl_horizon": ("kl_controller", "horizon"),
+    }
 
     def __init__(
         self,

@@ -14,6 +14,8 @@ from .sampling import token_statistics
 from .token_rules import NO_RULES, TokenRules
 
 MAX_LOGITS_PER_CHUNK = 1 << 24
+# The term of an actor-critic loss that each result of `evaluate_actions` leads to.
+LOSSES = {"values": "value loss", "log_prob": "policy loss", "entropy": "entropy loss"}
 
 
 class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
@@ -104,7 +106,9 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
                 torch.utils.checkpoint.checkpoint(self._statistics, *chunk, use_reentrant=False) for chunk in chunks
             ]
             log_prob, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
-        return self.values_of(hidden)[:, None], log_prob, entropy
+        values = self.values_of(hidden)[:, None]
+        self.term_watch.watch({"values": values, "log_prob": log_prob, "entropy": entropy}, LOSSES)
+        return values, log_prob, entropy
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution over tokens at each decision."""

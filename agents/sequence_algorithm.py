@@ -3,12 +3,11 @@
 import math
 import secrets
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
@@ -20,18 +19,21 @@ from .environments import as_text_environment, episode_statistics, find_text_env
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes
 from .language_policy import LanguagePolicy
+from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
 from .token_rules import token_rules
 
 
-class SequenceAlgorithm(BaseAlgorithm):
+class SequenceAlgorithm(CheckedPersistence):
     """A mixin before Stable-Baselines3's on-policy or off-policy class.
 
     A rollout is a fixed number of whole episodes: as many as hold about the tokens asked for at the mean length of the
     rollout before. Since that number is known before any of them is started, neither short nor long ones are
     preferred.
     """
+
+    settings_of_load: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     def __init__(
         self,
@@ -105,10 +107,14 @@ class SequenceAlgorithm(BaseAlgorithm):
             self.policy_kwargs["token_rules"] = token_rules(self.task)
         model_source = self.policy_kwargs.get("model")
         self._choose_buffer(self.seed)
-        super()._setup_model()  # type: ignore[safe-super]
+        super()._setup_model()
         # The saved algorithm needs the network's shape; its weights are saved apart.
         self.policy_kwargs["model"] = self.network.language_model.config
         self.reference_store.set_up(self._reference_policy(), model_source)
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        self.find_reference()  # before any rollout is paid for
+        return super()._setup_learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
         # The reference is as large as the policy; its name and hash are saved with its store.

@@ -19,6 +19,7 @@ from tests.agents.tiny import PROMPTS, exactly, language_model, letter_task, let
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
 from textgym.agents.environments import as_text_environment
 from textgym.env import TextGenEnv
+from textgym.rewards import Keywords, LengthWindow
 from textgym.vector import TextGenVectorEnv
 
 ARGUMENTS: dict[str, Any] = {
@@ -150,6 +151,39 @@ def test_other_environments_are_named(make: Callable[[], Any], name: str) -> Non
     )
     with pytest.raises(ValueError, match=exactly(message)):
         as_text_environment(make())
+
+
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "prompts": {"prompts": ["a", "bc"]},
+    "max_new_tokens": {"max_new_tokens": 8, "min_new_tokens": 0, "max_prompt_tokens": 5},
+    "allowed tokens": {"banned_token_ids": [3]},
+    "reward": {"reward": LengthWindow(1, 3)},
+    "min_new_tokens, stop, prompt_order": {"min_new_tokens": 1, "stop": "a", "prompt_order": "sequential"},
+}
+
+
+@pytest.mark.parametrize(("difference", "changes"), DIFFERENCES.items(), ids=DIFFERENCES)
+def test_rows_that_play_different_tasks_are_refused(difference: str, changes: dict[str, Any]) -> None:
+    """Plain Stable-Baselines3 would play each row's own; here one task is played in all."""
+    first = {**ARGUMENTS, "max_new_tokens": 7, "max_prompt_tokens": 6} if difference == "max_new_tokens" else ARGUMENTS
+    rows = [first, first, {**ARGUMENTS, **changes}]
+    env = DummyVecEnv([lambda row=row: gym.make("TextGen-v0", **row) for row in rows])  # type: ignore[misc]
+    if difference == "max_new_tokens":
+        difference = "max_prompt_tokens, max_new_tokens"
+    message = (
+        f"The rows of a VecEnv must play one task, but row 2 differs from row 0 in {difference}. Make all rows from "
+        "one task, TextGenVecEnv(n, task); prompts may be mixed in it."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        as_text_environment(env)
+
+
+def test_rows_whose_tasks_were_made_alike_are_one_task() -> None:
+    def make() -> Any:
+        reward = 2 * LengthWindow(1, 3) + Keywords(["a"])
+        return gym.make("TextGen-v0", **{**ARGUMENTS, "tokenizer": letter_tokenizer(), "reward": reward})
+
+    assert as_text_environment(DummyVecEnv([make, make])).num_envs == 2
 
 
 @pytest.mark.filterwarnings(WRAPPED_TWICE)

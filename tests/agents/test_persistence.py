@@ -1,11 +1,19 @@
 """Saved and loaded: the same actions, and training goes on as if it had never stopped; the reference is found again."""
 
+import io
+import operator
+import re
+import shutil
+import subprocess
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from stable_baselines3.common.vec_env import VecMonitor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -260,3 +268,155 @@ def test_with_no_more_than_an_id_it_is_the_bundled_model_which_is_also_the_refer
     kl = kl_of_next_rollout(loaded)
     assert 0 < abs(kl) < 1
     assert kl == kl_of_next_rollout(model)
+
+
+CHANGES: dict[str, tuple[Any, str]] = {
+    "kl_coef": (0.7, "kl_controller.coefficient"),
+    "kl_target": (3.0, "kl_controller.target"),
+    "kl_horizon": (77, "kl_controller.horizon"),
+    "learning_rate": (5e-4, "learning_rate"),
+    "gamma": (0.9, "rollout_buffer.gamma"),
+    "batch_size": (17, "batch_size"),
+    "self_imitation": (0.25, "self_imitation"),
+    "seed": (5, "rollout_buffer.seed"),
+}
+
+
+def test_settings_given_to_load_take_effect(tmp_path: Path) -> None:
+    algorithm().save(tmp_path / "saved.zip")
+    changes = {name: value for name, (value, _) in CHANGES.items()}
+    loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu", **changes)
+    for value, place in CHANGES.values():
+        assert operator.attrgetter(place)(loaded) == value, place
+    assert loaded.lr_schedule(1.0) == 5e-4
+    assert "kl_coef" not in vars(loaded)
+    again = PPO.load(tmp_path / "saved.zip", device="cpu")
+    assert again.kl_controller.coefficient == 0.02
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"kl_coef": -1.0}, ValueError, "kl_coef must be at least 0, got -1.0."),
+        ({"decode_rows": 0}, ValueError, "decode_rows must be at least 1, got 0."),
+        ({"batch_size": 1}, ValueError, "batch_size must be at least 2 tokens, got 1."),
+        (
+            {"policy_kwargs": {"temperature": 2.0}},
+            ValueError,
+            "PPO.load cannot change policy_kwargs: the network is the saved one.",
+        ),
+        (
+            {"stats_window_size": 7},
+            ValueError,
+            "PPO.load cannot change stats_window_size; it is decided where the algorithm is made.",
+        ),
+        ({"kl_coeff": 0.1}, TypeError, "unexpected keyword argument 'kl_coeff'"),
+    ],
+)
+def test_settings_that_load_would_ignore_are_errors(
+    tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    algorithm().save(tmp_path / "saved.zip")
+    with pytest.raises(error, match=re.escape(message)):
+        PPO.load(tmp_path / "saved.zip", **settings)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(bytes(content))
+
+
+def write_text(path: Path) -> None:
+    path.write_text("no archive")
+
+
+def write_other_archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("letter.txt", "an archive of something else")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, write_text, write_other_archive])
+def test_a_file_that_is_no_whole_checkpoint_is_one_clear_error(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = tmp_path / "saved.zip"
+    algorithm().save(path)
+    damage(path)
+    message = f"{path} is damaged or no checkpoint at all; expected the whole .zip file that PPO.save writes."
+    with pytest.raises(ValueError, match=exactly(message)):
+        PPO.load(path)
+
+
+def test_a_checkpoint_of_another_class_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plain.zip"
+    stable_baselines3.PPO("MlpPolicy", "CartPole-v1", device="cpu").save(path)
+    message = (
+        f"{path} was not saved by this version's PPO: it has no archive. Load it with the class and the version that "
+        "saved it."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        PPO.load(path)
+
+
+def test_a_checkpoint_is_read_from_an_open_file(tmp_path: Path) -> None:
+    model = algorithm()
+    file = io.BytesIO()
+    model.save(file)
+    file.seek(0)
+    assert_equal_weights(PPO.load(file, device="cpu"), model)
+
+
+KILLED_WHILE_SAVING = """
+import os, random, signal, sys, time
+from tests.agents.test_persistence import algorithm
+from tests.agents.tiny import gpt2_config, language_model
+from textgym.agents import PPO
+
+path = sys.argv[1]
+model = algorithm(policy_kwargs={"model": language_model(gpt2_config(n_embd=128, n_layer=4))})
+model.save(path)
+for attempt in range(5):
+    child = os.fork()
+    if child == 0:
+        while True:
+            model.num_timesteps += 1
+            model.save(path)
+    time.sleep(0.1 + 0.3 * random.random())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print(PPO.load(path, device="cpu").num_timesteps)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_the_last_whole_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "saved.zip"
+    command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert result.returncode == 0, result.stderr
+    saved = [int(line) for line in result.stdout.split()]
+    assert len(saved) == 5
+    assert max(saved) > 0
+
+
+def test_a_save_that_fails_leaves_the_file_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "saved.zip"
+    model = algorithm()
+    model.save(path)
+    before = path.read_bytes()
+    model.unpicklable = (line for line in "")  # type: ignore[attr-defined]
+    with pytest.raises(TypeError):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["saved.zip"]
+
+
+def test_a_missing_reference_is_reported_before_the_first_rollout(tmp_path: Path, model_folder: Path) -> None:
+    algorithm(policy_kwargs={"model": model_folder}).save(tmp_path / "saved.zip")
+    shutil.rmtree(model_folder)
+    loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu")
+    with pytest.raises(ValueError, match=r"^No language model named"):
+        loaded.learn(40)
+    assert loaded.num_timesteps == 0

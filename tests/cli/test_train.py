@@ -1,7 +1,11 @@
 """A run from the command line: what it prints, what it leaves, and that it repeats and resumes exactly."""
 
 import json
+import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +20,10 @@ from textgym.training.logs import read_progress
 
 
 def learned_rows(run: Path) -> list[dict[str, str]]:
-    """Return what a run logged of its rollouts; times differ."""
+    """Return what a run logged of its rollouts and updates; only times differ, and the count of rollouts a session."""
     rows = read_progress(run / "progress.csv")
-    return [{key: value for key, value in row.items() if key.startswith("rollout/")} for row in rows]
+    differing = ("time/fps", "time/time_elapsed", "time/iterations")
+    return [{key: value for key, value in row.items() if key not in differing} for row in rows]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -177,6 +182,54 @@ def test_what_was_logged_after_the_last_checkpoint_is_made_again_and_not_twice(
 
     assert run_command("train", "--resume", "run").exit_code == 0
     assert_equal_runs(workplace / "run", finished_run[0])
+
+
+def test_a_killed_and_resumed_run_equals_one_that_was_never_killed(workplace: Path) -> None:
+    """With everything on that has a memory: replayed episodes, shaping, a KL coefficient that adapts."""
+    settings = yaml.safe_load((workplace / "settings.yaml").read_text())
+    settings["algorithm"] |= {"potential_shaping": True, "self_imitation": 0.5, "kl_target": 0.5, "kl_horizon": 20}
+    (workplace / "settings.yaml").write_text(yaml.safe_dump(settings))
+    assert run_command("train", "--config", "settings.yaml", "--output", "whole").exit_code == 0
+    # In the third rollout; with shaping the reward is called twice a rollout.
+    (workplace / "interrupt").write_text(f"7 {int(signal.SIGKILL)}")
+    command = [sys.executable, "-m", "textgym.cli", "train", "--config", "settings.yaml", "--output", "killed"]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    rows = learned_rows(workplace / "killed")
+    assert 2 <= len(rows) < len(learned_rows(workplace / "whole"))
+    for name in ("progress.csv", "samples.jsonl"):
+        with (workplace / "killed" / name).open("a", encoding="utf-8") as file:
+            file.write('{"half a line')
+
+    resumed = run_command("train", "--resume", "killed")
+
+    assert resumed.exit_code == 0, resumed.output
+    assert_equal_runs(workplace / "killed", workplace / "whole")
+    assert learned_rows(workplace / "killed")[1 : len(rows)] == rows[1:]
+    assert float(rows[-1]["rollout/kl_coef"]) != 0.02
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_names_the_last_good_checkpoint(workplace: Path) -> None:
+    result = run_command("train", "--config", "settings.yaml", "--output", "run", "--learning-rate", "1e30")
+    assert result.exit_code == 2
+    assert re.fullmatch(
+        r"Error: Training has stopped at step \d+, after \d updates: the (policy's values|weight .*) became NaN or "
+        r"infinite. The last good checkpoint is run/model.zip; go on from there with a lower learning_rate or "
+        r"max_grad_norm.\n",
+        result.stderr,
+    )
+    assert all(tensor.isfinite().all() for tensor in weights(workplace / "run").values())
+
+
+def test_a_checkpoint_that_was_cut_off_is_one_line(finished_run: tuple[Path, Result], workplace: Path) -> None:
+    shutil.copytree(finished_run[0], workplace / "run")
+    checkpoint = workplace / "run/model.zip"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    result = run_command("train", "--resume", "run", "--steps", 1000)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: run/model.zip is damaged or no checkpoint at all; expected the whole .zip file that PPO.save writes.\n"
+    )
 
 
 def test_a_finished_run_can_be_trained_further(workplace: Path) -> None:

@@ -87,6 +87,7 @@ add_settings(train)
 
 
 def _execute(run: "Run") -> None:
+    from textgym.agents.finite_updates import NonFiniteError
     from textgym.reward_protocol import RewardError
     from textgym.training.report import report_console
     from textgym.training.run import execute
@@ -94,6 +95,8 @@ def _execute(run: "Run") -> None:
 
     try:
         execute(run, report_console())
+    except NonFiniteError as error:
+        refuse(str(error))
     except RewardError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)

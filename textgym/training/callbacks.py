@@ -2,21 +2,14 @@
 
 import time
 
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.agents import evaluate
 from textgym.task import TextTask
 
-from .run_folder import RunFolder, replacing_file
+from .run_folder import RunFolder
 from .samples import to_samples
 from .stopping import StopRequest, TrainingStopped
-
-
-def save_checkpoint(model: BaseAlgorithm, folder: RunFolder) -> None:
-    """Save an algorithm in a run's folder; the checkpoint before it stays whole until this one is."""
-    with replacing_file(folder.checkpoint) as partial, partial.open("wb") as file:
-        model.save(file)
 
 
 class CheckpointCallback(BaseCallback):
@@ -40,7 +33,7 @@ class CheckpointCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.stop.received is not None or time.monotonic() - self._saved_at >= self.seconds:
-            save_checkpoint(self.model, self.folder)
+            self.model.save(self.folder.checkpoint)
             self._saved_at = time.monotonic()
         if self.stop.received is not None:
             raise TrainingStopped(self.stop.received)

@@ -8,7 +8,9 @@ from typing import Any
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from .run_folder import RunFolder, replacing_file
+from textgym.replacing import replacing_file
+
+from .run_folder import RunFolder, whole_lines
 
 TOKENS_COLUMN = "time/total_timesteps"
 
@@ -54,11 +56,10 @@ class ProgressTable(KVWriter):
 
 
 def read_progress(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a progress table; none if there is no file."""
+    """Read the rows of a progress table; none if there is no file, nor one that a kill has cut off."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(whole_lines(path)))
 
 
 def read_columns(path: Path) -> dict[str, list[float]]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from textgym.agents import GPT2Policy
+from textgym.replacing import replacing_folder
 from textgym.task import TextTask
 
-from .run_folder import RunFolder, replacing_folder
+from .run_folder import RunFolder
 
 
 def find_model(name: str) -> str:

@@ -12,17 +12,18 @@ from stable_baselines3.common.callbacks import CallbackList
 
 from textgym.agents import GPT2Policy, TextGenVecEnv, evaluate
 from textgym.agents.reference import Reference, ReferenceStore
+from textgym.replacing import replacing_file
 from textgym.reward_protocol import resolve_reward
 from textgym.task import TextTask
 
-from .callbacks import CheckpointCallback, SampleCallback, save_checkpoint
+from .callbacks import CheckpointCallback, SampleCallback
 from .curves import draw_curves
 from .judgement import to_figures
 from .logs import make_logger, read_progress
 from .model_folder import find_model, save_language_model
 from .progress_bar import ProgressCallback
 from .report import describe_reward, final_line, print_completions, print_figures
-from .run_folder import RunFolder, read_json, replacing_file, write_json
+from .run_folder import RunFolder, read_json, write_json
 from .samples import prompt_rows, spread_out, to_samples
 from .settings import TrainSettings
 from .stopping import StopRequest, TrainingStopped
@@ -94,6 +95,7 @@ def execute(run: Run, console: Console) -> None:
     Raises:
         TrainingStopped: If a signal asked to stop; all is saved then.
         RewardError: If the reward fails; the last checkpoint stays.
+        NonFiniteError: If the loss, a gradient or a weight becomes NaN; likewise.
     """
     _open_folder(run)
     _introduce(run, console)
@@ -237,7 +239,7 @@ def _learn(run: Run, console: Console) -> float | None:
         try:
             if remaining > 0:
                 model.learn(remaining, callback=callbacks, reset_num_timesteps=not run.is_resumed)
-                save_checkpoint(model, folder)
+                model.save(folder.checkpoint)
             if stop.received is not None:
                 raise TrainingStopped(stop.received)
         finally:

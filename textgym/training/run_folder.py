@@ -1,12 +1,11 @@
-"""A run's folder: what lies where, and writing so that a file is either the old or the new one, never half of it."""
+"""A run's folder: what lies where, and reading it also where a run was killed in the middle of a line."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from textgym.replacing import replacing_file
 
 from .settings import TrainSettings
 from .settings_file import read_settings, write_settings
@@ -75,11 +74,7 @@ class RunFolder:
 
     def read_samples(self) -> list[dict[str, Any]]:
         """Return the samples written so far."""
-        if not self.samples.is_file():
-            return []
-        # Split at "\n" alone: a JSON string may hold other line separators.
-        lines = self.samples.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines if line]
+        return [json.loads(line) for line in whole_lines(self.samples)] if self.samples.is_file() else []
 
     def write_samples(self, samples: list[dict[str, Any]]) -> None:
         """Replace the samples."""
@@ -92,28 +87,10 @@ class RunFolder:
             file.writelines(json_line(sample) for sample in samples)
 
 
-@contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` once all has been written."""
-    partial = path.with_name(f"{path.name}.partial")
-    yield partial
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to write to, which takes the place of `path` once all has been written."""
-    partial, old = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
-    yield partial
-    if path.exists():
-        path.rename(old)
-    partial.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+def whole_lines(path: Path) -> list[str]:
+    """Read a text file's lines but for a last one without an end, which was being written when the run was killed."""
+    # At "\n" alone: a JSON string may hold other line separators.
+    return path.read_bytes().decode("utf-8", errors="ignore").split("\n")[:-1]
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,105 @@
+"""NaN in a loss, a gradient or a weight stops training, with the step, the term and the last checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from tests.agents.tiny import language_model, letter_task
+from textgym.agents import PPO, TextGenVecEnv
+from textgym.agents.finite_updates import NonFiniteError
+from textgym.agents.term_watch import TermWatch
+
+
+def algorithm(**settings: Any) -> PPO:
+    defaults = {"n_steps": 20, "n_epochs": 2, "batch_size": 20, "seed": 0, "device": "cpu", "reference": None}
+    kwargs = {"model": language_model()}
+    return PPO("GPT2Policy", TextGenVecEnv(2, letter_task()), policy_kwargs=kwargs, **{**defaults, **settings})
+
+
+class SpoilTheRollout(BaseCallback):
+    """Spoils what the second rollout has stored, before it is learned from."""
+
+    def __init__(self, spoil: Callable[[PPO], None]) -> None:
+        super().__init__()
+        self.spoil = spoil
+        self.n_rollouts = 0
+
+    def _on_rollout_end(self) -> None:
+        self.n_rollouts += 1
+        if self.n_rollouts == 2:
+            assert isinstance(self.model, PPO)
+            self.spoil(self.model)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def spoil_returns(model: PPO) -> None:
+    model.rollout_buffer.target_returns[:] = torch.nan
+
+
+def spoil_advantages(model: PPO) -> None:
+    model.rollout_buffer.advantages[:] = torch.inf
+
+
+def spoil_weights(model: PPO) -> None:
+    with torch.no_grad():
+        model.policy.value_net.weight[0, 0] = torch.nan
+
+
+def spoil_gradient(model: PPO) -> None:
+    model.policy.value_net.bias.register_hook(lambda gradient: gradient * torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "term"),
+    [
+        (spoil_returns, "the value loss"),
+        (spoil_advantages, "the policy loss"),
+        (spoil_weights, "the policy's values"),
+        (spoil_gradient, "the gradient"),
+    ],
+)
+def test_training_stops_before_a_step_and_says_why(tmp_path: Path, spoil: Callable[[PPO], None], term: str) -> None:
+    model = algorithm()
+    model.save(tmp_path / "saved.zip")
+    with pytest.raises(NonFiniteError) as raised:
+        model.learn(400, callback=SpoilTheRollout(spoil))
+    error = raised.value
+    assert (error.num_timesteps, error.n_updates) == (model.num_timesteps, 2)
+    assert error.num_timesteps > 40
+    assert error.checkpoint == tmp_path / "saved.zip"
+    assert str(error) == (
+        f"Training has stopped at step {model.num_timesteps}, after 2 updates: {term} became NaN or infinite. The last "
+        f"good checkpoint is {tmp_path / 'saved.zip'}; go on from there with a lower learning_rate or max_grad_norm."
+    )
+    if spoil is not spoil_weights:
+        assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+def test_an_update_that_ends_with_a_spoilt_weight_is_not_gone_on_from() -> None:
+    """Were it not for the check after the last step, such weights could be saved."""
+    model = algorithm(n_epochs=1, batch_size=10_000)
+    model.policy.optimizer.register_step_post_hook(lambda *_: spoil_weights(model))
+    message = (
+        "Training has stopped at step {}, after 1 updates: the weight value_net.weight became NaN or infinite. Nothing "
+        "had been saved; go on from there with a lower learning_rate or max_grad_norm."
+    )
+    with pytest.raises(NonFiniteError) as raised:
+        model.learn(20)
+    assert str(raised.value) == message.format(model.num_timesteps)
+
+
+def test_what_was_not_finite_in_an_earlier_minibatch_is_not_blamed() -> None:
+    watch = TermWatch()
+    watch.watch({"values": torch.tensor(torch.nan)}, {"values": "value loss"})
+    assert watch.found() == "the policy's values"
+    values = torch.ones(1, requires_grad=True)
+    watch.watch({"values": values}, {"values": "value loss"})
+    assert watch.found() is None
+    (values * torch.inf).backward()
+    assert watch.found() == "the value loss"
