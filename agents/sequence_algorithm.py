@@ -105,6 +105,8 @@ class SequenceAlgorithm(CheckedPersistence):
         if self.env is not None:
             # Also where an algorithm is loaded for another task than it was saved with.
             self.policy_kwargs["token_rules"] = token_rules(self.task)
+            if self.policy_kwargs.get("model") is None:
+                self.policy_kwargs["model"] = self.task.model_name
         model_source = self.policy_kwargs.get("model")
         self._choose_buffer(self.seed)
         super()._setup_model()

@@ -1,5 +1,6 @@
 """Reward functions: rules, how they add up, and their names."""
 
+from .answers import AnswerMatch
 from .composition import build_reward
 from .function import RewardFunction
 from .keywords import BannedWords, Keywords
@@ -10,6 +11,7 @@ from .registry import find_reward, register_reward, reward_names
 from .weighted_sum import WeightedSum
 
 __all__ = [
+    "AnswerMatch",
     "BannedWords",
     "Keywords",
     "LengthWindow",

@@ -1,11 +1,10 @@
 """Names of rewards: registering one, finding it again, and what "module:attribute" means."""
 
-import difflib
-import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias, TypeVar
 
+from textgym.named_objects import find_object, nearest
 from textgym.reward_protocol import Reward
 
 # A class is called with arguments to make a reward; anything else is the reward itself.
@@ -74,27 +73,13 @@ def find_reward(name: str) -> Registered:
         return _load(found.value)
     names = reward_names()
     raise ValueError(
-        f"Unknown reward {name!r}.{_nearest(name, names)} Known are {', '.join(names)}; "
+        f"Unknown reward {name!r}.{nearest(name, names)} Known are {', '.join(names)}; "
         'a reward of your own is given as "module:attribute".'
     )
 
 
 def _load(path: str) -> Registered:
-    module_name, _, attribute_path = path.partition(":")
-    if not module_name or not attribute_path:
-        raise ValueError(f'A reward must be given as "module:attribute", got {path!r}.')
-    try:
-        value: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, what it imports is not
-        raise ValueError(
-            f"Reward {path!r}: there is no module {error.name!r}. Install it, or run from the folder that it is in."
-        ) from error
-    for attribute in attribute_path.split("."):
-        if attribute not in dir(value):
-            raise ValueError(f"Reward {path!r}: there is no {attribute!r}.{_nearest(attribute, dir(value))}")
-        value = getattr(value, attribute)
+    value = find_object(path, "Reward")
     if not callable(value):
         raise ValueError(f"Reward {path!r} is not callable: it is {value!r} of type {type(value).__name__}.")
     registered: Registered = value
@@ -103,11 +88,6 @@ def _load(path: str) -> Registered:
 
 def _entry_points() -> dict[str, EntryPoint]:
     return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
 def _origin(reward: Registered) -> object:

@@ -13,6 +13,7 @@ PACKAGES = (
     "textgym.agents",
     "textgym.benchmarks",
     "textgym.benchmarks.pretraining",
+    "textgym.benchmarks.tasks",
     "textgym.cli",
     "textgym.rewards",
     "textgym.training",

@@ -129,6 +129,19 @@ def test_the_bundled_prompts_are_split_into_training_and_held_out_ones() -> None
                 "'bundled:held_out'], got 'Tell me'."
             ),
         ),
+        (
+            "their_prompts:rows",
+            ValueError,
+            (
+                "Prompts 'their_prompts:rows': there is no module 'their_prompts'. Install it, or run from the folder "
+                "that it is in."
+            ),
+        ),
+        (
+            "textgym.prompts:BUNDLED_SPLIT",
+            ValueError,
+            "Prompts 'textgym.prompts:BUNDLED_SPLIT': there is no 'BUNDLED_SPLIT'. Did you mean 'BUNDLED_SPLITS'?",
+        ),
     ],
 )
 def test_a_source_that_cannot_be_used_is_refused(source: Any, error: type[Exception], message: str) -> None:

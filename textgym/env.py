@@ -1,7 +1,8 @@
 """`TextGen-v0`, the door for one episode at a time: a `gymnasium.Env` whose action is one token."""
 
 from abc import abstractmethod
-from typing import Any, TypeVar, Unpack
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import gymnasium
 import numpy as np
@@ -47,9 +48,15 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         render_mode: `"ansi"`, `"human"` or None.
         device: Where the context lives.
         **arguments: What the task is made from, see `TextTask`.
+
+    Attributes:
+        defaults: Arguments that a subclass has other defaults for.
+        training: Settings that `textgym train --task ID` begins with, in the form of its YAML file.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own)
+    defaults: ClassVar[TaskArguments] = {}
+    training: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -60,7 +67,7 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         **arguments: Unpack[TaskArguments],
     ) -> None:
         check_render_mode(render_mode)
-        self.task = resolve_task(task, arguments)
+        self.task = resolve_task(task, arguments, self.defaults)
         self.core = TextCore(self.task, 1, device)
         self.render_mode = render_mode
         self.observation_space: spaces.Dict = observation_space(self.task)  # type: ignore[assignment]
@@ -188,6 +195,17 @@ class TextGenEnv(TextEnv[int]):
     >>> observation, reward, terminated, truncated, info = env.step(env.unwrapped.task.eos_token_id)
     >>> reward, terminated, info["completion"], info["finish_reason"]
     (1.0, True, ' is good', 'eos')
+
+    ## Reference Scores
+    Of the reference task, on held-out prompts, tokens sampled:
+
+    | policy | score |
+    |---|---:|
+    | random tokens | 0.205 |
+    | untrained model | 0.251 |
+    | best known | 0.960 |
+
+    Solved at 0.90.
 
     ## Version History
     v0: first version.

@@ -4,6 +4,8 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .symbols import names_symbols, symbol_model, symbol_tokenizer
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +17,8 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
     """Load a tokenizer.
 
     Args:
-        name: A tokenizer (returned as it is), a folder, a name on the Hugging Face hub, or None for the bundled one.
+        name: A tokenizer (returned as it is), a folder, a name on the Hugging Face hub, a tiny vocabulary
+            (`"symbols:abc>"`), or None for the bundled one.
 
     Returns:
         A tokenizer with an end-of-sequence token.
@@ -27,6 +30,8 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
 
     if isinstance(name, PreTrainedTokenizerBase):
         tokenizer = name
+    elif names_symbols(name):
+        tokenizer = symbol_tokenizer(str(name))
     else:
         source = _resolve_name(name)
         try:
@@ -47,8 +52,8 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
     """Load a causal language model in float32, in evaluation mode, on the CPU.
 
     Args:
-        name: A model (returned as it is), a folder, a name on the Hugging Face hub such as `"gpt2"`, or None for the
-            bundled GPT-2.
+        name: A model (returned as it is), a folder, a name on the Hugging Face hub such as `"gpt2"`, a tiny vocabulary
+            (`"symbols:abc>"`, for a small GPT-2 of random weights), or None for the bundled GPT-2.
 
     Returns:
         The model with its language head.
@@ -61,6 +66,8 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
 
     if isinstance(name, PreTrainedModel):
         return name
+    if names_symbols(name):
+        return symbol_model(str(name))
     source = _resolve_name(name)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)

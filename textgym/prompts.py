@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .named_objects import find_object
+
 BUNDLED_PROMPTS_FILE = Path(__file__).parent / "bundled" / "prompts.jsonl"
 BUNDLED_SPLITS = {"bundled": "train", "bundled:held_out": "held_out"}
 FILE_SUFFIXES = (".txt", ".jsonl", ".csv")
@@ -38,6 +40,7 @@ def load_prompts(source: PromptSource) -> list[tuple[str, dict[str, object]]]:
         source: One of
 
             - the name `"bundled"` (training prompts of the reference task) or `"bundled:held_out"`;
+            - `"module:attribute"` of a list, or of a function that returns one;
             - a `.txt` file (one prompt a line), a `.jsonl` file (one object a line) or a `.csv` file with a header;
             - a list of strings, a list of dicts, a `datasets.Dataset`, or anything else that yields strings or
               dicts and can be read more than once.
@@ -76,6 +79,9 @@ def _read_named(source: str | Path) -> tuple[Rows, str, str]:
         rows = ((number, row) for number, row in _read_jsonl(BUNDLED_PROMPTS_FILE) if row.pop("split") == split)
         return rows, f"the prompts {source!r}", "line"
     path = Path(source)
+    if path.suffix not in FILE_SUFFIXES and ":" in str(source) and not str(source).startswith("bundled"):
+        found = find_object(str(source), "Prompts")
+        return _read_iterable(found() if callable(found) else found), str(source), "item"
     if path.suffix not in FILE_SUFFIXES:
         near = difflib.get_close_matches(str(source), BUNDLED_SPLITS, n=1)
         raise ValueError(

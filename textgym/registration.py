@@ -2,9 +2,17 @@
 
 import gymnasium
 
+# The tasks that algorithms are compared on, with their modules and the beginning of their classes' names.
+BENCHMARK_TASKS = {
+    "TextGen-Arithmetic-v0": ("arithmetic", "Arithmetic"),
+    "TextGen-Copy-v0": ("copying", "Copy"),
+    "TextGen-Length-v0": ("length", "Length"),
+    "TextGen-Reverse-v0": ("reversing", "Reverse"),
+}
+
 
 def register_environments() -> None:
-    """Register `TextGen-v0` and `TextGenCompletion-v0`."""
+    """Register `TextGen-v0`, `TextGenCompletion-v0` and the benchmark's tasks."""
     gymnasium.register(
         "TextGen-v0",
         entry_point="textgym.env:TextGenEnv",
@@ -15,3 +23,9 @@ def register_environments() -> None:
         entry_point="textgym.completion:TextGenCompletionEnv",
         vector_entry_point="textgym.completion:TextGenCompletionVectorEnv",
     )
+    for name, (module, prefix) in BENCHMARK_TASKS.items():
+        gymnasium.register(
+            name,
+            entry_point=f"textgym.benchmarks.tasks.{module}:{prefix}Env",
+            vector_entry_point=f"textgym.benchmarks.tasks.{module}:{prefix}VectorEnv",
+        )

@@ -13,7 +13,7 @@ from .decoding import TextDecoder
 from .models import load_tokenizer
 from .prompts import Prompt, load_prompts
 from .reward_protocol import (
-    Reward,
+    RewardSpec,
     StepReward,
     evaluate_potential,
     resolve_reward,
@@ -66,7 +66,7 @@ class TextTask:
     Args:
         tokenizer: A tokenizer, a folder, a hub name, or None for the bundled one.
         prompts: See `textgym.prompts.load_prompts`; `"bundled"` are the training prompts of the reference task.
-        reward: A reward function, a registered name, or `"module:attribute"`.
+        reward: A reward function, a registered name, `"module:attribute"`, or a composition in plain data.
         max_prompt_tokens: Longest prompt, in tokens.
         max_new_tokens: Token budget of a completion.
         min_new_tokens: The end-of-sequence token is not allowed before this many tokens.
@@ -78,6 +78,10 @@ class TextTask:
         prompt_order: `"random"` draws with replacement, seeded; `"sequential"` goes through the prompts in order.
         truncate_prompts: None makes a prompt longer than `max_prompt_tokens` an error; `"left"` keeps its last tokens.
 
+    Attributes:
+        model_name: Name of the language model that the tokenizer belongs to, which agents train unless another is
+            named; None for the bundled one, and where the tokenizer was given as an object.
+
     Raises:
         ValueError: If a budget is below 1, a token id is outside the vocabulary, no token would be allowed, or a
             prompt is empty or too long.
@@ -88,7 +92,7 @@ class TextTask:
         self,
         tokenizer: "str | Path | PreTrainedTokenizerBase | None" = None,
         prompts: "str | Path | Iterable[str] | Iterable[Mapping[str, Any]]" = "bundled",
-        reward: Reward | str = REFERENCE_REWARD,
+        reward: RewardSpec = REFERENCE_REWARD,
         *,
         max_prompt_tokens: int = 24,
         max_new_tokens: int = 64,
@@ -116,6 +120,8 @@ class TextTask:
             raise ValueError(f"prompt_order must be 'random' or 'sequential', got {prompt_order!r}.")
         if truncate_prompts not in (None, "left"):
             raise ValueError(f"truncate_prompts must be None or 'left', got {truncate_prompts!r}.")
+        # Who names a tokenizer names a model, too: the one that it belongs to.
+        self.model_name = None if tokenizer is not None and not isinstance(tokenizer, str | Path) else tokenizer
         self.tokenizer = load_tokenizer(tokenizer)
         self.reward = resolve_reward(reward)
         self.max_prompt_tokens = int(max_prompt_tokens)
@@ -271,8 +277,17 @@ class TextTask:
                 raise ValueError(f"{name} must lie between 0 and {self.vocab_size - 1}, got {token_id}.")
         return [int(token_id) for token_id in ids]
 
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        try:
+            token_ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        except Exception as error:  # the tokenizers library raises no narrower one
+            raise ValueError(
+                f"The tokenizer cannot encode the prompts ({error}); give prompts of its vocabulary, or another one."
+            ) from error
+        return token_ids
+
     def _encode_prompts(self, rows: list[tuple[str, dict[str, object]]], truncate: str | None) -> list[Prompt]:
-        encoded = self.tokenizer([text for text, _ in rows], add_special_tokens=False)["input_ids"]
+        encoded = self._encode([text for text, _ in rows])
         prompts = []
         for (text, columns), ids in zip(rows, encoded, strict=True):
             if not ids:

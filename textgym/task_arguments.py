@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .prompts import PromptSource
-from .reward_protocol import Reward
+from .reward_protocol import RewardSpec
 from .task import TextTask
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class TaskArguments(TypedDict, total=False):
 
     tokenizer: "str | Path | PreTrainedTokenizerBase | None"
     prompts: PromptSource
-    reward: Reward | str
+    reward: RewardSpec
     max_prompt_tokens: int
     max_new_tokens: int
     min_new_tokens: int
@@ -30,12 +30,13 @@ class TaskArguments(TypedDict, total=False):
     truncate_prompts: Literal["left"] | None
 
 
-def resolve_task(task: TextTask | None, arguments: TaskArguments) -> TextTask:
+def resolve_task(task: TextTask | None, arguments: TaskArguments, defaults: TaskArguments | None = None) -> TextTask:
     """Return a given task, or make one from arguments.
 
     Args:
         task: A task that several environments may share; None to make one.
         arguments: What to make it from.
+        defaults: What goes before the defaults of `TextTask`.
 
     Raises:
         TypeError: If `task` is no TextTask, comes together with arguments, or an argument is unknown.
@@ -47,7 +48,8 @@ def resolve_task(task: TextTask | None, arguments: TaskArguments) -> TextTask:
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {names}."
             raise TypeError(f"There is no argument {name!r}; {hint}")
     if task is None:
-        return TextTask(**arguments)
+        merged: TaskArguments = {**(defaults or TaskArguments()), **arguments}
+        return TextTask(**merged)
     if not isinstance(task, TextTask):
         raise TypeError(f"task must be a TextTask, got {task!r}.")
     if arguments:

@@ -2,7 +2,7 @@
 
 import difflib
 from abc import abstractmethod
-from typing import Any, Literal, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,12 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
             (it has to be begun by `reset(options={"reset_mask": mask})`).
         output: `"numpy"`, or `"torch"` for observations, rewards and ends as tensors on the device.
         **arguments: What the task is made from, see `TextTask`.
+
+    Attributes:
+        defaults: Arguments that a subclass has other defaults for.
     """
+
+    defaults: ClassVar[TaskArguments] = {}
 
     def __init__(
         self,
@@ -72,7 +77,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         if output not in ("numpy", "torch"):
             raise ValueError(f"output must be 'numpy' or 'torch', got {output!r}.")
         self.autoreset_mode = read_autoreset_mode(autoreset_mode)
-        self.task = resolve_task(task, arguments)
+        self.task = resolve_task(task, arguments, self.defaults)
         self.core = TextCore(self.task, num_envs, device)
         self.num_envs = self.core.num_envs
         self.render_mode = render_mode

@@ -6,6 +6,8 @@ import pytest
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
+from textgym.rewards import reward_names
+from textgym.training.settings import ALGORITHMS
 
 TRAIN = ("train", "--config", "settings.yaml", "--output", "out")
 
@@ -13,10 +15,12 @@ TRAIN = ("train", "--config", "settings.yaml", "--output", "out")
 BAD_INPUT = {
     ("train", "--config", "setings.yaml"): "setings.yaml: No such file or directory",
     (*TRAIN, "--gamma", "2"): "settings.yaml: gamma must be above 0 and at most 1, got 2.0.",
-    (*TRAIN, "--algo", "PP"): ("settings.yaml: There is no algorithm 'PP'; expected one of PPO. Did you mean 'PPO'?"),
+    (*TRAIN, "--algo", "PP"): (
+        "settings.yaml: There is no algorithm 'PP'; expected one of {algorithms}. Did you mean 'PPO'?"
+    ),
     (*TRAIN, "--reward", "referense_task"): (
-        "Unknown reward 'referense_task'. Did you mean 'reference_task'? Known are banned_words, keywords, "
-        'length_window, reference_task; a reward of your own is given as "module:attribute".'
+        "Unknown reward 'referense_task'. Did you mean 'reference_task'? Known are "
+        '{rewards}; a reward of your own is given as "module:attribute".'
     ),
     (*TRAIN, "--reward", "my_rewards:few_leters"): (
         "Reward 'my_rewards:few_leters': there is no 'few_leters'. Did you mean 'few_letters'?"
@@ -54,7 +58,8 @@ BAD_INPUT = {
 def test_bad_input_gets_one_line(workplace: Path, arguments: tuple[str, ...], line: str) -> None:
     before = sorted(workplace.iterdir())
     result = run_command(*arguments)
-    assert (result.exit_code, result.stderr) == (2, f"Error: {line.format(folder=workplace)}\n")
+    known = {"rewards": ", ".join(reward_names()), "algorithms": ", ".join(ALGORITHMS)}
+    assert (result.exit_code, result.stderr) == (2, f"Error: {line.format(folder=workplace, **known)}\n")
     assert result.stdout == ""
     assert sorted(path for path in workplace.iterdir() if path.name != "__pycache__") == before
 

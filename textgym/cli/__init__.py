@@ -1,9 +1,10 @@
-"""The command line: textgym train, generate and play."""
+"""The command line: textgym train, generate, play and tasks."""
 
 import typer
 
 from .generate import generate
 from .play import play
+from .tasks import tasks
 from .train import train
 
 app = typer.Typer(
@@ -18,3 +19,4 @@ app = typer.Typer(
 app.command()(train)
 app.command()(generate)
 app.command()(play)
+app.command()(tasks)

@@ -20,7 +20,7 @@ SETTINGS = (
     "seed",
     *(
         f"task.{name}"
-        for name in ("prompts", "reward", "max_prompt_tokens", "max_new_tokens", "min_new_tokens", "stop")
+        for name in ("name", "prompts", "reward", "max_prompt_tokens", "max_new_tokens", "min_new_tokens", "stop")
     ),
     *(f"task.{name}" for name in ("prompt_order", "truncate_prompts")),
 )

@@ -78,8 +78,15 @@ class TaskSettings(Settings):
 
     title: ClassVar[str] = "Task"
 
+    name: str | None = setting(
+        None,
+        "A registered task, such as TextGen-Copy-v0 (textgym tasks lists them); it decides the defaults of model, "
+        "task, algorithm and evaluation.",
+        flags=("--task",),
+    )
     prompts: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
-        "bundled", "Prompts to train on: 'bundled', or a .txt, .jsonl or .csv file; in YAML also a list."
+        "bundled",
+        "Prompts to train on: 'bundled', a .txt, .jsonl or .csv file, or module:attribute; in YAML also a list.",
     )
     reward: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
         "reference_task",

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 import yaml
 
-from .settings import ALGORITHMS, AlgorithmSettings, Settings, TrainSettings
+from .settings import ALGORITHMS, AlgorithmSettings, Settings, TaskSettings, TrainSettings
 
 Node = dict[str, Any]
 
@@ -45,7 +45,7 @@ def build_settings(data: Mapping[str, Any]) -> TrainSettings:
     Raises:
         ValueError: If a name is unknown, or a value is of the wrong type or out of range.
     """
-    return cast(TrainSettings, _build(TrainSettings, data, ""))
+    return cast(TrainSettings, _build(TrainSettings, _with_task(data), ""))
 
 
 def write_settings(settings: TrainSettings) -> str:
@@ -80,11 +80,40 @@ def _read_yaml(path: Path) -> Node:
         return {}
     if not isinstance(data, dict):
         raise ValueError(f"{path} must be a mapping of settings to values, got {type(data).__name__}.")
-    # An algorithm without settings of its own may be given by its name alone.
+    # An algorithm or a task without settings of its own may be given by its name alone.
     for section in fields(TrainSettings):
-        if isinstance(section.default, AlgorithmSettings) and isinstance(data.get(section.name), str):
+        if isinstance(section.default, AlgorithmSettings | TaskSettings) and isinstance(data.get(section.name), str):
             data[section.name] = {"name": data[section.name]}
     return data
+
+
+def _with_task(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Put under the given settings those of the task that they name."""
+    section = data.get("task")
+    name = section.get("name") if isinstance(section, Mapping) else None
+    if name is None:
+        return data
+    if not isinstance(name, str):
+        raise ValueError(f"task.name must be text, got {name!r}.")
+    from textgym.task_card import read_card  # it loads torch, which no other settings need
+
+    merged: Node = dict(data)
+    for key, value in read_card(name).training.items():
+        given = data.get(key)
+        if not isinstance(value, Mapping):
+            merged.setdefault(key, value)
+        elif given is None or isinstance(given, Mapping):
+            merged[key] = {**value, **(given or {})}
+    algorithm = merged.get("algorithm")
+    if isinstance(algorithm, Mapping):
+        merged["algorithm"] = _known_to_algorithm(algorithm, data.get("algorithm") or {})
+    return merged
+
+
+def _known_to_algorithm(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Node:
+    """Leave out what a task says for other algorithms than the chosen one."""
+    known = {one.name for one in fields(_algorithm(settings.get("name", AlgorithmSettings.name)))}
+    return {key: value for key, value in settings.items() if key in known or key in given}
 
 
 def _build(kind: type[Settings], data: object, prefix: str) -> Settings:
