@@ -1,6 +1,7 @@
 """What is measured with: sizes, a GPT-2 of random weights, and prompts of an exact number of tokens."""
 
 import itertools
+import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Setting:
         )
 
 
+MIN_UNEQUAL_TOKENS = 8
 QUICK = Setting(
     n_layer=2,
     n_embd=32,
@@ -95,6 +97,32 @@ def make_prompts(number: int, length: int) -> list[str]:
 def share_of_vowels(prompts: Sequence[str], completions: Sequence[str], **columns: object) -> list[float]:
     """Pay the share of vowels in a completion: a reward that costs nearly nothing."""
     return [sum(map(text.count, "aeiou")) / max(1, len(text)) for text in completions]
+
+
+def make_unequal_task(setting: Setting, n_prompts: int) -> TextTask:
+    """Make a task whose completions end by themselves, at the earliest after `MIN_UNEQUAL_TOKENS` tokens."""
+    return TextTask(
+        make_tokenizer(setting.vocab_size),
+        make_prompts(n_prompts, setting.prompt_tokens),
+        share_of_vowels,
+        max_prompt_tokens=setting.prompt_tokens,
+        max_new_tokens=setting.new_tokens,
+        min_new_tokens=min(MIN_UNEQUAL_TOKENS, setting.new_tokens),
+        prompt_order="sequential",
+    )
+
+
+def end_texts_at_random(model: GPT2LMHeadModel, mean_length: int) -> GPT2LMHeadModel:
+    """Give the end of sequence, the last token, a probability of about 1 / `mean_length` everywhere, in place."""
+    head, norm = model.lm_head.weight, model.transformer.ln_f
+    with torch.no_grad():
+        # Random weights leave all logits near 0; the final norm's bias and the token's row are turned to each other,
+        # the bias so long that what the norm gives without it hardly counts.
+        direction = torch.zeros(head.shape[1])
+        direction[0] = 20.0
+        norm.bias.copy_(direction)
+        head[-1] = math.log(len(head) / mean_length) * direction / direction.square().sum()
+    return model
 
 
 def make_task(setting: Setting) -> TextTask:

@@ -1,6 +1,7 @@
-"""A whole PPO iteration, rollout and update, against plain Stable-Baselines3 with the same network."""
+"""A whole PPO iteration, rollout and update, against plain Stable-Baselines3 with the same network, and TRL."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import stable_baselines3
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -10,6 +11,7 @@ from textgym.agents.token_rules import token_rules
 
 from .inputs import Setting, make_model, make_task
 from .measurement import Case, Contestant, timed
+from .trl_trainers import NOT_INSTALLED, TRAINERS, TRLIteration, has_trl
 
 
 def make_ours(setting: Setting, with_reference: bool) -> PPO:
@@ -59,7 +61,7 @@ def learn_one_iteration(algorithm: OnPolicyAlgorithm, n_tokens: int) -> int:
 
 
 def iteration_cases(setting: Setting) -> list[Callable[[], Case]]:
-    """Return the one case of this kind."""
+    """Return a case against plain Stable-Baselines3, and one against TRL too, whose trainers step once a rollout."""
 
     def make() -> Case:
         algorithms: dict[str, OnPolicyAlgorithm] = {
@@ -67,15 +69,34 @@ def iteration_cases(setting: Setting) -> list[Callable[[], Case]]:
             "TextGym PPO, no reference": make_ours(setting, with_reference=False),
             "SB3 PPO, same network, no reference": make_plain(setting),
         }
-        contestants = [
-            Contestant(
-                name,
-                timed(lambda algorithm=algorithm: learn_one_iteration(algorithm, setting.rollout_tokens)),  # type: ignore[misc]
-                isinstance(algorithm, PPO),
-            )
-            for name, algorithm in algorithms.items()
-        ]
-        sizes = {"sizes": setting.describe(), "n_epochs": 1, "batch_size": setting.batch_size, "dtype": "float32"}
-        return Case("whole PPO iteration", "tokens", sizes, contestants)
+        return Case("whole PPO iteration", "tokens", _sizes(setting), _learning(algorithms, setting))
 
-    return [make]
+    def make_against_trl() -> Case:
+        # One minibatch, so that each side takes one optimiser step on all completions.
+        whole = replace(setting, batch_size=setting.rollout_tokens)
+        algorithms: dict[str, OnPolicyAlgorithm] = {
+            "TextGym PPO, reference KL": make_ours(whole, with_reference=True),
+            "SB3 PPO, same network, no reference": make_plain(whole),
+        }
+        contestants = _learning(algorithms, whole)
+        skipped = {} if has_trl() else {f"TRL {name}": NOT_INSTALLED for name in TRAINERS}
+        if not skipped:
+            contestants += [Contestant(f"TRL {name}, reference KL", TRLIteration(name, whole)) for name in TRAINERS]
+        return Case("whole iteration of one optimiser step", "tokens", _sizes(whole), contestants, skipped)
+
+    return [make, make_against_trl]
+
+
+def _learning(algorithms: dict[str, OnPolicyAlgorithm], setting: Setting) -> list[Contestant]:
+    return [
+        Contestant(
+            name,
+            timed(lambda algorithm=algorithm: learn_one_iteration(algorithm, setting.rollout_tokens)),  # type: ignore[misc]
+            isinstance(algorithm, PPO),
+        )
+        for name, algorithm in algorithms.items()
+    ]
+
+
+def _sizes(setting: Setting) -> dict[str, object]:
+    return {"sizes": setting.describe(), "n_epochs": 1, "batch_size": setting.batch_size, "dtype": "float32"}

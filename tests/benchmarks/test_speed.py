@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,28 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from textgym.benchmarks import speed
 from textgym.benchmarks.throughput import KINDS
 from textgym.benchmarks.throughput.environment import make_open_task
-from textgym.benchmarks.throughput.inputs import QUICK, Setting, make_model, make_prompts, make_task, make_tokenizer
+from textgym.benchmarks.throughput.inputs import (
+    QUICK,
+    Setting,
+    end_texts_at_random,
+    make_model,
+    make_prompts,
+    make_task,
+    make_tokenizer,
+    make_unequal_task,
+)
 from textgym.benchmarks.throughput.iteration import learn_one_iteration, make_ours, make_plain
 from textgym.benchmarks.throughput.measurement import Case, CaseResult, Contestant, Measurement, measure_case, timed
 from textgym.benchmarks.throughput.rollout import CACHES, Decoding, Generate
+from textgym.benchmarks.throughput.trl_trainers import NOT_INSTALLED, TRAINERS, TRLIteration, has_trl
 from textgym.benchmarks.throughput.usual_environment import UsualTextEnv
 from textgym.task import TextTask
 from textgym.vector import TextGenVectorEnv
+
+# TRL 1.16 uses names that transformers 5.23 has deprecated.
+IGNORE_DEPRECATIONS_IN_TRL = pytest.mark.filterwarnings(
+    "ignore:`(is_)?gradient_checkpointing` is deprecated:FutureWarning"
+)
 
 
 def steps_of_the_optimiser(algorithm: OnPolicyAlgorithm) -> tuple[int, int]:
@@ -54,6 +70,35 @@ def test_a_rollout_has_the_same_tokens_on_both_sides() -> None:
     assert Decoding(QUICK, task, model)() == 24
     for cache in CACHES:
         assert Generate(QUICK, task, model, cache)() == 24
+
+
+def test_unequal_completions_have_the_lengths_that_were_asked_for_on_both_sides() -> None:
+    """Lengths of 8 and more, geometric beyond that: about 8 + 20 tokens in the mean, so 48 × 28 in all."""
+    setting = replace(QUICK, num_envs=16, new_tokens=200)
+    task = make_unequal_task(setting, 16)
+    n_ours = Decoding(setting, task, end_texts_at_random(make_model(setting), 20), rounds=3)()
+    generate = Generate(setting, task, end_texts_at_random(make_model(setting), 20), "dynamic", rounds=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        n_peer = generate()
+    for n_tokens in (n_ours, n_peer):
+        assert 48 * 20 < n_tokens < 48 * 38
+
+
+@pytest.mark.skipif(not has_trl(), reason=NOT_INSTALLED)
+@IGNORE_DEPRECATIONS_IN_TRL
+@pytest.mark.parametrize("name", TRAINERS)
+def test_trl_does_the_same_work(name: str) -> None:
+    """As many completions of the same length, one optimiser step for them, and a reference that it compares with."""
+    iteration = TRLIteration(name, QUICK)
+    assert iteration() > 0
+    state = iteration.trainer.state
+    assert state.global_step == 2
+    log = next(row for row in state.log_history if "completions/min_length" in row)
+    assert log["completions/min_length"] == QUICK.new_tokens
+    assert log["num_tokens"] == 2 * QUICK.num_envs * (QUICK.prompt_tokens + QUICK.new_tokens)
+    assert "kl" in log
+    assert iteration.trainer.ref_model is not None
 
 
 @pytest.mark.parametrize("vocab_size", [512, 8192, 50257])
@@ -161,6 +206,7 @@ def test_timed_divides_by_seconds() -> None:
     assert 1e3 < rate < 1e10
 
 
+@IGNORE_DEPRECATIONS_IN_TRL
 def test_a_quick_run_prints_the_table_and_writes_json_and_chart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,11 +222,16 @@ def test_a_quick_run_prints_the_table_and_writes_json_and_chart(
     content = json.loads((tmp_path / "speed_quick.json").read_text(encoding="utf-8"))
     names = [
         "whole PPO iteration",
+        "whole iteration of one optimiser step",
         "rollout alone, 4 rows",
         "rollout alone, 16 rows",
+        "rollout alone, 16 rows, unequal lengths",
         "environment alone, 4 environments",
     ]
     assert list(summary) == [case["case"] for case in content["cases"]] == names
+    peers = content["cases"][1]
+    assert set(peers["skipped"]) == (set() if has_trl() else {"TRL RLOO", "TRL GRPO"})
+    assert len(peers["contestants"]) == (4 if has_trl() else 2)
     assert content["command"] == "python -m textgym.benchmarks.speed --quick"
     assert {"cpu", "cores", "threads"} <= content["machine"].keys()
     assert {"python", "torch", "stable-baselines3", "transformers"} <= content["versions"].keys()

@@ -140,6 +140,9 @@ class OnPolicySettings(AlgorithmSettings):
     """What every on-policy algorithm takes; explained in `textgym.agents.on_policy.SequenceOptions`."""
 
     learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
+    learning_rate_end: float = setting(
+        1.0, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
+    )
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
     ent_coef: float = setting(0.0, "Reward for entropy.", least=0)
     kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
@@ -153,8 +156,15 @@ class OnPolicySettings(AlgorithmSettings):
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
-        names = {declared.name for declared in fields(self)} - {"name", "tokens_per_rollout", "temperature"}
+        not_the_class_s = {"name", "tokens_per_rollout", "temperature", "learning_rate_end"}
+        names = {declared.name for declared in fields(self)} - not_the_class_s
         arguments = {name: getattr(self, name) for name in sorted(names)}
+        if self.learning_rate_end < 1:
+            from stable_baselines3.common.utils import LinearSchedule
+
+            arguments["learning_rate"] = LinearSchedule(
+                self.learning_rate, self.learning_rate_end * self.learning_rate, end_fraction=1.0
+            )
         # One row, so that a step of Stable-Baselines3 is one token.
         return {**arguments, "n_steps": self.tokens_per_rollout, "policy_kwargs": {"temperature": self.temperature}}
 
@@ -191,6 +201,12 @@ class PPOSettings(ClippedSettings, CriticSettings):
     """Settings of `textgym.agents.PPO`, where they are explained."""
 
     class_path: ClassVar[str] = "textgym.agents:PPO"
+
+    learning_rate: float = setting(4e-4, "Step size of Adam.", above=0)
+    learning_rate_end: float = setting(
+        0.1, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
+    )
+    kl_coef: float = setting(0.005, "Reward lost for each nat of KL to the model that training began with.", least=0)
 
 
 @dataclass(frozen=True)
