@@ -87,18 +87,18 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def write_into_readme(text: str, readme: Path = README) -> None:
-    """Replace what stands between the marks.
+def write_into_readme(text: str, readme: Path = README, marks: tuple[str, str] = MARKS) -> None:
+    """Replace what stands between two marks.
 
     Raises:
         ValueError: If the marks are not there.
     """
     content = readme.read_text(encoding="utf-8")
-    if any(content.count(mark) != 1 for mark in MARKS):
-        raise ValueError(f"expected the marks {MARKS} once each in {readme}.")
-    head, rest = content.split(MARKS[0])
-    tail = rest.split(MARKS[1])[1]
-    readme.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}", encoding="utf-8")
+    if any(content.count(mark) != 1 for mark in marks):
+        raise ValueError(f"expected the marks {marks} once each in {readme}.")
+    head, rest = content.split(marks[0])
+    tail = rest.split(marks[1])[1]
+    readme.write_text(f"{head}{marks[0]}\n{text}\n{marks[1]}{tail}", encoding="utf-8")
 
 
 def main(

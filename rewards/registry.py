@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from textgym.named_objects import find_object, nearest
@@ -12,6 +13,7 @@ Registered: TypeAlias = Reward | type[Any]
 Entry = TypeVar("Entry", bound=Registered)
 
 ENTRY_POINT_GROUP = "textgym.rewards"
+REWARD_MODEL_FILE = "reward_model.json"  # a folder that holds one is a reward that was learned
 RESERVED_NAMES = ("weight", "constant")  # keys of a composition in plain data
 
 _registered: dict[str, Registered] = {}
@@ -59,11 +61,16 @@ def find_reward(name: str) -> Registered:
     """Return what a name stands for; what was registered goes before entry points.
 
     Args:
-        name: A registered name, an entry point's, or "module:attribute" (the attribute may have dots).
+        name: A registered name, an entry point's, "module:attribute" (the attribute may have dots), or the folder of
+            a reward model (see `textgym.rewards.learned`).
 
     Raises:
         ValueError: If there is no such name, module or attribute; the nearest match is given.
     """
+    if (Path(name) / REWARD_MODEL_FILE).is_file():
+        from .learned import load_reward_model
+
+        return load_reward_model(name)
     if ":" in name:
         return _load(name)
     if name in _registered:

@@ -16,6 +16,7 @@ PACKAGES = (
     "textgym.benchmarks.tasks",
     "textgym.cli",
     "textgym.rewards",
+    "textgym.rewards.learned",
     "textgym.training",
 )
 

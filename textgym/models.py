@@ -33,11 +33,11 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
     elif names_symbols(name):
         tokenizer = symbol_tokenizer(str(name))
     else:
-        source = _resolve_name(name)
+        source = model_source(name)
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
-            raise ValueError(_cannot_load("tokenizer", source)) from error
+            raise ValueError(load_failure("tokenizer", source)) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(
             "The tokenizer has no end-of-sequence token, without which no completion can end by itself; "
@@ -68,22 +68,24 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
         return name
     if names_symbols(name):
         return symbol_model(str(name))
-    source = _resolve_name(name)
+    source = model_source(name)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise ValueError(_cannot_load("language model", source)) from error
+        raise ValueError(load_failure("language model", source)) from error
     model.eval()
     return model
 
 
-def _resolve_name(name: "str | Path | None") -> str:
+def model_source(name: "str | Path | None") -> str:
+    """Return the folder or hub name that a name stands for; None and "bundled" are the bundled model's folder."""
     if name is None or str(name) == BUNDLED_MODEL:
         return str(BUNDLED_MODEL_FOLDER)
     return str(name)
 
 
-def _cannot_load(what: str, source: str) -> str:
+def load_failure(what: str, source: str) -> str:
+    """Say what was expected where nothing could be loaded from `source`, with the nearest match."""
     if Path(source).is_dir():
         return f"The folder {source} holds no {what} that transformers can load; expected what save_pretrained writes."
     message = f"No {what} named {source!r}: expected a folder, a name on the Hugging Face hub, or {BUNDLED_MODEL!r}."

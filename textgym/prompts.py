@@ -95,11 +95,11 @@ def _read_named(source: str | Path) -> tuple[Rows, str, str]:
 
 
 def _read_txt(path: Path) -> Rows:
-    return enumerate(_lines(path), start=1)
+    return enumerate(file_lines(path), start=1)
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(file_lines(path), start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -110,7 +110,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _read_csv(path: Path) -> Rows:
-    table = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    table = csv.DictReader(io.StringIO(file_text(path), newline=""), strict=True)
     while True:
         try:
             row = next(table, None)
@@ -123,13 +123,15 @@ def _read_csv(path: Path) -> Rows:
         yield table.line_num, row
 
 
-def _lines(path: Path) -> list[str]:
+def file_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file without their ends, broken at line feeds alone."""
     # Not str.splitlines(), which also breaks at characters that a JSON string may hold, such as U+2028.
-    text = _text(path).replace("\r\n", "\n")
+    text = file_text(path).replace("\r\n", "\n")
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _text(path: Path) -> str:
+def file_text(path: Path) -> str:
+    """Return the text of a UTF-8 file; ValueError if it is no such."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

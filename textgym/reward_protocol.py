@@ -15,6 +15,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 from textgym.reward_validation import RewardError, call_reward, read_numbers, read_scores, read_token_rewards
@@ -37,7 +38,7 @@ __all__ = [
 
 Scores: TypeAlias = Sequence[float | None | Sequence[float]]
 Reward: TypeAlias = Callable[..., Scores]
-RewardSpec: TypeAlias = Reward | str | Mapping[str, Any] | Sequence[Any]
+RewardSpec: TypeAlias = Reward | str | Path | Mapping[str, Any] | Sequence[Any]
 
 
 class RewardResult(NamedTuple):
@@ -230,12 +231,14 @@ def resolve_reward(spec: RewardSpec) -> Reward:
     """Return the reward that is meant by an object, a name, "module:attribute", or a composition in plain data.
 
     Args:
-        spec: A reward, or what `textgym.rewards.build_reward` takes.
+        spec: A reward, the folder of a saved reward model, or what `textgym.rewards.build_reward` takes.
 
     Raises:
         ValueError: If a name is unknown (with the nearest match), or a composition is not well formed.
         TypeError: If it is not a reward: not callable, a class, or a function without `**columns`.
     """
+    if isinstance(spec, Path):
+        spec = str(spec)
     if isinstance(spec, (str, Mapping, Sequence)):
         # By name, because the core knows rewards only by this protocol.
         spec = cast(Reward, importlib.import_module("textgym.rewards").build_reward(spec))

@@ -1,9 +1,10 @@
-"""The command line: textgym train, generate, play and tasks."""
+"""The command line: textgym train, generate, play, tasks and reward-model."""
 
 import typer
 
 from .generate import generate
 from .play import play
+from .reward_model import app as reward_model
 from .tasks import tasks
 from .train import train
 
@@ -20,3 +21,4 @@ app.command()(train)
 app.command()(generate)
 app.command()(play)
 app.command()(tasks)
+app.add_typer(reward_model, name="reward-model")

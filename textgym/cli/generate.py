@@ -59,7 +59,7 @@ def generate(
     ```
     """
     with checked_input():
-        settings = _run_settings(model)
+        settings = run_settings(model)
         silence_libraries()
         from textgym.training.writing import write_completions
 
@@ -95,7 +95,7 @@ def _print(completions: list[tuple[str, str]]) -> None:
         console.print("\n" if index else "", line, sep="", soft_wrap=True)
 
 
-def _run_settings(model: str) -> TrainSettings:
+def run_settings(model: str) -> TrainSettings:
     """Return the settings of a run, by whose rules its model writes; the defaults for any other model."""
     folder = RunFolder(Path(model))
     return folder.read_settings({}) if folder.config.is_file() and folder.versions.is_file() else TrainSettings()

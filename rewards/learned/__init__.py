@@ -1,0 +1,46 @@
+"""Reward models learned from human feedback: ratings, comments and preferences, four families under one interface."""
+
+from .agreement import Agreement, human_ceiling
+from .calibration import Calibration, draw_reliability
+from .ensemble import EnsembleRewardModel
+from .evaluation import Evaluation
+from .feedback import BadRow, Feedback, Preference, Rating
+from .folder import load_reward_model
+from .kinds import KINDS, make_reward_model
+from .linear_preferences import LinearPreferenceModel
+from .model import Normalisation, RewardModel
+from .network_model import NetworkRewardModel
+from .pairs import pairs_from_ratings
+from .rating_classifiers import LogisticRewardModel, SVMRewardModel
+from .rating_regressors import RidgeRewardModel, TreeRewardModel
+from .reading import FeedbackError, read_feedback
+from .splitting import Split, split_feedback
+
+__all__ = [
+    "KINDS",
+    "Agreement",
+    "BadRow",
+    "Calibration",
+    "EnsembleRewardModel",
+    "Evaluation",
+    "Feedback",
+    "FeedbackError",
+    "LinearPreferenceModel",
+    "LogisticRewardModel",
+    "NetworkRewardModel",
+    "Normalisation",
+    "Preference",
+    "Rating",
+    "RewardModel",
+    "RidgeRewardModel",
+    "SVMRewardModel",
+    "Split",
+    "TreeRewardModel",
+    "draw_reliability",
+    "human_ceiling",
+    "load_reward_model",
+    "make_reward_model",
+    "pairs_from_ratings",
+    "read_feedback",
+    "split_feedback",
+]

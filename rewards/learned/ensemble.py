@@ -1,0 +1,100 @@
+"""Several reward models as one: their mean score, from which their disagreement can be subtracted."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from .calibration import Calibration
+from .feedback import Feedback
+from .model import Normalisation, RewardModel, Scores
+
+
+class EnsembleScores(NamedTuple):
+    """What the members of an ensemble say of N texts.
+
+    Attributes:
+        mean: Mean of the members' normalised scores, shape (N,).
+        disagreement: Their standard deviation, shape (N,).
+    """
+
+    mean: Scores
+    disagreement: Scores
+
+
+class EnsembleRewardModel(RewardModel):
+    """The mean of several models' normalised scores, minus their disagreement times a factor.
+
+    Members learn from bootstrap samples of the feedback, so that they differ where there is little of it. What they
+    disagree on is what a policy would find to exploit.
+
+    Args:
+        members: Models to be fitted, or that have been, at least two; None where `load` brings them.
+        pessimism: Times the standard deviation of the members' scores, which is subtracted; at least 0.
+        name: Name of the reward's term.
+
+    Raises:
+        ValueError: If there are fewer than two members, or the factor is negative.
+
+    Reference:
+        Coste et al. (2023), arXiv:2310.02743 (there the variance is subtracted).
+    """
+
+    kind = "ensemble"
+
+    def __init__(
+        self, members: Sequence[RewardModel] | None = None, *, pessimism: float = 0.0, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        if members is not None and len(members) < 2:
+            raise ValueError(f"An ensemble must have at least two members, got {len(members)}.")
+        if not pessimism >= 0:
+            raise ValueError(f"pessimism must be at least 0, got {pessimism}.")
+        self.members = tuple(members or ())
+        self.pessimism = pessimism
+        if all(member.normalisation is not None for member in self.members) and self.members:
+            # The members' own scales serve until `normalise` is called.
+            self.normalisation = Normalisation(0.0, 1.0, "the members' own")
+
+    def _fit(self, feedback: Feedback, held_out: Feedback | None, console: Console | None) -> None:
+        for number, member in enumerate(self.members):
+            member.fit(feedback.resampled(number), held_out=held_out, console=console)
+            member.normalise(*feedback.texts(), texts="the feedback of the ensemble")
+        self.record["members"] = [member.record for member in self.members]
+
+    def score_members(self, prompts: Sequence[str], completions: Sequence[str]) -> EnsembleScores:
+        """Return the mean and the disagreement of the members' scores of N texts."""
+        if not self.members:
+            raise ValueError("This ensemble has no members; pass them to its constructor.")
+        scores = np.array([member.score(prompts, completions) for member in self.members])  # (members, N)
+        return EnsembleScores(scores.mean(0), scores.std(0))
+
+    def raw_scores(
+        self, prompts: Sequence[str], completions: Sequence[str], comments: Sequence[str] | None = None
+    ) -> Scores:
+        """Return mean minus pessimism times disagreement, shape (N,); comments are not read."""
+        mean, disagreement = self.score_members(prompts, completions)
+        return mean - self.pessimism * disagreement
+
+    def calibrate(self, feedback: Feedback) -> Calibration | None:
+        """Return None: an ensemble predicts nothing but a score; its members can be asked one by one."""
+        return None
+
+    def plain_arguments(self) -> dict[str, Any]:
+        """Return the arguments but for the members, which have folders of their own."""
+        return {name: value for name, value in super().plain_arguments().items() if name != "members"}
+
+    def _write(self, folder: Path) -> dict[str, Any]:
+        from .folder import write_model
+
+        for number, member in enumerate(self.members):
+            (folder / f"member-{number}").mkdir()
+            write_model(member, folder / f"member-{number}")
+        return {"n_members": len(self.members)}
+
+    def _read(self, folder: Path, state: Mapping[str, Any]) -> None:
+        from .folder import load_reward_model
+
+        self.members = tuple(load_reward_model(folder / f"member-{number}") for number in range(state["n_members"]))

@@ -1,0 +1,161 @@
+"""What people said of completions: ratings, perhaps by several of them, and preferences between two texts."""
+
+import dataclasses
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
+
+
+class BadRow(NamedTuple):
+    """A row of feedback that cannot be used.
+
+    Attributes:
+        line: Where it stands: its line in a file, its number from 1 in a data set.
+        kind: What is wrong, in words that rows with the same fault share, such as "missing field".
+        problem: What is wrong with this one.
+    """
+
+    line: int
+    kind: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Rating:
+    """What one or more people rated a completion.
+
+    Attributes:
+        prompt: The text before the completion; "" where there is none.
+        completion: The text that is rated.
+        ratings: Each rater's number, at least one, all on one scale.
+        raters: Each rater's name, as many as ratings; () where nobody knows.
+        weights: Each rater's weight, at least 0; () for 1 each.
+        comment: What a rater wrote on it; "" for nothing.
+    """
+
+    prompt: str
+    completion: str
+    ratings: tuple[float, ...]
+    raters: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    comment: str = ""
+
+    @property
+    def rating(self) -> float:
+        """The weighted mean of the ratings."""
+        if not self.weights:
+            return math.fsum(self.ratings) / len(self.ratings)
+        weighted = math.fsum(weight * one for weight, one in zip(self.weights, self.ratings, strict=True))
+        return weighted / math.fsum(self.weights)
+
+    @property
+    def weight(self) -> float:
+        """How much this completion counts in training: its raters' mean weight."""
+        return math.fsum(self.weights) / len(self.weights) if self.weights else 1.0
+
+
+@dataclass(frozen=True)
+class Preference:
+    """That somebody prefers one completion of a prompt to another.
+
+    Attributes:
+        prompt: The text before both; "" where there is none.
+        chosen: The better one.
+        rejected: The other one.
+        margin: By how much, on any scale; 1 where nobody knows.
+        weight: How much it counts in training.
+        rater: Who prefers it; "" where nobody knows.
+        comment: What the rater wrote on the choice; kept, but no model reads it.
+    """
+
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float = 1.0
+    weight: float = 1.0
+    rater: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Ratings and preferences, and which rows they could not be read from.
+
+    Attributes:
+        ratings: One for each rated completion.
+        preferences: One for each pair.
+        bad_rows: The rows that were skipped.
+        n_repeated: Rows that said the same as an earlier one, and count only once.
+    """
+
+    ratings: tuple[Rating, ...] = ()
+    preferences: tuple[Preference, ...] = ()
+    bad_rows: tuple[BadRow, ...] = field(default=(), compare=False)
+    n_repeated: int = field(default=0, compare=False)
+
+    def __len__(self) -> int:
+        """Return the number of rated completions and pairs."""
+        return len(self.ratings) + len(self.preferences)
+
+    def texts(self) -> tuple[list[str], list[str]]:
+        """Return prompts and completions of everything that was rated or compared."""
+        pairs = [(one.prompt, one.completion) for one in self.ratings]
+        for one in self.preferences:
+            pairs += [(one.prompt, one.chosen), (one.prompt, one.rejected)]
+        return [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
+
+    def with_rater_weights(self, weights: Mapping[str, float]) -> "Feedback":
+        """Return the same feedback with some raters counting more or less than 1; one of weight 0 is left out.
+
+        Args:
+            weights: Weight of each rater by name, at least 0.
+
+        Raises:
+            ValueError: If a weight is negative or not finite, or a name is not among the raters.
+        """
+        names = {name for one in self.ratings for name in one.raters} | {one.rater for one in self.preferences} - {""}
+        for name, weight in weights.items():
+            if name not in names:
+                raise ValueError(f"There is no rater {name!r}; expected one of {', '.join(sorted(names)) or 'none'}.")
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"The weight of rater {name!r} must be at least 0, got {weight}.")
+        weighted = [_weigh(one, weights) for one in self.ratings]
+        preferences = [
+            dataclasses.replace(one, weight=one.weight * weights.get(one.rater, 1.0)) for one in self.preferences
+        ]
+        return dataclasses.replace(
+            self,
+            ratings=tuple(one for one in weighted if one is not None),
+            preferences=tuple(one for one in preferences if one.weight > 0),
+        )
+
+    def resampled(self, seed: int) -> "Feedback":
+        """Return as many ratings and preferences, drawn with replacement (a bootstrap sample)."""
+        generator = random.Random(seed)
+        return Feedback(
+            _draw(self.ratings, generator),
+            _draw(self.preferences, generator),
+        )
+
+
+def _draw(items: Sequence[Item], generator: random.Random) -> tuple[Item, ...]:
+    return tuple(generator.choices(items, k=len(items))) if items else ()
+
+
+def _weigh(rating: Rating, weights: Mapping[str, float]) -> Rating | None:
+    """Return a rating with its raters' weights; None if nobody is left."""
+    if not rating.raters:
+        return rating
+    kept = [
+        (number, name, weights.get(name, 1.0))
+        for number, name in zip(rating.ratings, rating.raters, strict=True)
+        if weights.get(name, 1.0) > 0
+    ]
+    if not kept:
+        return None
+    numbers, names, values = zip(*kept, strict=True)
+    return dataclasses.replace(rating, ratings=numbers, raters=names, weights=values)

@@ -1,0 +1,50 @@
+"""The kinds of reward models by name."""
+
+import difflib
+import inspect
+from typing import Any
+
+from .ensemble import EnsembleRewardModel
+from .linear_preferences import LinearPreferenceModel
+from .model import RewardModel
+from .network_model import NetworkRewardModel
+from .rating_classifiers import LogisticRewardModel, SVMRewardModel
+from .rating_regressors import RidgeRewardModel, TreeRewardModel
+
+KINDS: dict[str, type[RewardModel]] = {
+    one.kind: one
+    for one in (
+        RidgeRewardModel,
+        TreeRewardModel,
+        LogisticRewardModel,
+        SVMRewardModel,
+        LinearPreferenceModel,
+        NetworkRewardModel,
+        EnsembleRewardModel,
+    )
+}
+
+
+def make_reward_model(kind: str, **arguments: Any) -> RewardModel:
+    """Make a reward model of a kind, to be fitted.
+
+    Args:
+        kind: One of `KINDS`.
+        **arguments: Those of its class.
+
+    Raises:
+        ValueError: If there is no such kind or argument (with the nearest match), or an argument is out of range.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"There is no kind of reward model {kind!r}.{_nearest(kind, list(KINDS))}")
+    names = list(inspect.signature(KINDS[kind]).parameters)
+    for name in arguments:
+        if name not in names:
+            raise ValueError(f"A reward model of kind {kind!r} has no argument {name!r}.{_nearest(name, names)}")
+    return KINDS[kind](**arguments)
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    matches = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {matches[0]!r}?" if matches else ""
+    return f"{hint} Expected one of {', '.join(names)}."

@@ -1,0 +1,66 @@
+"""Pairs of completions with a preference, made from ratings."""
+
+import random
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+
+from .feedback import Feedback, Preference, Rating
+
+
+def pairs_from_ratings(
+    ratings: Sequence[Rating], *, min_gap: float = 1.0, pairs_per_rating: int = 2, seed: int = 0
+) -> list[Preference]:
+    """Make pairs of two completions of one prompt whose ratings are far enough apart.
+
+    Args:
+        ratings: What was rated. Where no prompts are known, all are completions of the prompt "".
+        min_gap: The ratings must differ by more than this.
+        pairs_per_rating: For each completion so many partners are drawn, with replacement; a pair that is drawn twice
+            counts once.
+        seed: Decides the draws.
+
+    Returns:
+        The pairs; a pair's margin is the difference of its ratings, its weight the product of the two weights.
+
+    Raises:
+        ValueError: If `min_gap` is negative or `pairs_per_rating` is below 1.
+    """
+    if min_gap < 0 or pairs_per_rating < 1:
+        raise ValueError(
+            f"min_gap must be at least 0 and pairs_per_rating at least 1, got {min_gap} and {pairs_per_rating}."
+        )
+    by_prompt: dict[str, list[Rating]] = defaultdict(list)
+    for one in ratings:
+        by_prompt[one.prompt].append(one)
+    generator = random.Random(seed)
+    pairs: dict[tuple[str, str, str], Preference] = {}
+    for group in by_prompt.values():
+        ordered = sorted(group, key=lambda one: one.rating)
+        values = [one.rating for one in ordered]
+        for one in group:
+            n_below = bisect_left(values, one.rating - min_gap)
+            n_above = len(values) - bisect_right(values, one.rating + min_gap)
+            for _ in range(pairs_per_rating if n_below + n_above else 0):
+                drawn = generator.randrange(n_below + n_above)
+                other = ordered[drawn] if drawn < n_below else ordered[len(values) - n_above + drawn - n_below]
+                pair = _prefer(one, other)
+                pairs[pair.prompt, pair.chosen, pair.rejected] = pair
+    return list(pairs.values())
+
+
+def all_preferences(feedback: Feedback, *, min_gap: float, pairs_per_rating: int, seed: int) -> list[Preference]:
+    """Return the preferences that were given, and those made from ratings."""
+    made = pairs_from_ratings(feedback.ratings, min_gap=min_gap, pairs_per_rating=pairs_per_rating, seed=seed)
+    return [*feedback.preferences, *made]
+
+
+def _prefer(one: Rating, other: Rating) -> Preference:
+    better, worse = (one, other) if one.rating > other.rating else (other, one)
+    return Preference(
+        one.prompt,
+        better.completion,
+        worse.completion,
+        margin=better.rating - worse.rating,
+        weight=better.weight * worse.weight,
+    )

@@ -1,0 +1,97 @@
+"""Rows of a JSONL, CSV or TSV file or of a data set, each with its place; a row that cannot be read is told apart."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textgym.prompts import file_lines, file_text
+
+FILE_SUFFIXES = (".jsonl", ".csv", ".tsv")
+FeedbackSource = str | Path | Iterable[Mapping[str, Any]]
+
+
+class Row(NamedTuple):
+    """A row as it was found.
+
+    Attributes:
+        line: The line of the file that it ends on, or its number in the data set, from 1.
+        values: Its columns by name; None where it could not be read.
+        problem: Why not, "" where it could.
+    """
+
+    line: int
+    values: Mapping[str, Any] | None
+    problem: str = ""
+
+
+def read_rows(source: FeedbackSource) -> tuple[list[Row], str]:
+    """Return all rows of a source, and what to call it.
+
+    Args:
+        source: A .jsonl file (one object a line), a .csv or .tsv file with a header (in TSV quotes are letters like
+            any other), a `datasets.Dataset`, or any other iterable of mappings.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If its name ends in something else, it is not UTF-8, or it has no header.
+        TypeError: If the source is none of these.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".tsv": _read_tsv}
+        if path.suffix not in readers:
+            raise ValueError(f"feedback must be a {', '.join(FILE_SUFFIXES)} file or a data set, got {str(source)!r}.")
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file of feedback {path} (looked for {path.absolute()}).")
+        return list(readers[path.suffix](path)), str(path)
+    if isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise TypeError(f"feedback must be a file, a list of rows or one data set, got a {type(source).__name__}.")
+    return list(_read_iterable(source)), "the feedback"
+
+
+def _read_iterable(source: Iterable[Any]) -> Iterator[Row]:
+    for number, row in enumerate(source, start=1):
+        if isinstance(row, Mapping):
+            yield Row(number, row)
+        else:
+            yield Row(number, None, f"expected a mapping of columns, got {type(row).__name__}")
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(file_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield Row(number, None, f"not JSON: {error}")
+            continue
+        yield Row(number, row) if isinstance(row, dict) else Row(number, None, "expected an object in braces")
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    return _read_table(path, csv.reader(io.StringIO(file_text(path), newline=""), strict=True))
+
+
+def _read_tsv(path: Path) -> Iterator[Row]:
+    text = io.StringIO(file_text(path), newline="")
+    return _read_table(path, csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _read_table(path: Path, table: Any) -> Iterator[Row]:
+    header = next(table, None)
+    if not header:
+        raise ValueError(f"{path} must begin with a line of column names, it is empty.")
+    while True:
+        try:
+            cells = next(table, None)
+        except csv.Error as error:
+            yield Row(table.line_num, None, f"not CSV: {error}")
+            continue
+        if cells is None:
+            return
+        if len(cells) == len(header):
+            yield Row(table.line_num, dict(zip(header, cells, strict=True)))
+        elif cells:  # an empty line is no row
+            yield Row(table.line_num, None, f"expected {len(header)} columns as in the header, got {len(cells)}")

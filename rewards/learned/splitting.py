@@ -1,0 +1,82 @@
+"""Feedback in two parts that share no text, so that what is held out was never seen."""
+
+import dataclasses
+import random
+from typing import NamedTuple
+
+from .feedback import Feedback
+
+
+class Split(NamedTuple):
+    """Feedback to learn from, and feedback to judge by."""
+
+    training: Feedback
+    held_out: Feedback
+
+
+def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
+    """Split feedback so that no text stands on both sides.
+
+    Texts that are equal but for case and spaces, and texts that are compared with one another, stay together.
+
+    Args:
+        feedback: At least two texts that do not belong together.
+        held_out: Share that is held out, above 0 and below 1.
+        seed: Decides which.
+
+    Raises:
+        ValueError: If the share is out of range, or one side would be empty.
+    """
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out must be above 0 and below 1, got {held_out}.")
+    groups = _Groups()
+    for rating in feedback.ratings:
+        groups.find(_key(rating.prompt, rating.completion))
+    for pair in feedback.preferences:
+        groups.join(_key(pair.prompt, pair.chosen), _key(pair.prompt, pair.rejected))
+    names = groups.names()
+    random.Random(seed).shuffle(names)
+    chosen = set(names[: max(1, round(held_out * len(names)))])
+    if len(chosen) >= len(names):
+        raise ValueError(
+            f"Feedback can only be split into two parts that share no text if there are at least two groups of texts, "
+            f"got {len(names)}. Give more feedback, or held-out feedback of its own."
+        )
+    rated = [groups.find(_key(one.prompt, one.completion)) in chosen for one in feedback.ratings]
+    compared = [groups.find(_key(one.prompt, one.chosen)) in chosen for one in feedback.preferences]
+
+    def side(is_held_out: bool) -> Feedback:
+        return dataclasses.replace(
+            feedback,
+            ratings=tuple(one for one, held in zip(feedback.ratings, rated, strict=True) if held is is_held_out),
+            preferences=tuple(
+                one for one, held in zip(feedback.preferences, compared, strict=True) if held is is_held_out
+            ),
+        )
+
+    return Split(side(False), side(True))
+
+
+class _Groups:
+    """Texts that belong together (union-find); a group's name is one of its texts."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+
+    def find(self, text: str) -> str:
+        parents = self._parents
+        parents.setdefault(text, text)
+        while parents[text] != text:
+            parents[text] = text = parents[parents[text]]
+        return text
+
+    def join(self, one: str, other: str) -> None:
+        self._parents[self.find(one)] = self.find(other)
+
+    def names(self) -> list[str]:
+        """Return the groups in the order in which their texts came."""
+        return list(dict.fromkeys(self.find(text) for text in list(self._parents)))
+
+
+def _key(prompt: str, completion: str) -> str:
+    return " ".join(f"{prompt} {completion}".casefold().split())

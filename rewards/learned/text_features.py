@@ -1,0 +1,60 @@
+"""TF-IDF features of a text, for models of scikit-learn, and how these are written without pickle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .libraries import require_library
+
+# A word, or one Chinese or Japanese character: these scripts have no spaces, and pairs of characters are near to words.
+TOKEN = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+"
+MODEL_FILE = "model.skops"
+
+
+def make_vectorizer(max_ngram: int, min_count: int) -> Any:
+    """Make a TF-IDF vectoriser of words and of up to `max_ngram` of them in a row.
+
+    Args:
+        max_ngram: Longest sequence of words, at least 1.
+        min_count: Texts in which a sequence has to occur, at least 1.
+
+    Raises:
+        ValueError: If one is below 1.
+        ModuleNotFoundError: If scikit-learn is not installed.
+    """
+    if max_ngram < 1 or min_count < 1:
+        raise ValueError(f"max_ngram and min_count must be at least 1, got {max_ngram} and {min_count}.")
+    return require_library("sklearn.feature_extraction.text").TfidfVectorizer(
+        token_pattern=TOKEN, ngram_range=(1, max_ngram), min_df=min_count, sublinear_tf=True
+    )
+
+
+def join_texts(prompts: Sequence[str], completions: Sequence[str]) -> list[str]:
+    """Return what a person reads: the prompt and its completion."""
+    return [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+
+
+def write_estimator(estimator: Any, folder: Path) -> None:
+    """Write an object of scikit-learn by skops."""
+    require_library("skops.io").dump(estimator, folder / MODEL_FILE)
+
+
+def read_estimator(folder: Path, trusted: Sequence[str] = ()) -> Any:
+    """Read an object of scikit-learn, and refuse whatever skops does not trust.
+
+    Args:
+        folder: Where it was written.
+        trusted: Further types that the caller checks itself, by their dotted names.
+
+    Raises:
+        ValueError: If the file holds other types that skops does not know to be harmless.
+    """
+    skops = require_library("skops.io")
+    file = folder / MODEL_FILE
+    untrusted = sorted(set(map(str, skops.get_untrusted_types(file=file))) - set(trusted))
+    if untrusted:
+        raise ValueError(
+            f"{file} holds types that are not known to be harmless: {', '.join(untrusted)}. Only files that "
+            "textgym has written are expected here."
+        )
+    return skops.load(file, trusted=list(trusted))

@@ -1,0 +1,95 @@
+"""`textgym reward-model` trains on a file, judges on what it held out, and leaves a folder that is a reward."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import run_command
+from tests.rewards.learned.makers import rated_films
+from textgym.reward_protocol import resolve_reward
+from textgym.rewards.learned import EnsembleRewardModel, load_reward_model
+
+TRAIN = ("reward-model", "train", "--data", "ratings.tsv", "--column", "completion=text", "--output", "mine")
+
+
+@pytest.fixture
+def ratings(workplace: Path) -> Path:
+    """The current folder, with 120 texts rated by three people."""
+    rows = [f"{one.completion}\t{' '.join(map(str, one.ratings))}" for one in rated_films(120).ratings]
+    (workplace / "ratings.tsv").write_text("text\tratings\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return workplace
+
+
+def test_a_model_is_trained_judged_and_scaled_on_the_reference_models_completions(
+    ratings: Path, tiny_model: Path
+) -> None:
+    (ratings / "prompts.txt").write_text("lovely \ndull \n", encoding="utf-8")
+    result = run_command(
+        *TRAIN, "--kind", "ridge", "--set", "alpha=0.5",
+        "--reference-model", tiny_model, "--reference-prompts", "prompts.txt", "--reference-completions", 6,
+        "--reference-tokens", 8,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "120 rated completions, 0 preferences" in result.stdout
+    assert "ridge, on 24 held-out ratings and pairs" in result.stdout
+    assert "one rater against the others" in result.stdout
+    assert (ratings / "mine" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    saved = json.loads((ratings / "mine" / "reward_model.json").read_text())
+    assert saved["normalisation"]["texts"] == f"6 completions of {tiny_model}"
+    assert saved["arguments"]["alpha"] == 0.5
+    assert saved["record"]["evaluation"]["agreement"]["pearson"] > 0.7
+    good, bad = resolve_reward("mine")(prompts=["", ""], completions=["lovely", "dull"])
+    assert isinstance(good, float)
+    assert isinstance(bad, float)
+    assert good > bad
+
+    result = run_command("reward-model", "evaluate", "mine", "--data", "ratings.tsv", "--column", "completion=text")
+    assert result.exit_code == 0, result.output
+    assert "pairwise accuracy" in result.stdout
+    result = run_command("generate", tiny_model, "--prompt", "lovely", "--max-new-tokens", "2")
+    assert result.exit_code == 0
+
+
+def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> None:
+    with (ratings / "ratings.tsv").open("a", encoding="utf-8") as file:
+        file.write("a lovely film\tgood\n")
+    arguments = (*TRAIN, "--kind", "ridge", "--reference-model", "none")
+    refused = run_command(*arguments)
+    assert refused.exit_code == 2
+    assert refused.stderr.splitlines()[1] == "  line 122: ratings must be a finite number, got 'good'"
+    assert not (ratings / "mine").exists()
+    result = run_command(*arguments, "--skip-bad-rows", "--ensemble", 3, "--pessimism", 0.5)
+    assert result.exit_code == 0, result.output
+    assert "skipped line 122: ratings must be a finite number, got 'good'" in result.stdout
+    model = load_reward_model("mine")
+    assert isinstance(model, EnsembleRewardModel)
+    assert (len(model.members), model.pessimism) == (3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--kind", "rigde"), "There is no kind of reward model 'rigde'. Did you mean 'ridge'?"),
+        (("--kind", "ridge", "--set", "alpha"), "--set must be NAME=VALUE, got 'alpha'."),
+        (("--kind", "ridge", "--set", "alpha=-1"), "alpha must be above 0, got -1."),
+        (("--kind", "ridge", "--pessimism", "1"), "--pessimism needs an ensemble; give --ensemble as well."),
+        (("--kind", "ridge", "--rater-weight", "ann=x"), "--rater-weight must be RATER=NUMBER, got 'x'."),
+        (("--kind", "ridge", "--column", "words=text"), "columns must name some of the fields prompt, completion,"),
+        (("--kind", "ridge", "--held-out", "1"), "held_out must be above 0 and below 1, got 1.0."),
+    ],
+)
+def test_bad_input_gets_one_line(ratings: Path, arguments: tuple[str, ...], line: str) -> None:
+    result = run_command(*TRAIN, *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {line}")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (ratings / "mine").exists()
+
+
+def test_a_folder_without_a_model_is_refused(ratings: Path) -> None:
+    result = run_command("reward-model", "evaluate", "nowhere", "--data", "ratings.tsv")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: nowhere is not the folder of a reward model: it does not exist.\n",
+    )

@@ -1,0 +1,236 @@
+"""`textgym reward-model`: learn a reward from human feedback, and see how well it agrees with people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import checked_input, refuse
+from .libraries import silence_libraries
+from .reward_report import report_evaluation, say
+
+if TYPE_CHECKING:
+    from textgym.rewards.learned import Feedback, RewardModel
+
+FEEDBACK = "Feedback"
+SCALE = "Scale"
+
+DataOption = Annotated[
+    Path,
+    typer.Option("--data", help="Ratings or preferences: .jsonl, .csv or .tsv.", rich_help_panel=FEEDBACK),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="What the file calls a field: completion=text. May be given more than once.",
+        rich_help_panel=FEEDBACK,
+        metavar="FIELD=NAME",
+    ),
+]
+SkipOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-rows", help="Leave out rows that cannot be used, and say how many.", rich_help_panel=FEEDBACK
+    ),
+]
+GapOption = Annotated[
+    float,
+    typer.Option(
+        help="Pairs count in the accuracy whose ratings differ by more than this.", rich_help_panel=FEEDBACK, min=0
+    ),
+]
+
+app = typer.Typer(
+    help="Learn a reward from human feedback, and see how well it agrees with people.", no_args_is_help=True
+)
+
+
+@app.command()
+def train(
+    data: DataOption,
+    kind: Annotated[
+        str,
+        typer.Option(help="ridge, tree, logistic, svm, linear_preferences or network; see textgym.rewards.learned."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model.")],
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="An argument of the kind's class, in YAML: epochs=2. May be given more than once.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    ensemble: Annotated[
+        int | None, typer.Option(min=2, help="Train so many models, each on a bootstrap sample. [default: one]")
+    ] = None,
+    pessimism: Annotated[
+        float, typer.Option(min=0, help="Times an ensemble's disagreement, which is subtracted from its mean.")
+    ] = 0.0,
+    column: ColumnOption = None,
+    skip_bad_rows: SkipOption = False,
+    rater_weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How much a rater counts: anna=0.5. May be given more than once. [default: 1 each]",
+            rich_help_panel=FEEDBACK,
+            metavar="RATER=WEIGHT",
+        ),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the feedback that judges the model.", rich_help_panel=FEEDBACK)
+    ] = 0.2,
+    min_gap: GapOption = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides what is held out.", rich_help_panel=FEEDBACK)] = 0,
+    reference_model: Annotated[
+        str,
+        typer.Option(
+            help="Scores have mean 0 and variance 1 on this model's completions; 'none' takes the feedback's texts.",
+            rich_help_panel=SCALE,
+        ),
+    ] = "bundled",
+    reference_prompts: Annotated[
+        str, typer.Option(help="Prompts for these completions, as of textgym train.", rich_help_panel=SCALE)
+    ] = "bundled",
+    reference_completions: Annotated[
+        int, typer.Option(min=2, help="How many completions.", rich_help_panel=SCALE)
+    ] = 256,
+    reference_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Token budget of these completions. [default: the run's, else 64]", rich_help_panel=SCALE
+        ),
+    ] = None,
+) -> None:
+    """Train a reward model on human feedback, and judge it on feedback that it was not trained on.
+
+    The folder is a reward wherever one is named: textgym train --reward FOLDER.
+
+    For example:
+
+    ```
+    textgym reward-model train --data ratings.csv --kind ridge --output rewards/mine
+    textgym reward-model train --data pairs.jsonl --kind network --set objective=preferences --output rewards/mine
+    ```
+    """
+    with checked_input():
+        silence_libraries()
+        from rich.console import Console
+
+        from textgym.rewards.learned import split_feedback
+        from textgym.rewards.learned.folder import check_is_free
+
+        check_is_free(output)
+        model = _make_model(kind, _settings(setting or []), ensemble, pessimism)
+        feedback = _read(data, column or [], skip_bad_rows)
+        weights = {name: _number(value) for name, value in _pairs(rater_weight or [], "--rater-weight").items()}
+        split = split_feedback(feedback.with_rater_weights(weights), held_out, seed)
+        model.fit(split.training, console=Console(stderr=True))
+        _normalise(model, reference_model, reference_prompts, reference_completions, reference_tokens)
+    evaluation = model.evaluate(split.held_out, min_gap=min_gap)
+    model.record["evaluation"] = evaluation.as_dict()
+    model.save(output)
+    report_evaluation(evaluation, split.held_out, output / "reliability.png", kind)
+    say(f"The reward model is in {output}. Use it by: textgym train --reward {output}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of a reward model.")],
+    data: DataOption,
+    picture: Annotated[Path | None, typer.Option(help="PNG file for the reliability diagram. [default: none]")] = None,
+    column: ColumnOption = None,
+    skip_bad_rows: SkipOption = False,
+    min_gap: GapOption = 1.0,
+) -> None:
+    """Judge a reward model on feedback, best on some that it was not trained on."""
+    with checked_input():
+        silence_libraries()
+        from textgym.rewards.learned import load_reward_model
+
+        try:
+            loaded = load_reward_model(model)
+        except ModuleNotFoundError as error:
+            refuse(str(error))
+        feedback = _read(data, column or [], skip_bad_rows)
+        evaluation = loaded.evaluate(feedback, min_gap=min_gap)
+    report_evaluation(evaluation, feedback, picture, loaded.kind)
+
+
+def _make_model(kind: str, arguments: dict[str, Any], ensemble: int | None, pessimism: float) -> "RewardModel":
+    from textgym.rewards.learned import EnsembleRewardModel, make_reward_model
+
+    try:
+        if ensemble is None:
+            if pessimism:
+                raise ValueError("--pessimism needs an ensemble; give --ensemble as well.")
+            return make_reward_model(kind, **arguments)
+        takes_seed = "seed" in make_reward_model(kind, **arguments).arguments()
+        first_seed = arguments.pop("seed", 0)
+        seeds = [{"seed": first_seed + number} if takes_seed else {} for number in range(ensemble)]
+        members = [make_reward_model(kind, **arguments, **one) for one in seeds]
+        return EnsembleRewardModel(members, pessimism=pessimism)
+    except ModuleNotFoundError as error:
+        refuse(str(error))
+
+
+def _read(data: Path, columns: list[str], skip_bad_rows: bool) -> "Feedback":
+    from textgym.rewards.learned import read_feedback
+
+    feedback = read_feedback(data, columns=_pairs(columns, "--column"), bad_rows="skip" if skip_bad_rows else "refuse")
+    line = f"{len(feedback.ratings):,} rated completions, {len(feedback.preferences):,} preferences"
+    if feedback.n_repeated:
+        line += f"; {feedback.n_repeated:,} rows repeat others"
+    say(line)
+    for row in feedback.bad_rows:
+        say(f"skipped line {row.line}: {row.problem}")
+    return feedback
+
+
+def _normalise(
+    model: "RewardModel", reference: str, prompts: str, n_completions: int, max_new_tokens: int | None
+) -> None:
+    """Scale scores on completions of the model that reinforcement learning begins with."""
+    if reference == "none":
+        return
+    from textgym.prompts import load_prompts
+    from textgym.training.writing import write_completions
+
+    from .generate import run_settings
+
+    texts = [text for text, _ in load_prompts(prompts)]
+    chosen = [texts[index % len(texts)] for index in range(n_completions)]
+    written = write_completions(reference, chosen, run_settings(reference), max_new_tokens=max_new_tokens)
+    model.normalise(
+        [prompt for prompt, _ in written],
+        [completion for _, completion in written],
+        texts=f"{n_completions:,} completions of {reference}",
+    )
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    """Read NAME=VALUE, the values in YAML."""
+    import yaml
+
+    settings = {}
+    for name, text in _pairs(given, "--set").items():
+        try:
+            settings[name.replace("-", "_")] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {name} must have a value in YAML, got {text!r} ({error}).") from error
+    return settings
+
+
+def _pairs(given: list[str], flag: str) -> dict[str, str]:
+    for one in given:
+        if "=" not in one:
+            raise ValueError(f"{flag} must be NAME=VALUE, got {one!r}.")
+    return dict(one.split("=", 1) for one in given)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--rater-weight must be RATER=NUMBER, got {text!r}.") from None
