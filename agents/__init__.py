@@ -1,6 +1,7 @@
 """Stable-Baselines3 policies, buffers and algorithms that work on whole texts."""
 
 from .a2c import A2C
+from .completion_policy import GPT2CompletionPolicy
 from .evaluation import Evaluation, evaluate
 from .generation import GeneratedEpisode, Sampling, generate_episodes
 from .grpo import GRPO
@@ -17,6 +18,7 @@ __all__ = [
     "REINFORCE",
     "RLOO",
     "Evaluation",
+    "GPT2CompletionPolicy",
     "GPT2Policy",
     "GeneratedEpisode",
     "Sampling",

@@ -1,6 +1,6 @@
 """Advantage actor-critic on whole text episodes."""
 
-from typing import ClassVar, Self, Unpack
+from typing import Self, Unpack
 
 from stable_baselines3 import A2C as PlainA2C
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -18,7 +18,7 @@ class A2C(SequenceOnPolicyAlgorithm, PlainA2C):
     Arguments that Stable-Baselines3 has too mean what they mean there; the defaults are a language model's.
 
     Args:
-        policy: `"GPT2Policy"`, or a subclass of it.
+        policy: `"GPT2Policy"`, `"GPT2CompletionPolicy"` where an action is a whole completion, or a subclass of one.
         env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
         learning_rate: A number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
@@ -36,8 +36,6 @@ class A2C(SequenceOnPolicyAlgorithm, PlainA2C):
     Reference:
         Mnih et al. (2016), arXiv:1602.01783.
     """
-
-    policy_aliases: ClassVar[dict[str, type[GPT2Policy]]] = {"GPT2Policy": GPT2Policy}  # type: ignore[assignment]
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """From whatever a user passes as environment down to its task, honouring the wrappers that only watch."""
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -10,7 +11,8 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
-from textgym.env import TextGenEnv
+from textgym.completion import TextGenCompletionEnv, TextGenCompletionVectorEnv
+from textgym.env import TextEnv
 from textgym.task import TextTask
 from textgym.vector import TextGenVectorEnv
 
@@ -71,6 +73,8 @@ def as_text_environment(env: Any) -> VecEnv:
         env = gym.make(env)
     if isinstance(env, TextGenVectorEnv):
         return TextGenVecEnv(env.num_envs, env.task)
+    if isinstance(env, TextGenCompletionVectorEnv):
+        return DummyVecEnv([partial(TextGenCompletionEnv, env.task) for _ in range(env.num_envs)])
     if isinstance(env, gym.vector.VectorWrapper):
         raise _bypassed(env)
     if isinstance(env, gym.Env):
@@ -83,9 +87,9 @@ def as_text_environment(env: Any) -> VecEnv:
     raise _not_textgym(env)
 
 
-def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextGenEnv, list[ResultsWriter]]:
+def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextEnv[Any], list[ResultsWriter]]:
     base = env.unwrapped
-    if not isinstance(base, TextGenEnv):
+    if not isinstance(base, TextEnv):
         raise _not_textgym(base)
     logs = []
     while isinstance(env, gym.Wrapper):
@@ -126,8 +130,8 @@ def _bypassed(wrapper: object) -> ValueError:
 
 def _not_textgym(env: object) -> ValueError:
     return ValueError(
-        f"Expected 'TextGen-v0', or an environment made from it by gym.make, gym.make_vec or TextGenVecEnv, got "
-        f"{type(env).__name__}. Train other environments with plain stable_baselines3."
+        "Expected 'TextGen-v0' or 'TextGenCompletion-v0', or an environment made from one by gym.make, gym.make_vec or "
+        f"TextGenVecEnv, got {type(env).__name__}. Train other environments with plain stable_baselines3."
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         estimator: What estimates advantages; at first `generalized_advantages`.
     """
 
+    # A minibatch has at least this many.
+    episodes_per_batch: ClassVar[int] = 1
     # Tensors, one entry a token, where the parent keeps arrays of n_steps × n_envs.
     rewards: Tensor  # type: ignore[assignment]
     advantages: Tensor  # type: ignore[assignment]
@@ -131,8 +133,8 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
             raise ValueError("The buffer is empty; fill it with a rollout's episodes first.")
         order = np.random.default_rng((self.seed, self.n_shuffles)).permutation(len(self.lengths))
         self.n_shuffles += 1
-        # A minibatch that is wider than the longest episode is never empty, nor a single token.
-        most = self.n_tokens // (int(self.lengths.max()) + 1)
+        # A minibatch that is wider than the longest episode is never empty, nor a single token; and so on for more.
+        most = self.n_tokens // (self.episodes_per_batch * int(self.lengths.max()) + 1)
         n_batches = 1 if batch_size is None else max(1, min(round(self.n_tokens / batch_size), most))
         # An episode goes to the minibatch in which its middle token falls.
         ends = self.lengths[order].cumsum()
@@ -142,7 +144,7 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
 
     def samples(self, episodes: np.ndarray) -> RolloutBufferSamples:
         """Pack the given episodes, by number, longest first."""
-        episodes = episodes[np.argsort(-(self.prompt_lengths + self.lengths)[episodes], kind="stable")]
+        episodes = self.longest_first(episodes)
         observations = self.packed(episodes)
         index = self.token_index(episodes)
         actions = observations["input_ids"][:, 1:][observations["is_decision"][:, :-1]]
@@ -154,3 +156,7 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
             advantages=self.advantages[index],
             returns=self.target_returns[index],
         )
+
+    def longest_first(self, episodes: np.ndarray) -> np.ndarray:
+        """Sort episodes, given by number, so that a packed batch's rows come longest first."""
+        return episodes[np.argsort(-(self.prompt_lengths + self.lengths)[episodes], kind="stable")]

@@ -7,7 +7,7 @@ seed and episode number alone, whatever the number of rows and of steps that the
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -57,7 +57,27 @@ SAMPLED = Sampling()
 COMPACT_BELOW = 0.8
 
 
-class _Decoder:
+class DecodingLimits(Protocol):
+    """What decoding needs to know of a task."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and completion have at most, together."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens that a completion has at most."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """What stands behind a prompt."""
+
+    @property
+    def eos_token_id(self) -> int:
+        """What ends a completion."""
+
+
+class Decoder:
     """B rows that are decoded side by side; all state lies on the policy's device, in tensors of fixed shape.
 
     Args:
@@ -70,7 +90,7 @@ class _Decoder:
     """
 
     def __init__(
-        self, policy: LanguagePolicy, task: TextTask, num_rows: int, sampling: Sampling, is_static: bool
+        self, policy: LanguagePolicy, task: DecodingLimits, num_rows: int, sampling: Sampling, is_static: bool
     ) -> None:
         device = policy.device
         self.policy, self.task, self.sampling, self.is_static = policy, task, sampling, is_static
@@ -88,15 +108,15 @@ class _Decoder:
         self.values = torch.zeros((num_rows, n_tokens + 1), device=device)
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def start(self, rows: Sequence[int], prompts: Sequence[Prompt], uniforms: np.ndarray) -> None:
-        """Put new prompts, one a row, with their random numbers, shape (R, T), into rows that are free."""
+    def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: np.ndarray) -> None:
+        """Put new prompts' tokens, one prompt a row, and random numbers, shape (R, T), into rows that are free."""
         device = self.position.device
         index = torch.tensor(rows, device=device)
-        lengths = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
         width = int(lengths.max())
         padded = torch.full((len(rows), width), self.task.pad_token_id)
         for row, prompt in enumerate(prompts):
-            padded[row, : len(prompt.token_ids)] = torch.tensor(prompt.token_ids)
+            padded[row, : len(prompt)] = torch.tensor(prompt)
         if width > 1:
             # The prompt's last token is left to the first decoding step, which chooses the token after it.
             positions = torch.arange(width - 1, device=device).expand(len(rows), -1)
@@ -205,7 +225,7 @@ def generate_episodes(
     num_rows = min(num_rows, len(episodes))
     if num_rows == 0:
         return
-    decoder = _Decoder(policy, task, num_rows, sampling, is_static)
+    decoder = Decoder(policy, task, num_rows, sampling, is_static)
     waiting = iter(episodes)
     playing: dict[int, tuple[int, Prompt]] = {}
     free = list(range(num_rows))
@@ -218,7 +238,7 @@ def generate_episodes(
         if started:
             prompts = [_prompt(task, seed, number) for _, number in started]
             draws = np.stack([episode_uniforms(seed, number, task.max_new_tokens) for _, number in started])
-            decoder.start([row for row, _ in started], prompts, draws)
+            decoder.start([row for row, _ in started], [prompt.token_ids for prompt in prompts], draws)
             for (row, number), prompt in zip(started, prompts, strict=True):
                 playing[row] = (number, prompt)
                 checked[row] = 0
@@ -254,7 +274,7 @@ def _check_rules(policy: LanguagePolicy, task: TextTask) -> None:
 
 
 def _ended_rows(
-    decoder: _Decoder, task: TextTask, playing: dict[int, tuple[int, Prompt]], checked: dict[int, int]
+    decoder: Decoder, task: TextTask, playing: dict[int, tuple[int, Prompt]], checked: dict[int, int]
 ) -> list[tuple[int, int, FinishReason]]:
     """Find rows that have ended, with the number of their tokens and the reason; one copy from the device."""
     state = torch.stack([decoder.n_generated, decoder.is_running.long()]).tolist()

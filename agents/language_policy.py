@@ -244,16 +244,19 @@ class LanguagePolicy(BasePolicy):
         self.set_training_mode(False)
         obs, is_batch = self.obs_to_tensor(observation)
         with torch.no_grad():
-            hidden, n_generated = self.decisions(obs)
-            uniforms = torch.rand(len(hidden), device=hidden.device)
-            actions, _ = self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)
-        token_ids = actions.cpu().numpy()
+            token_ids = self._predict(obs, deterministic, top_k, top_p).cpu().numpy()
         return (token_ids if is_batch else token_ids.squeeze(axis=0)), state
 
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+    def _predict(
+        self,
+        observation: PyTorchObs,
+        deterministic: bool = False,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> Tensor:
         hidden, n_generated = self.decisions(observation)
         uniforms = torch.rand(len(hidden), device=hidden.device)
-        return self.choose(hidden, n_generated, uniforms, deterministic)[0]
+        return self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)[0]
 
     def decisions(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Return the hidden state and the number of tokens generated before each decision, (N, D) and (N,)."""

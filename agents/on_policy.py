@@ -4,13 +4,17 @@ from typing import Any, ClassVar, TypedDict, get_args
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
+from .completion_buffer import CompletionBuffer
+from .completion_policy import GPT2CompletionPolicy
 from .episode_buffer import EpisodeBuffer
 from .flat_episodes import EpisodeRecord
 from .judging import JudgedEpisode, to_record
@@ -76,6 +80,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         "kl_target": ("kl_controller", "target"),
         "kl_horizon": ("kl_controller", "horizon"),
     }
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "GPT2Policy": GPT2Policy,
+        "GPT2CompletionPolicy": GPT2CompletionPolicy,
+    }
 
     def __init__(
         self,
@@ -133,8 +141,17 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     def _reference_policy(self) -> GPT2Policy:
         return self.policy
 
+    def _setup_model(self) -> None:
+        if self._acts_by_completion and self.env is not None:
+            self.policy_kwargs = {**self.policy_kwargs, "eos_token_id": self.task.eos_token_id}
+        super()._setup_model()
+
+    @property
+    def _acts_by_completion(self) -> bool:
+        return isinstance(self.action_space, spaces.MultiDiscrete)
+
     def _choose_buffer(self, seed: int) -> None:
-        self.rollout_buffer_class = EpisodeBuffer
+        self.rollout_buffer_class = CompletionBuffer if self._acts_by_completion else EpisodeBuffer
         self.rollout_buffer_kwargs = {"seed": seed}
 
     def collect_rollouts(

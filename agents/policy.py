@@ -110,6 +110,10 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         self.term_watch.watch({"values": values, "log_prob": log_prob, "entropy": entropy}, LOSSES)
         return values, log_prob, entropy
 
+    def evaluate_tokens(self, obs: PyTorchObs, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate single tokens, as `evaluate_actions` does, whatever an action is to a subclass."""
+        return GPT2Policy.evaluate_actions(self, obs, token_ids)
+
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution over tokens at each decision."""
         hidden, n_generated = self.decisions(obs)

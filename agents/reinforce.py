@@ -17,7 +17,7 @@ class REINFORCE(CriticFreeAlgorithm, A2C):
     `potential_shaping` nor `self_imitation` has a place here.
 
     Args:
-        policy: `"GPT2Policy"`, or a subclass of it.
+        policy: `"GPT2Policy"`, `"GPT2CompletionPolicy"` where an action is a whole completion, or a subclass of one.
         env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
         learning_rate: A number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its

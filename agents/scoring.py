@@ -43,6 +43,6 @@ def score_tokens(
         packed = buffer.packed(episodes)
         actions = packed["input_ids"][:, 1:][packed["is_decision"][:, :-1]]
         index = buffer.token_index(episodes) - n_before
-        new_values, log_prob[index], _ = policy.evaluate_actions(packed, actions)
+        new_values, log_prob[index], _ = policy.evaluate_tokens(packed, actions)
         values[index] = new_values[:, 0]
     return TokenScores(values, log_prob)

@@ -20,11 +20,12 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
 from transformers import PretrainedConfig
 
 from tests.agents.tiny import language_model, waken_critic
-from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
+from textgym.agents import PPO, GPT2CompletionPolicy, GPT2Policy, TextGenVecEnv
 from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.agents.on_policy import SequenceOnPolicyAlgorithm
 from textgym.agents.token_rules import TokenRules
-from textgym.env import TextGenEnv
+from textgym.completion import TextGenCompletionEnv, TextGenCompletionVectorEnv
+from textgym.env import TextEnv, TextGenEnv
 from textgym.task import TextTask
 
 LEARNING_RATE = 1e-3
@@ -60,6 +61,7 @@ def make_case(
     temperature: float = 1.0,
     ours_alone: dict[str, Any] | None = None,
     plain_alone: dict[str, Any] | None = None,
+    by_completion: bool = False,
     **settings: Any,
 ) -> Case:
     """Let ours collect a rollout, and replay it into plain Stable-Baselines3.
@@ -72,14 +74,16 @@ def make_case(
         temperature: Of both policies.
         ours_alone: Arguments of ours that the plain one does not have, or has otherwise.
         plain_alone: Likewise.
+        by_completion: An action is a whole completion.
         **settings: Arguments of both.
     """
     settings = {**SETTINGS, **settings}
     # Which random weights end texts at unequal lengths depends on the version of transformers that draws them.
     for seed in range(20):
         policy_kwargs = {"model": language_model(config, seed), "temperature": temperature}
+        rows: Any = TextGenCompletionVectorEnv(3, task) if by_completion else TextGenVecEnv(3, task)
         ours = ours_class(
-            "GPT2Policy", TextGenVecEnv(3, task), n_steps=80, reference=None, device="cpu",
+            "GPT2CompletionPolicy" if by_completion else "GPT2Policy", rows, n_steps=80, reference=None, device="cpu",
             policy_kwargs=policy_kwargs, **{**settings, **(ours_alone or {})},
         )  # fmt: skip
         waken_critic(ours.policy)
@@ -90,21 +94,28 @@ def make_case(
             break
     assert len(set(lengths.tolist())) > 2, "the episodes are to be of unequal length"
 
-    env = TextGenEnv(task)
-    n_tokens = int(lengths.sum())
+    env = TextGenCompletionEnv(task) if by_completion else TextGenEnv(task)
+    sizes = np.ones_like(lengths) if by_completion else lengths
+    n_actions = int(sizes.sum())
     if "batch_size" in inspect.signature(plain_class).parameters:
-        settings["batch_size"] = n_tokens
+        settings["batch_size"] = n_actions
     banned = tuple((~task.is_allowed).nonzero()[:, 0].tolist())
     rules = TokenRules(banned, task.min_new_tokens, task.eos_token_id if task.min_new_tokens else None)
+    policy_kwargs = {**policy_kwargs, "token_rules": rules}
+    if by_completion:
+        policy_kwargs["eos_token_id"] = task.eos_token_id
     plain = plain_class(
-        GPT2Policy, env, n_steps=n_tokens, device="cpu", rollout_buffer_class=ScriptedBuffer,
-        policy_kwargs={**policy_kwargs, "token_rules": rules}, **{**settings, **(plain_alone or {})},
+        GPT2CompletionPolicy if by_completion else GPT2Policy, env, n_steps=n_actions, device="cpu",
+        rollout_buffer_class=ScriptedBuffer, policy_kwargs=policy_kwargs, **{**settings, **(plain_alone or {})},
     )  # fmt: skip
     plain.policy.load_state_dict(ours.policy.state_dict())
-    replay(plain, env, generated_tokens(buffer))
+    actions: list[list[Any]] = [list(tokens) for tokens in generated_tokens(buffer)]
+    if by_completion:
+        actions = [[padded_action(task, tokens)] for tokens in actions]
+    replay(plain, env, actions)
     for algorithm in (ours, plain):
         algorithm.set_logger(configure(None, []))
-    starts = np.concatenate([[0], lengths.cumsum()])
+    starts = np.concatenate([[0], sizes.cumsum()])
     return Case(ours, plain, starts)
 
 
@@ -125,28 +136,33 @@ def generated_tokens(buffer: EpisodeBuffer) -> list[list[int]]:
     return episodes
 
 
-def replay(plain: OnPolicyAlgorithm, env: TextGenEnv, episodes: list[list[int]]) -> None:
-    """Play the tokens in the environment, and let Stable-Baselines3 store what it sees."""
+def padded_action(task: TextTask, tokens: list[int]) -> np.ndarray:
+    """Return a completion as an action, with the end-of-sequence token behind it."""
+    return np.array([*tokens, *[task.eos_token_id] * (task.max_new_tokens - len(tokens))])
+
+
+def replay(plain: OnPolicyAlgorithm, env: TextEnv[Any], episodes: list[list[Any]]) -> None:
+    """Play each episode's actions in the environment, and let Stable-Baselines3 store what it sees."""
     buffer, policy = plain.rollout_buffer, plain.policy
     policy.set_training_mode(False)
     terminated = False
-    for tokens in episodes:
+    for actions in episodes:
         observation, _ = env.reset()
-        for step, token in enumerate(tokens):
+        for step, action in enumerate(actions):
             batch = {key: torch.as_tensor(array)[None] for key, array in observation.items()}
             with torch.no_grad():
-                values, log_prob, _ = policy.evaluate_actions(batch, torch.tensor([token]))
+                values, log_prob, _ = policy.evaluate_actions(batch, torch.as_tensor(np.array([action])))
             stored = {key: array[None] for key, array in observation.items()}
-            observation, reward, terminated, _, _ = env.step(token)
+            observation, reward, terminated, _, _ = env.step(action)
             buffer.add(
                 stored,  # type: ignore[arg-type]
-                np.array([token]),
+                np.array([action]),
                 np.array([reward]),
                 np.array([step == 0]),
                 values,
                 log_prob,
             )
-            assert terminated == (step == len(tokens) - 1)
+            assert terminated == (step == len(actions) - 1)
     buffer.compute_returns_and_advantage(last_values=torch.zeros(1), dones=np.array([terminated]))
 
 
