@@ -1,4 +1,4 @@
-"""What every test may rely on: no network, no display, the optional corpus, and CUDA tests only where CUDA is."""
+"""What every test may rely on: no network, no display, an optional corpus, a tiny model, CUDA where there is one."""
 
 import os
 from pathlib import Path
@@ -27,4 +27,23 @@ def corpus_folder() -> Path:
     folder = Path(os.environ.get("TEXTGYM_SHARED", beside_checkout)) / "corpus"
     if not folder.is_dir():
         pytest.skip(f"the training corpus is not at {folder}; TEXTGYM_SHARED names the folder that holds corpus/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GPT-2 of random weights, 2 layers and width 16, whose tokens are bytes."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from tests.fakes import EOS_TOKEN_ID, VOCAB_SIZE, byte_tokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=VOCAB_SIZE, n_embd=16, n_layer=2, n_head=2, n_positions=64,
+        bos_token_id=EOS_TOKEN_ID, eos_token_id=EOS_TOKEN_ID,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return folder

@@ -15,6 +15,7 @@ PACKAGES = (
     "textgym.benchmarks.pretraining",
     "textgym.benchmarks.tasks",
     "textgym.cli",
+    "textgym.feedback",
     "textgym.rewards",
     "textgym.rewards.learned",
     "textgym.training",

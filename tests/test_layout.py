@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# What a wheel holds besides modules.
+DATA_FOLDERS = ("textgym/bundled/", "textgym/feedback/page/")
 needs_checkout = pytest.mark.skipif(not (ROOT / "textgym").is_dir(), reason="runs outside the checkout")
 
 
@@ -115,7 +117,7 @@ def test_sdist_and_wheel_hold_every_module_and_every_bundled_file(tmp_path: Path
     expected = set()
     for line in tracked.stdout.splitlines():
         path = Path(line)
-        is_shipped = path.suffix == ".py" or path.name == "py.typed" or line.startswith("textgym/bundled/")
+        is_shipped = path.suffix == ".py" or path.name == "py.typed" or line.startswith(DATA_FOLDERS)
         if is_shipped and path.parts[0] in shipped:
             expected.add(f"{shipped[path.parts[0]]}/{path.relative_to(path.parts[0]).as_posix()}")
 

@@ -40,7 +40,7 @@ def test_the_bundled_language_model_finds_a_likely_next_word() -> None:
     assert log_prob[been] > -math.log(len(tokenizer)) + 3
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "play"])
+@pytest.mark.parametrize("command", ["train", "generate", "play", "sft", "label", "feedback"])
 def test_the_command_line_explains_every_command(command: str) -> None:
     program = "from textgym.cli import app; app()"
     arguments = [sys.executable, "-c", program, command, "--help"]

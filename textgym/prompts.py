@@ -76,7 +76,7 @@ Rows = Iterator[tuple[int, object]]
 def _read_named(source: str | Path) -> tuple[Rows, str, str]:
     if source in BUNDLED_SPLITS:
         split = BUNDLED_SPLITS[str(source)]
-        rows = ((number, row) for number, row in _read_jsonl(BUNDLED_PROMPTS_FILE) if row.pop("split") == split)
+        rows = ((number, row) for number, row in read_jsonl(BUNDLED_PROMPTS_FILE) if row.pop("split") == split)
         return rows, f"the prompts {source!r}", "line"
     path = Path(source)
     if path.suffix not in FILE_SUFFIXES and ":" in str(source) and not str(source).startswith("bundled"):
@@ -90,7 +90,7 @@ def _read_named(source: str | Path) -> tuple[Rows, str, str]:
         )
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of prompts {path} (looked for {path.absolute()}).")
-    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv}
+    readers = {".txt": _read_txt, ".jsonl": read_jsonl, ".csv": read_csv}
     return readers[path.suffix](path), str(path), "line"
 
 
@@ -98,7 +98,8 @@ def _read_txt(path: Path) -> Rows:
     return enumerate(file_lines(path), start=1)
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each object of a .jsonl file with its line; ValueError at the first line that holds none."""
     for number, line in enumerate(file_lines(path), start=1):
         try:
             row = json.loads(line)
@@ -109,7 +110,8 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _read_csv(path: Path) -> Rows:
+def read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each row of a .csv file with its line; ValueError at the first that has not the header's columns."""
     table = csv.DictReader(io.StringIO(file_text(path), newline=""), strict=True)
     while True:
         try:

@@ -1,13 +1,10 @@
-"""A tiny model, a task that it learns something of, and the command line in this process."""
+"""A task that a tiny model learns something of, and the command line in this process."""
 
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 from typer.testing import CliRunner, Result
 
-from tests.fakes import EOS_TOKEN_ID, VOCAB_SIZE, byte_tokenizer
 from textgym.cli import app
 
 REWARDS = '''
@@ -58,20 +55,6 @@ total_tokens: 250
 checkpoint_seconds: 0
 evaluation: {eval_completions: 12, sample_every: 100, table_rows: 2}
 """
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a GPT-2 of random weights, 2 layers and width 16, whose tokens are bytes."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=VOCAB_SIZE, n_embd=16, n_layer=2, n_head=2, n_positions=64,
-        bos_token_id=EOS_TOKEN_ID, eos_token_id=EOS_TOKEN_ID,
-    )  # fmt: skip
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
 
 
 def make_workplace(folder: Path, model: Path) -> None:

@@ -1,10 +1,13 @@
-"""The command line: textgym train, generate, play, tasks and reward-model."""
+"""The command line: textgym train, generate, play, tasks, sft, reward-model, label and feedback."""
 
 import typer
 
+from .feedback import app as feedback
 from .generate import generate
+from .label import label
 from .play import play
 from .reward_model import app as reward_model
+from .sft import sft
 from .tasks import tasks
 from .train import train
 
@@ -22,3 +25,6 @@ app.command()(generate)
 app.command()(play)
 app.command()(tasks)
 app.add_typer(reward_model, name="reward-model")
+app.command()(label)
+app.command()(sft)
+app.add_typer(feedback, name="feedback")

@@ -1,5 +1,6 @@
 """Bad input as one line and exit code 2; programming errors keep their traceback."""
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ def refuse(message: str) -> NoReturn:
     """Say what is wrong, and exit."""
     sys.stderr.write(f"Error: {message}\n")
     raise typer.Exit(BAD_INPUT)
+
+
+def needs_extra(extra: str, package: str) -> None:
+    """Refuse a command whose packages, of which one is named, are not installed."""
+    if importlib.util.find_spec(package) is None:
+        refuse(f"this command needs more packages; install them by: pip install 'textgym[{extra}]'")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from textgym.training.run_folder import RunFolder
-from textgym.training.settings import TrainSettings
 
 from .errors import checked_input
 from .libraries import silence_libraries
@@ -59,7 +58,7 @@ def generate(
     ```
     """
     with checked_input():
-        settings = run_settings(model)
+        settings = RunFolder(Path(model)).settings_or_defaults()
         silence_libraries()
         from textgym.training.writing import write_completions
 
@@ -93,9 +92,3 @@ def _print(completions: list[tuple[str, str]]) -> None:
     for index, (text, completion) in enumerate(completions):
         line = Text.assemble((text, PROMPT_STYLE), (without_controls(completion), COMPLETION_STYLE))
         console.print("\n" if index else "", line, sep="", soft_wrap=True)
-
-
-def run_settings(model: str) -> TrainSettings:
-    """Return the settings of a run, by whose rules its model writes; the defaults for any other model."""
-    folder = RunFolder(Path(model))
-    return folder.read_settings({}) if folder.config.is_file() and folder.versions.is_file() else TrainSettings()

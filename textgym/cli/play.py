@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textgym.training.settings_file import read_settings
+from textgym.typed_text import spaced
 
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
@@ -111,8 +112,7 @@ def to_action(task: "TextTask", prompt: str, text: str) -> Any:
     """
     import numpy as np
 
-    joins_words = prompt[-1:].isascii() and prompt[-1:].isalnum() and text[0].isascii() and text[0].isalnum()
-    token_ids = task.tokenizer(" " + text if joins_words else text, add_special_tokens=False)["input_ids"]
+    token_ids = task.tokenizer(spaced(prompt, text), add_special_tokens=False)["input_ids"]
     action = np.full(task.max_new_tokens, task.eos_token_id)
     kept = token_ids[: task.max_new_tokens]
     action[: len(kept)] = kept

@@ -195,13 +195,14 @@ def _normalise(
     if reference == "none":
         return
     from textgym.prompts import load_prompts
+    from textgym.training.run_folder import RunFolder
     from textgym.training.writing import write_completions
-
-    from .generate import run_settings
 
     texts = [text for text, _ in load_prompts(prompts)]
     chosen = [texts[index % len(texts)] for index in range(n_completions)]
-    written = write_completions(reference, chosen, run_settings(reference), max_new_tokens=max_new_tokens)
+    written = write_completions(
+        reference, chosen, RunFolder(Path(reference)).settings_or_defaults(), max_new_tokens=max_new_tokens
+    )
     model.normalise(
         [prompt for prompt, _ in written],
         [completion for _, completion in written],

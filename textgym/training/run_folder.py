@@ -68,6 +68,10 @@ class RunFolder:
         self.check_is_run()
         return read_settings(self.config, overrides)
 
+    def settings_or_defaults(self) -> TrainSettings:
+        """Return the settings of a run, by whose rules its model writes; the defaults for any other model's folder."""
+        return self.read_settings({}) if self.config.is_file() and self.versions.is_file() else TrainSettings()
+
     def read_evaluation(self) -> dict[str, Any]:
         """Return what has been evaluated so far."""
         return read_json(self.evaluation) if self.evaluation.is_file() else {}

@@ -28,11 +28,15 @@ class StopRequest:
 
     Outside the main thread, which alone may handle signals, it does nothing.
 
+    Args:
+        notice: What is said when the first signal comes.
+
     Attributes:
         received: The signal that came; None if none did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notice: bytes = NOTICE) -> None:
+        self.notice = notice
         self.received: signal.Signals | None = None
         self._previous: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
 
@@ -54,4 +58,4 @@ class StopRequest:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
         # Not through rich or sys.stderr: the signal may have come in the middle of their own writing.
-        os.write(2, NOTICE)
+        os.write(2, self.notice)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from textgym.agents import GPT2Policy, Sampling, generate_episodes
+from textgym.agents.generation import SAMPLED
 from textgym.agents.token_rules import token_rules
 from textgym.agents.vec_env import TextGenVecEnv
 from textgym.models import load_language_model, load_tokenizer
@@ -46,37 +47,88 @@ def write_completions(
     Raises:
         ValueError: If the model cannot be found, a prompt is empty, or a number is out of range.
     """
-    source = find_model(model)
-    tokenizer = load_tokenizer(source)
-    options = settings.task
-    budget = options.max_new_tokens if max_new_tokens is None else max_new_tokens
-    longest = max([len(ids) for ids in tokenizer(list(prompts))["input_ids"]], default=1)
-    task = TextTask(
-        tokenizer,
-        list(prompts),
-        _no_reward,
-        max_prompt_tokens=max(1, longest),
-        max_new_tokens=budget,
-        min_new_tokens=min(options.min_new_tokens, budget),
-        stop=options.stop,
-        banned_token_ids=options.banned_token_ids,
-        allowed_token_ids=options.allowed_token_ids,
-        completions_per_prompt=n,
-        prompt_order="sequential",
-    )
-    env = TextGenVecEnv(1, task)
-    policy = GPT2Policy(
-        env.observation_space,
-        env.action_space,
-        _no_learning,
-        model=load_language_model(source),
-        temperature=_temperature(settings) if temperature is None else temperature,
-        token_rules=token_rules(task),
-    )
-    policy.set_training_mode(False)
-    sampling = Sampling(greedy, top_k, top_p)
-    episodes = generate_episodes(policy, task, range(n * len(task.prompts)), seed=seed, sampling=sampling)
-    return [(episode.text.prompt.text, episode.text.text) for episode in episodes]
+    writer = Writer(model, settings, temperature=temperature)
+    return writer.write(prompts, n=n, max_new_tokens=max_new_tokens, sampling=Sampling(greedy, top_k, top_p), seed=seed)
+
+
+class Writer:
+    """A model that is loaded once and completes prompts whenever it is asked to.
+
+    Args:
+        model: A run folder, a model folder, a hub name or `"bundled"`.
+        settings: The run's, which give budget, temperature and rules where no other are given.
+        temperature: Divides the logits; None for the settings'.
+
+    Attributes:
+        tokenizer: The model's.
+
+    Raises:
+        ValueError: If the model cannot be found.
+    """
+
+    def __init__(self, model: str, settings: TrainSettings, *, temperature: float | None = None) -> None:
+        source = find_model(model)
+        self.tokenizer = load_tokenizer(source)
+        self._language_model = load_language_model(source)
+        self._settings = settings
+        self._temperature = _temperature(settings) if temperature is None else temperature
+        self._policy: GPT2Policy | None = None
+        self._context_length = 0
+
+    def write(
+        self,
+        prompts: Sequence[str],
+        *,
+        n: int = 1,
+        max_new_tokens: int | None = None,
+        sampling: Sampling = SAMPLED,
+        seed: int = 0,
+    ) -> list[tuple[str, str]]:
+        """Complete prompts; see `write_completions`."""
+        options = self._settings.task
+        budget = options.max_new_tokens if max_new_tokens is None else max_new_tokens
+        longest = max([len(ids) for ids in self.tokenizer(list(prompts))["input_ids"]], default=1)
+        task = TextTask(
+            self.tokenizer,
+            list(prompts),
+            _no_reward,
+            max_prompt_tokens=max(1, longest),
+            max_new_tokens=budget,
+            min_new_tokens=min(options.min_new_tokens, budget),
+            stop=options.stop,
+            banned_token_ids=options.banned_token_ids,
+            allowed_token_ids=options.allowed_token_ids,
+            completions_per_prompt=n,
+            prompt_order="sequential",
+        )
+        policy = self._policy_of(task)
+        episodes = generate_episodes(policy, task, range(n * len(task.prompts)), seed=seed, sampling=sampling)
+        return [(episode.text.prompt.text, episode.text.text) for episode in episodes]
+
+    def fitting(self, text: str) -> str:
+        """Return a text cut at its beginning, so that the model has room to go on with it."""
+        room = getattr(self._language_model.config, "max_position_embeddings", None)
+        token_ids = self.tokenizer(text)["input_ids"]
+        if room is None or len(token_ids) + self._settings.task.max_new_tokens <= room:
+            return text
+        kept = max(1, room - self._settings.task.max_new_tokens)
+        return str(self.tokenizer.decode(token_ids[-kept:]))
+
+    def _policy_of(self, task: TextTask) -> GPT2Policy:
+        """Return the policy, made anew only where a task has longer contexts than any before."""
+        if self._policy is None or task.context_length > self._context_length:
+            env = TextGenVecEnv(1, task)
+            self._policy = GPT2Policy(
+                env.observation_space,
+                env.action_space,
+                _no_learning,
+                model=self._language_model,
+                temperature=self._temperature,
+                token_rules=token_rules(task),
+            )
+            self._policy.set_training_mode(False)
+            self._context_length = task.context_length
+        return self._policy
 
 
 def _temperature(settings: TrainSettings) -> float:

@@ -1,0 +1,150 @@
+"""Supervised fine-tuning: the loss counts completions alone, packing changes nothing, and it learns and stops."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from tests.agents.tiny import gpt2_config, language_model, llama_config
+from tests.cli.conftest import run_command
+from tests.fakes import EOS_TOKEN_ID, byte_tokenizer
+from textgym.models import load_language_model
+from textgym.training.demonstrations import Demonstration, load_demonstrations, pack
+from textgym.training.sft import SftOptions, completion_loss, fine_tune, split
+
+DEMONSTRATIONS = [
+    Demonstration((1, 2, 3, 4, 0), 2),
+    Demonstration((5, 3, 0), 1),
+    Demonstration((2, 2, 2, 6, 1, 4, 0), 4),
+    Demonstration((7, 1, 0), 1),
+]
+
+
+def one_by_one(model: PreTrainedModel) -> float:
+    """The same loss, by a plain forward pass of each demonstration."""
+    total = 0.0
+    for one in DEMONSTRATIONS:
+        ids = torch.tensor([one.token_ids])
+        logits = model(ids).logits[0, one.n_prompt - 1 : -1]
+        total += cross_entropy(logits, ids[0, one.n_prompt :], reduction="sum").item()
+    return total
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("config", [gpt2_config, llama_config])
+def test_packing_leaves_the_loss_as_it_is(config: object, attention: str) -> None:
+    assert callable(config)
+    model = language_model(config(attn_implementation=attention))
+    packed = pack(DEMONSTRATIONS, 12, pad_token_id=0)
+    assert packed.input_ids.shape == (2, 12)
+    with torch.no_grad():
+        loss = completion_loss(model, packed).item()
+    assert loss == pytest.approx(one_by_one(model), rel=1e-5)
+
+
+def test_nothing_is_learned_of_prompts_and_padding() -> None:
+    packed = pack(DEMONSTRATIONS, 12, pad_token_id=0)
+    assert int(packed.is_learned.sum()) == sum(len(one.token_ids) - one.n_prompt for one in DEMONSTRATIONS)
+    assert not packed.is_learned[packed.demonstration == -1].any()
+    starts = packed.position_ids == 0
+    assert not packed.is_learned[starts].any()
+
+
+def test_demonstrations_are_prompt_completion_and_end(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"prompt": "ab", "completion": "好"}) + "\n", encoding="utf-8")
+    (one,) = load_demonstrations(path, byte_tokenizer(), 64)
+    assert one.n_prompt == 2
+    assert byte_tokenizer().decode(list(one.token_ids[:-1])) == "ab好"
+    assert one.token_ids[-1] == EOS_TOKEN_ID
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "ab"}, "row 1 of .* must have a completion, got None"),
+        ({"prompt": "ab", "completion": ""}, "row 1 of .* must have a completion, got ''"),
+        ({"prompt": "ab", "completion": "x" * 70}, "row 1 of .* has 73 tokens, more than the 64"),
+    ],
+)
+def test_a_bad_demonstration_is_named(tmp_path: Path, row: dict[str, str], message: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_demonstrations(path, byte_tokenizer(), 64)
+
+
+def test_what_is_held_out_is_not_learned() -> None:
+    learned, held_out = split(DEMONSTRATIONS, 0.25, seed=3)
+    assert len(held_out) == 1
+    assert sorted(learned + held_out) == sorted(DEMONSTRATIONS)
+    with pytest.raises(ValueError, match="expected demonstrations to learn besides those held out, got 1 in all"):
+        split(DEMONSTRATIONS[:1], 0.5, seed=0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Prompts of three letters, each completed by the same word; every sixteenth row is another noise."""
+    letters = "abcdefgh"
+    rows = [{"prompt": f"{a}{b}{c}", "completion": " yes"} for a in letters for b in letters[:4] for c in letters[:2]]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_it_learns_and_the_folder_is_one_to_train_on(
+    tmp_path: Path, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights need about ln 257 = 5.5 nats a token; the same word every time can be learned to nearly 0."""
+    monkeypatch.chdir(tmp_path)
+    options = ("--model", tiny_model, "--epochs", 30, "--learning-rate", "3e-2", "--batch-tokens", 128)
+    result = run_command("sft", "--data", data, "--output", "tuned", *options)
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("Written to tuned. Go on with: textgym train --model tuned\n")
+    record = json.loads((tmp_path / "tuned" / "sft.json").read_text())
+    losses = [one["held_out_loss"] for one in record["epochs"]]
+    assert losses[0] > 4
+    assert min(losses) < 0.1
+    written = run_command("generate", "tuned", "--prompt", "bad", "--greedy", "--max-new-tokens", 8)
+    assert written.output == "bad yes\n"
+
+
+def test_it_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(
+    tmp_path: Path, tiny_model: Path, data: Path
+) -> None:
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["completion"] = f" {number * 7919 % 1000}"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = SftOptions(
+        str(data), str(tiny_model), epochs=60, learning_rate=2e-2, batch_tokens=256, patience=2, held_out=0.25
+    )
+    epochs = fine_tune(options, tmp_path / "tuned", Console(quiet=True))
+    assert len(epochs) < 60
+    losses = [one.held_out_loss for one in epochs if one.held_out_loss is not None]
+    assert min(losses) == losses[-3]
+    tokenizer = byte_tokenizer()
+    _, held_out = split(load_demonstrations(data, tokenizer, 64), 0.25, options.seed)
+    packed = pack(held_out, 64, EOS_TOKEN_ID)
+    with torch.no_grad():
+        kept = completion_loss(load_language_model(tmp_path / "tuned"), packed).item() / int(packed.is_learned.sum())
+    assert kept == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_two_runs_with_one_seed_are_equal(tmp_path: Path, tiny_model: Path, data: Path) -> None:
+    options = SftOptions(str(data), str(tiny_model), epochs=2, learning_rate=1e-2, batch_tokens=256)
+    runs = [fine_tune(options, tmp_path / name, Console(quiet=True)) for name in ("one", "two")]
+    one, two = ([(epoch.loss, epoch.held_out_loss) for epoch in run] for run in runs)
+    assert one == two
+    assert all(math.isfinite(loss) for _, loss in one if loss is not None)
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path, data: Path) -> None:
+    result = run_command("sft", "--data", data, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "is not empty" in result.stderr

@@ -1,0 +1,289 @@
+"""People at the page in a real browser: Chromium rates, compares, chats, undoes, reloads, and uses keys alone."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import select
+
+from tests.feedback.conftest import add_items
+from tests.feedback.serving import served_here
+from textgym.feedback.store import FeedbackStore, utc_now
+from textgym.feedback.tables import Assignment, Comparison, Item, Rating, Skip, Turn
+
+pytestmark = pytest.mark.slow
+DESKTOP, PHONE = {"width": 1200, "height": 800}, {"width": 390, "height": 844}
+MILLISECONDS = 60_000
+HOSTILE = (
+    "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> **bold** [link](javascript:alert(1)) "
+    "</p></article><h1>Owned</h1> {{ 7 * 7 }} \u202egnp.exe \N{PILE OF POO} " + "long" * 200
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no browser: chromium is not installed")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def server(sqlite_store: FeedbackStore) -> Iterator[str]:
+    """The address of an empty store's page, whose answers in chats are echoes."""
+    with served_here(sqlite_store) as address:
+        yield address
+
+
+Enter = Callable[..., Page]
+
+
+@pytest.fixture
+def enter(browser: Browser, server: str) -> Iterator[Enter]:
+    """Open the page as a person of a name, in a browser of their own."""
+    contexts = []
+
+    def open_page(name: str = "Ada", *, language: str = "en", size: dict[str, int] = DESKTOP) -> Page:
+        context = browser.new_context(locale=language, viewport={"width": size["width"], "height": size["height"]})
+        context.set_default_timeout(MILLISECONDS)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(server)
+        page.locator("[name=name]").fill(name)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/rate")
+        return page
+
+    expect.set_options(timeout=MILLISECONDS)
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot where $TEXTGYM_SCREENSHOTS says, for people to look at."""
+    folder = os.environ.get("TEXTGYM_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def at(page: Page, tab: str) -> None:
+    """Go to another tab, and wait until it has something to show."""
+    page.goto(page.url.rsplit("/", 1)[0] + f"/{tab}")
+    expect(page.locator("#count")).not_to_be_empty()
+
+
+def add(store: FeedbackStore, **columns: object) -> None:
+    with store.writing() as session:
+        session.add(Item(digest=str(columns), created_at=utc_now(), **columns))
+
+
+def scores(store: FeedbackStore) -> list[int | None]:
+    with store.reading() as session:
+        return list(session.scalars(select(Rating.score).order_by(Rating.assignment_id)))
+
+
+def test_a_person_rates_with_keys_alone_and_undoes(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 3)
+    page = enter()
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    page.keyboard.press("Enter")
+    expect(page.locator("#error")).to_have_text("Choose a score or a word first.")
+    for key in ("4", "g", "c"):
+        page.keyboard.press(key)
+    page.keyboard.type("good, 1 bug")  # letters and digits that are keys elsewhere
+    picture(page, "rate-desktop")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    expect(page.locator("#state")).to_have_text("Saved")
+    expect(page.locator("#count")).to_have_text("1 done, 2 left")
+    page.keyboard.press("u")
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    expect(page.locator("[name=score][value='4']")).to_be_checked()
+    expect(page.locator("[name=comment]")).to_have_value("good, 1 bug")
+    assert scores(sqlite_store) == []
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    page.keyboard.press("s")
+    expect(page.locator("#skip-dialog")).to_be_visible()
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_have_text("prompt 2")
+    assert scores(sqlite_store) == [2]
+    with sqlite_store.reading() as session:
+        assert list(session.scalars(select(Skip.reason))) == ["offensive"]
+        (rating,) = session.scalars(select(Rating))
+        assert (rating.quality, rating.comment) == ("good", "good, 1 bug")
+
+
+def test_a_person_compares_and_the_sides_are_told_apart(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 4, "compare")
+    page = enter()
+    at(page, "compare")
+    wanted = []
+    for number in range(4):
+        expect(page.locator("#prompt")).to_have_text(f"prompt {number}")
+        left = page.locator("[data-completion='0']").text_content()
+        wanted.append("a" if left == f"{number} a" else "b")
+        page.keyboard.press("a")
+        page.keyboard.press("3")
+        expect(page.locator("[data-side=A]")).to_have_class("card chosen")
+        if number == 0:
+            picture(page, "compare-desktop")
+        page.keyboard.press("Enter")
+    expect(page.locator("#nothing")).to_be_visible()
+    with sqlite_store.reading() as session:
+        said = session.execute(
+            select(Comparison.preference, Comparison.sureness).order_by(Comparison.assignment_id)
+        ).all()
+    assert [tuple(row) for row in said] == [(preference, 3) for preference in wanted]
+
+
+def test_a_person_chats_scores_and_rewrites(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add(sqlite_store, kind="chat", prompt="the sea")
+    page = enter()
+    at(page, "chat")
+    expect(page.locator("#subject")).to_contain_text("the sea")
+    page.keyboard.press("m")
+    page.keyboard.type("Hello n1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_have_text("echo 0 of Hello n1")
+    expect(page.locator("[name=said]")).to_have_value("")
+    page.keyboard.press("Escape")
+    page.keyboard.press("2")
+    expect(page.locator("#state")).to_have_text("Saved")
+    page.keyboard.press("r")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("world")
+    page.reload()  # in the middle of a rewriting
+    expect(page.locator(".rewriting textarea")).to_have_value("world")
+    page.locator(".rewriting textarea").press("Control+Enter")
+    expect(page.locator(".rewritten")).to_have_text("world")
+    picture(page, "chat-desktop")
+    with sqlite_store.reading() as session:
+        (turn,) = session.scalars(select(Turn))
+        assert (turn.said, turn.score, turn.rewriting) == ("Hello n1", 2, " world")
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.locator("#count")).to_have_text("1 done, 0 left")
+
+
+def test_nothing_that_was_typed_is_lost_by_a_reload(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 2)
+    page = enter()
+    page.locator("[name=comment]").fill("half a thou")
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.reload()
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    expect(page.locator("[name=comment]")).to_have_value("half a thou")
+    expect(page.locator("[name=quality][value=bad]")).to_be_checked()
+    at(page, "chat")
+    page.locator("[name=said]").fill("not yet sent")
+    page.reload()
+    expect(page.locator("[name=said]")).to_have_value("not yet sent")
+
+
+def test_a_dropped_connection_is_said_and_the_rating_sent_when_it_is_back(
+    sqlite_store: FeedbackStore, enter: Enter
+) -> None:
+    add_items(sqlite_store, 2)
+    page = enter()
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    page.context.set_offline(True)
+    page.keyboard.press("5")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("No connection: not saved yet, trying again…")
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    assert scores(sqlite_store) == []
+    page.context.set_offline(False)
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    assert scores(sqlite_store) == [5]
+
+
+def test_two_people_at_once_are_given_different_items(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 2)
+    ada, bo = enter("Ada"), enter("Bo")
+    expect(ada.locator("#prompt")).to_have_text("prompt 0")
+    expect(bo.locator("#prompt")).to_have_text("prompt 1")
+    for page in (ada, bo):
+        page.keyboard.press("3")
+        page.keyboard.press("Enter")
+        expect(page.locator("#nothing")).to_be_visible()
+    ada.goto(ada.url.replace("/rate", "/owner"))
+    expect(ada.locator("table").first).to_contain_text("2 / 2")
+    picture(ada, "owner-desktop")
+    with sqlite_store.reading() as session:
+        assert len(set(session.scalars(select(Assignment.annotator_id)))) == 2
+
+
+def test_a_hostile_completion_is_only_text(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add(sqlite_store, kind="rate", prompt=HOSTILE, completion_a=HOSTILE)
+    add(sqlite_store, kind="compare", prompt=HOSTILE, completion_a=HOSTILE, completion_b="fine")
+    add(sqlite_store, kind="chat", prompt=HOSTILE)
+    page = enter(size=PHONE)
+    errors: list[str] = []
+    page.on("dialog", lambda dialog: errors.append(dialog.message))
+    for tab in ("rate", "compare", "chat"):
+        at(page, tab)
+        expect(page.locator("#subject .text" if tab == "chat" else "#prompt")).to_have_text(HOSTILE)
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("main img, main script, main h1").count() == 0
+        # A word without end does not make the page wider than the phone.
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.locator("text=7 * 7").count() == 1
+    assert errors == []
+
+
+def test_the_page_speaks_chinese(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add(sqlite_store, kind="rate", prompt="今天的天气", completion_a="非常好，适合出门。")
+    page = enter("小明", language="zh-CN")
+    expect(page.locator("#save")).to_have_text("保存")
+    page.locator("[name=comment]").fill("写得不错")
+    picture(page, "rate-chinese")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#error")).to_have_text("请先选择分数或“好、一般、差”。")
+    page.keyboard.press("Escape")
+    page.keyboard.press("5")
+    page.keyboard.press("Enter")
+    expect(page.locator("#nothing")).to_be_visible()
+    expect(page.locator("#nothing")).to_have_text("这里没有您要做的了，谢谢！")
+    with sqlite_store.reading() as session:
+        assert list(session.scalars(select(Rating.comment))) == ["写得不错"]
+
+
+def test_everything_is_in_reach_on_a_phone(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    words = " was made by people who love the sea, and it shows in every picture of it. " * 3
+    add(sqlite_store, kind="rate", prompt="The film", completion_a=words)
+    add(sqlite_store, kind="compare", prompt="The film", completion_a=words, completion_b=" was dull.")
+    page = enter(size=PHONE)
+    for tab in ("rate", "compare", "chat"):
+        at(page, tab)
+        if tab == "chat":
+            page.locator("[name=said]").fill("Hello")
+            page.locator("#send").click()
+            expect(page.locator(".answer")).not_to_be_empty()
+        else:
+            expect(page.locator("#prompt")).to_have_text("The film")
+            assert page.locator("#save").bounding_box() is not None
+        picture(page, f"{tab}-phone")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        small = page.locator("main label:visible span").evaluate_all(
+            "spans => spans.filter((one) => one.offsetHeight < 32).length"
+        )
+        assert small == 0
+    at(page, "rate")
+    page.locator("[name=score][value='4']").check()
+    page.locator("#save").click()
+    expect(page.locator("#nothing")).to_be_visible()
+    assert scores(sqlite_store) == [4]

@@ -1,0 +1,221 @@
+"""The page's server: who may do what, and that what is asked twice is done once."""
+
+import json
+from collections.abc import Iterator
+from threading import Event, Thread
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from tests.feedback.conftest import add_items
+from tests.feedback.serving import echo
+from textgym.feedback.chats import Answer, Exchange
+from textgym.feedback.pages import PAGE
+from textgym.feedback.people import find_or_add, give_password
+from textgym.feedback.server import PageOptions, make_app
+from textgym.feedback.store import FeedbackStore
+from textgym.feedback.tables import Annotator, Item, Rating, Turn
+
+
+def visit(store: FeedbackStore, *, needs_password: bool = False, name: str | None = "Ada") -> TestClient:
+    """Return a browser without scripts, in which a person has signed in."""
+    app = make_app(store, PageOptions(echo, "echo", needs_password))
+    client = TestClient(app, base_url="http://localhost")
+    if name is not None:
+        assert client.post("/api/sign-in", json={"name": name}).status_code == 200
+    return client
+
+
+@pytest.fixture
+def ada(sqlite_store: FeedbackStore) -> Iterator[TestClient]:
+    """Ada's browser."""
+    with visit(sqlite_store) as client:
+        yield client
+
+
+def test_pages_send_strangers_to_sign_in_and_requests_are_refused(sqlite_store: FeedbackStore) -> None:
+    with visit(sqlite_store, name=None) as client:
+        for path in ("/rate", "/compare", "/chat", "/owner"):
+            assert client.get(path, follow_redirects=False).headers["location"] == "/sign-in"
+        assert client.get("/api/next?kind=rate").status_code == 401
+        assert client.post("/api/ratings", json={"assignment": 1, "score": 1}).status_code == 401
+
+
+def test_a_forged_cookie_is_refused(ada: TestClient) -> None:
+    ((name, value),) = [(name, value) for name, value in ada.cookies.items() if name != "textgym_language"]
+    number, _, signature = value.partition(".")
+    for forged in (f"{int(number) + 1}.{signature}", f"{number}.{'0' * 64}", "", "x.y"):
+        answer = TestClient(ada.app, base_url="http://localhost", cookies={name: forged}).get("/api/next?kind=rate")
+        assert answer.status_code == 401
+
+
+def test_with_passwords_a_name_is_not_enough(sqlite_store: FeedbackStore) -> None:
+    with sqlite_store.writing() as session:
+        password = give_password(find_or_add(session, "Ada"))
+    with visit(sqlite_store, needs_password=True, name=None) as client:
+        for name, tried in (("Ada", ""), ("Ada", "guess"), ("Bo", password)):
+            answer = client.post("/api/sign-in", json={"name": name, "password": tried})
+            assert (answer.status_code, answer.json()) == (401, {"detail": "Name and password do not fit."})
+        assert client.post("/api/sign-in", json={"name": "Ada", "password": password}).status_code == 200
+        assert client.get("/api/next?kind=rate").status_code == 200
+    with sqlite_store.reading() as session:
+        assert password not in str(session.scalar(select(Annotator.password_hash)))
+        assert session.scalar(select(func.count(Annotator.id))) == 1
+
+
+def test_the_owners_overview_is_for_the_owner(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    assert "Krippendorff" in ada.get("/owner").text
+    with visit(sqlite_store, name="Bo") as bo:
+        assert bo.get("/owner", follow_redirects=False).headers["location"] == "/rate"
+        assert "/owner" not in bo.get("/rate").text
+
+
+def test_another_sites_name_for_this_machine_is_refused(ada: TestClient) -> None:
+    assert ada.get("/rate", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_nothing_but_the_pages_own_scripts_may_run(ada: TestClient) -> None:
+    policy = ada.get("/rate").headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "unsafe" not in policy
+
+
+def test_instructions_are_shown_as_text(sqlite_store: FeedbackStore) -> None:
+    with sqlite_store.writing() as session:
+        session.connection().exec_driver_sql("UPDATE projects SET instructions = '<script>alert(1)</script>'")
+    with visit(sqlite_store) as client:
+        page = client.get("/rate").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_nobody_is_told_which_item_is_a_check(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 12)
+    with sqlite_store.writing() as session:
+        checks = [session.get_one(Item, 11), session.get_one(Item, 12)]
+        for item in checks:
+            item.is_check, item.expected = True, "1"
+    shown = []
+    while (item_shown := ada.get("/api/next?kind=rate").json())["assignment"] is not None:
+        shown.append(item_shown)
+        ada.post("/api/ratings", json={"assignment": item_shown["assignment"], "score": 1})
+    assert any(one["prompt"] in ("prompt 10", "prompt 11") for one in shown)
+    assert {tuple(one) for one in shown} == {("assignment", "progress", "prompt", "completions")}
+
+
+def test_a_rating_that_is_sent_twice_is_there_once(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 2)
+    rating = {"assignment": ada.get("/api/next?kind=rate").json()["assignment"], "score": 4, "comment": "好"}
+    answers = [ada.post("/api/ratings", json=rating) for _ in range(3)]
+    assert [one.json() for one in answers] == [{"progress": {"n_done": 1, "n_left": 1}}] * 3
+    with sqlite_store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Rating)) == 1
+
+
+def test_what_is_wrong_is_said(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 1)
+    given = ada.get("/api/next?kind=rate").json()["assignment"]
+    assert ada.post("/api/undo", json={"kind": "rate"}).json() == {"detail": "There is nothing to undo."}
+    answer = ada.post("/api/ratings", json={"assignment": given, "score": 9})
+    assert (answer.status_code, answer.json()) == (422, {"detail": "score must be 1 to 5, got 9."})
+    assert ada.post("/api/ratings", json={"assignment": given, "quality": "superb"}).status_code == 422
+    assert ada.post("/api/ratings", json={"assignment": given + 1, "score": 1}).status_code == 422
+
+
+def test_undo_gives_back_what_was_said(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 2)
+    given = ada.get("/api/next?kind=rate").json()["assignment"]
+    said = {"score": 2, "quality": "bad", "comment": "dull"}
+    ada.post("/api/ratings", json={"assignment": given, **said})
+    undone = ada.post("/api/undo", json={"kind": "rate"}).json()
+    assert (undone["assignment"], undone["said"]) == (given, said)
+
+
+def test_a_chat_is_answered_scored_rewritten_and_closed(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 1, "chat")
+    chat = ada.get("/api/chat").json()
+    assert (chat["subject"], chat["turns"]) == ("prompt 0", [])
+    first = ada.post("/api/chat/turns", json={"chat": chat["chat"], "number": 0, "said": "Hi"}).json()
+    assert first["answer"] == " echo 0 of Hi"
+    judged = ada.post("/api/chat/judgements", json={"turn": first["id"], "score": 2, "rewriting": "there"}).json()
+    assert (judged["score"], judged["rewriting"]) == (2, " there")
+    ada.post("/api/chat/turns", json={"chat": chat["chat"], "number": 1, "said": "So?"})
+    with sqlite_store.reading() as session:
+        # The model goes on from the answer that it ought to have given.
+        assert list(session.scalars(select(Turn.context).order_by(Turn.id))) == ["Hi", "Hi there\nSo?"]
+    assert len(ada.get("/api/chat").json()["turns"]) == 2
+    assert ada.post("/api/chat/close", json={"chat": chat["chat"]}).status_code == 200
+    after = ada.get("/api/chat").json()
+    assert (after["subject"], after["turns"], after["progress"]) == ("", [], {"n_done": 1, "n_left": 0})
+
+
+def test_something_said_again_after_a_broken_connection_is_answered_once(
+    sqlite_store: FeedbackStore, ada: TestClient
+) -> None:
+    chat = ada.get("/api/chat").json()["chat"]
+    message = {"chat": chat, "number": 0, "said": "Hi"}
+    answers = [ada.post("/api/chat/turns", json=message).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    elsewhere = ada.post("/api/chat/turns", json={**message, "said": "Another window"})
+    assert elsewhere.status_code == 409
+    with sqlite_store.reading() as session:
+        assert session.scalar(select(func.count(Turn.id))) == 1
+
+
+def test_ratings_are_saved_while_the_model_writes(sqlite_store: FeedbackStore) -> None:
+    add_items(sqlite_store, 1)
+    asked, may_answer = Event(), Event()
+
+    def slow(exchanges: list[Exchange], said: str) -> Answer:
+        asked.set()
+        assert may_answer.wait(60)
+        return Answer(said, "at last")
+
+    app = make_app(sqlite_store, PageOptions(slow, "slow"))
+    with TestClient(app, base_url="http://localhost") as client:
+        client.post("/api/sign-in", json={"name": "Ada"})
+        chat = client.get("/api/chat").json()["chat"]
+        message = {"chat": chat, "number": 0, "said": "Hi"}
+        talking = Thread(target=lambda: client.post("/api/chat/turns", json=message))
+        talking.start()
+        assert asked.wait(60)
+        given = client.get("/api/next?kind=rate").json()["assignment"]
+        assert client.post("/api/ratings", json={"assignment": given, "score": 1}).status_code == 200
+        may_answer.set()
+        talking.join()
+
+
+def test_nobody_reads_or_changes_another_persons_chat(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    chat = ada.get("/api/chat").json()["chat"]
+    turn = ada.post("/api/chat/turns", json={"chat": chat, "number": 0, "said": "Hi"}).json()["id"]
+    with visit(sqlite_store, name="Bo") as bo:
+        assert bo.post("/api/chat/turns", json={"chat": chat, "number": 1, "said": "Hi"}).status_code == 422
+        assert bo.post("/api/chat/judgements", json={"turn": turn, "score": 1}).status_code == 422
+        assert bo.post("/api/chat/close", json={"chat": chat}).status_code == 422
+
+
+def test_english_and_chinese_have_the_same_words() -> None:
+    words = json.loads((PAGE / "words.json").read_text(encoding="utf-8"))
+
+    def shape(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: shape(item) for key, item in value.items()}
+        return [shape(item) for item in value] if isinstance(value, list) else type(value)
+
+    assert shape(words["en"]) == shape(words["zh"])
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_word_of_every_page_is_there(ada: TestClient, language: str) -> None:
+    for path in ("rate", "compare", "chat", "owner", "sign-in"):
+        page = ada.get(f"/{path}?language={language}").text
+        # What Jinja shows where a word has the name of a method, or none.
+        assert "built-in" not in page
+        assert "<summary></summary>" not in page
+
+
+@pytest.mark.parametrize(("header", "word"), [("zh-CN,zh;q=0.9", "评分"), ("en-GB", "Rate"), ("fr", "Rate")])
+def test_the_browsers_language_is_spoken(ada: TestClient, header: str, word: str) -> None:
+    ada.cookies.delete("textgym_language")
+    assert f">{word}</a>" in ada.get("/rate", headers={"accept-language": header}).text
+    assert ">Rate</a>" in ada.get("/rate?language=en", headers={"accept-language": "zh"}).text

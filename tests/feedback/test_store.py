@@ -1,0 +1,89 @@
+"""Stores are made, brought up to date, and refused when they are something else."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from textgym.feedback.store import FeedbackStore, ProjectSettings
+from textgym.feedback.tables import Base
+
+
+def test_the_migrations_make_the_tables_that_the_code_has(store: FeedbackStore) -> None:
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_store_that_is_opened_again_keeps_its_settings(place: str) -> None:
+    FeedbackStore(place, ProjectSettings(-4, 4, "Be kind.")).close()
+    store = FeedbackStore(place, must_exist=True)
+    project = store.project()
+    store.close()
+    assert (project.least_score, project.most_score, project.instructions) == (-4, 4, "Be kind.")
+
+
+def test_a_file_store_is_in_wal_mode_and_fully_synchronous(sqlite_store: FeedbackStore) -> None:
+    with sqlite_store.reading() as session:
+        pragmas = [session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")]
+    assert pragmas == ["wal", 2, 1]
+
+
+def test_what_is_written_in_a_block_that_fails_is_not_there(store: FeedbackStore) -> None:
+    def fail_half_way() -> None:
+        with store.writing() as session:
+            session.execute(text("UPDATE projects SET instructions = 'x'"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
+    assert store.project().instructions == ""
+
+
+def test_a_missing_store_is_refused_where_one_must_exist(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    with pytest.raises(ValueError, match=f"There is no feedback store {path}; make one by: textgym feedback import"):
+        FeedbackStore(path, must_exist=True)
+    assert not path.exists()
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE songs (name TEXT)")
+    connection.close()
+    with pytest.raises(ValueError, match="is no feedback store: the database holds other tables"):
+        FeedbackStore(path)
+    connection = sqlite3.connect(path)
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+    connection.close()
+    assert tables == ["songs"]
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("Not a database, but long enough to look like one. " * 40)
+    with pytest.raises(ValueError, match="cannot be opened as a feedback store: file is not a database"):
+        FeedbackStore(path)
+
+
+def test_a_store_of_a_newer_version_is_refused(place: str) -> None:
+    store = FeedbackStore(place)
+    with store.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '999'"))
+    store.close()
+    with pytest.raises(ValueError, match="was written by a newer version of TextGym"):
+        FeedbackStore(place)
+
+
+@pytest.mark.parametrize("place", ["mysql://x/y", "nosuch://x"])
+def test_other_databases_are_refused(place: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a SQLite file or a postgresql:// URL|names no feedback store"):
+        FeedbackStore(place)
+
+
+def test_a_scale_of_one_score_is_refused() -> None:
+    with pytest.raises(ValueError, match="the scale must have 2 to 11 scores"):
+        ProjectSettings(3, 3)

@@ -1,0 +1,143 @@
+"""Conversations with the model: each turn is kept with the context it was written in, rated, and rewritten."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, selectinload
+
+from textgym.typed_text import spaced
+
+from .judgements import StateError, check_text
+from .queue import next_assignment
+from .store import FeedbackStore, utc_now
+from .tables import Annotator, Assignment, Chat, Project, Turn
+
+
+class Answer(NamedTuple):
+    """What the model made of a conversation.
+
+    Attributes:
+        context: The text that it went on with.
+        text: What it wrote.
+    """
+
+    context: str
+    text: str
+
+
+class Exchange(NamedTuple):
+    """One turn of a conversation.
+
+    Attributes:
+        said: What the person said.
+        answer: The model's answer, as the person rewrote it if they did.
+    """
+
+    said: str
+    answer: str
+
+
+# From the conversation so far, and what is said now.
+Answerer: TypeAlias = Callable[[list[Exchange], str], Answer]
+
+
+def open_chat(session: Session, annotator_id: int, model: str) -> Chat:
+    """Return the conversation that a person is in, else begin one, on the subject of an item where there is one."""
+    # Two tabs of one person are answered one after the other, and are in one conversation.
+    session.execute(select(Annotator.id).where(Annotator.id == annotator_id).with_for_update())
+    found = session.scalar(_open(annotator_id))
+    if found is not None:
+        return found
+    assignment = next_assignment(session, annotator_id, "chat")
+    chat = Chat(annotator_id=annotator_id, assignment=assignment, model=model, started_at=utc_now(), turns=[])
+    session.add(chat)
+    session.flush()
+    return chat
+
+
+def say(store: FeedbackStore, annotator_id: int, chat_id: int, number: int, said: str, answerer: Answerer) -> Turn:
+    """Say something and have it answered; said again after a broken connection, it is answered as before.
+
+    No transaction is open while the model writes.
+
+    Args:
+        store: Where the conversation is.
+        annotator_id: The person.
+        chat_id: The conversation.
+        number: The turn's, from 0; tells something said again from something new.
+        said: What is said.
+        answerer: The model.
+
+    Raises:
+        ValueError: If there is nothing said, or it is not this person's conversation.
+        StateError: If the conversation is over, or has gone on in another window.
+    """
+    if not check_text(said).strip():
+        raise ValueError("say something first.")
+    with store.reading() as session:
+        chat = _own(session, annotator_id, chat_id)
+        known = next((turn for turn in chat.turns if turn.number == number), None)
+        if known is not None and known.said == said:
+            return known
+        if chat.ended_at is not None or number != len(chat.turns):
+            raise StateError("This conversation has gone on elsewhere; reload the page.")
+        exchanges = [Exchange(turn.said, _text(turn)) for turn in chat.turns]
+    answer = answerer(exchanges, said)
+    with store.writing() as session:
+        chat = _own(session, annotator_id, chat_id, is_locked=True)
+        known = next((turn for turn in chat.turns if turn.number == number), None)
+        if known is not None:
+            return known
+        context, text = (one.replace("\0", "\N{REPLACEMENT CHARACTER}") for one in answer)
+        turn = Turn(chat_id=chat_id, number=number, said=said, context=context, answer=text, created_at=utc_now())
+        session.add(turn)
+        session.flush()
+        return turn
+
+
+def judge_turn(session: Session, annotator_id: int, turn_id: int, score: int | None, rewriting: str | None) -> Turn:
+    """Write what a person makes of an answer: a score, a text that would have been better, both, or (None) neither.
+
+    Raises:
+        ValueError: If the score is off the scale, or it is no turn of this person's.
+    """
+    turn = session.get(Turn, turn_id)
+    if turn is None:
+        raise ValueError(f"There is no answer {turn_id}.")
+    _own(session, annotator_id, turn.chat_id)
+    project = session.get_one(Project, 1)
+    if score is not None and not project.least_score <= score <= project.most_score:
+        raise ValueError(f"score must be {project.least_score} to {project.most_score}, got {score}.")
+    turn.score = score
+    turn.rewriting = spaced(turn.context, check_text(rewriting)) if rewriting and rewriting.strip() else None
+    session.flush()
+    return turn
+
+
+def close_chat(session: Session, annotator_id: int, chat_id: int) -> None:
+    """End a conversation; the item that gave its subject is then done, if anything was said."""
+    chat = _own(session, annotator_id, chat_id, is_locked=True)
+    if chat.ended_at is not None or not chat.turns:
+        return
+    chat.ended_at = utc_now()
+    if chat.assignment is not None and chat.assignment.state == "open":
+        chat.assignment.state, chat.assignment.ended_at = "decided", utc_now()
+    session.flush()
+
+
+def _text(turn: Turn) -> str:
+    return turn.answer if turn.rewriting is None else turn.rewriting
+
+
+def _open(annotator_id: int) -> Select[Chat]:
+    mine = select(Chat).where(Chat.annotator_id == annotator_id, Chat.ended_at.is_(None))
+    return mine.options(selectinload(Chat.turns), selectinload(Chat.assignment).selectinload(Assignment.item))
+
+
+def _own(session: Session, annotator_id: int, chat_id: int, *, is_locked: bool = False) -> Chat:
+    chosen = select(Chat).where(Chat.id == chat_id).options(selectinload(Chat.turns))
+    chat = session.scalar(chosen.with_for_update(of=Chat) if is_locked else chosen)
+    if chat is None or chat.annotator_id != annotator_id:
+        raise ValueError(f"There is no conversation {chat_id} of yours.")
+    return chat

@@ -1,0 +1,139 @@
+"""Judgements as files: TRL's preferences, labels and demonstrations, and everything that each person said."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from textgym.replacing import replacing_file
+
+from .store import FeedbackStore
+from .tables import Annotator, Assignment, Chat, Comparison, Item, Project, Rating, Turn
+
+Format: TypeAlias = Literal["preferences", "labels", "demonstrations", "ratings", "comparisons"]
+Row: TypeAlias = dict[str, Any]
+SUFFIXES = (".jsonl", ".csv")
+QUALITY_VALUES = {"good": 1.0, "fair": 0.0, "bad": -1.0}
+
+
+def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
+    """Write judgements to a file; check items are left out.
+
+    - "preferences" (TRL's): prompt, chosen, rejected; what most people preferred, and a rewritten answer before the
+      model's own. Pairs without a majority are left out.
+    - "labels" (TRL's): prompt, completion, label; whether people found it better than the middle of the scale, on the
+      average. Completions in the very middle are left out.
+    - "demonstrations" (TRL's): prompt, completion; answers as people have rewritten them.
+    - "ratings": prompt, completion, rating, rater, comment; one row for each person's score.
+    - "comparisons": prompt, completion_a, completion_b, preference, sureness, rater, comment; likewise.
+
+    Args:
+        store: Where from.
+        path: A .jsonl or .csv file, which is replaced once all is written.
+        format_name: What to write.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ValueError: If the file is of another kind.
+        OSError: If it cannot be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"expected a {' or '.join(SUFFIXES)} file, got {str(path)!r}.")
+    columns, read = FORMATS[format_name]
+    with store.reading() as session:
+        rows = list(read(session))
+    with replacing_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(rows)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return len(rows)
+
+
+def _preferences(session: Session) -> Iterator[Row]:
+    votes: dict[int, Counter[str]] = {}
+    items: dict[int, Item] = {}
+    judged = select(Item, Comparison.preference).select_from(Assignment).join(Item).join(Comparison)
+    for item, preference in session.execute(judged.where(~Item.is_check).order_by(Item.id)):
+        items[item.id] = item
+        votes.setdefault(item.id, Counter())[preference] += 1
+    for number, counts in votes.items():
+        item = items[number]
+        if counts["a"] != counts["b"]:
+            texts = (item.completion_a, item.completion_b)
+            chosen, rejected = texts if counts["a"] > counts["b"] else texts[::-1]
+            yield {"prompt": item.prompt, "chosen": chosen, "rejected": rejected}
+    for turn in session.scalars(select(Turn).where(Turn.rewriting.is_not(None)).order_by(Turn.id)):
+        if turn.rewriting != turn.answer:
+            yield {"prompt": turn.context, "chosen": turn.rewriting, "rejected": turn.answer}
+
+
+def _labels(session: Session) -> Iterator[Row]:
+    project = session.get_one(Project, 1)
+    middle = (project.least_score + project.most_score) / 2
+    values: dict[tuple[str, str], list[float]] = {}
+    judged = _rated().add_columns(Rating.quality)
+    for prompt, completion, score, _, _, quality in session.execute(judged):
+        value = QUALITY_VALUES[quality or "fair"] if score is None else (score - middle) / (project.most_score - middle)
+        values.setdefault((prompt, completion), []).append(value)
+    for prompt, completion, score, _ in session.execute(_rated_answers()):
+        values.setdefault((prompt, completion), []).append(score - middle)
+    for (prompt, completion), said in values.items():
+        if sum(said) != 0:
+            yield {"prompt": prompt, "completion": completion, "label": sum(said) > 0}
+
+
+def _demonstrations(session: Session) -> Iterator[Row]:
+    for turn in session.scalars(select(Turn).where(Turn.rewriting.is_not(None)).order_by(Turn.id)):
+        yield {"prompt": turn.context, "completion": turn.rewriting}
+
+
+def _ratings(session: Session) -> Iterator[Row]:
+    names = ("prompt", "completion", "rating", "rater", "comment")
+    for row in session.execute(_rated().where(Rating.score.is_not(None))):
+        yield dict(zip(names, row, strict=True))
+    for row in session.execute(_rated_answers()):
+        yield dict(zip(names, (*row, ""), strict=True))
+
+
+def _comparisons(session: Session) -> Iterator[Row]:
+    columns = (Item.prompt, Item.completion_a, Item.completion_b)
+    said = (Comparison.preference, Comparison.sureness, Annotator.name, Comparison.comment)
+    judged = select(*columns, *said).select_from(Assignment).join(Item).join(Annotator).join(Comparison)
+    for row in session.execute(judged.where(~Item.is_check).order_by(Item.id, Assignment.id)):
+        yield dict(zip(FORMATS["comparisons"][0], row, strict=True))
+
+
+def _rated() -> Select[*tuple[Any, ...]]:
+    columns = (Item.prompt, Item.completion_a, Rating.score, Annotator.name, Rating.comment)
+    judged = select(*columns).select_from(Assignment).join(Item).join(Annotator).join(Rating)
+    return judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
+
+
+def _rated_answers() -> Select[*tuple[Any, ...]]:
+    """Scores of a model's answers in chats."""
+    columns = (Turn.context, Turn.answer, Turn.score, Annotator.name)
+    return (
+        select(*columns).select_from(Turn).join(Chat).join(Annotator).where(Turn.score.is_not(None)).order_by(Turn.id)
+    )
+
+
+FORMATS: dict[Format, tuple[tuple[str, ...], Callable[[Session], Iterator[Row]]]] = {
+    "preferences": (("prompt", "chosen", "rejected"), _preferences),
+    "labels": (("prompt", "completion", "label"), _labels),
+    "demonstrations": (("prompt", "completion"), _demonstrations),
+    "ratings": (("prompt", "completion", "rating", "rater", "comment"), _ratings),
+    "comparisons": (
+        ("prompt", "completion_a", "completion_b", "preference", "sureness", "rater", "comment"),
+        _comparisons,
+    ),
+}

@@ -1,0 +1,142 @@
+// Chat: a conversation, each answer of which can be scored, or rewritten.
+
+import { Refused, ask, complain, drafts, onKeys, show, showProgress, words } from "./page.js";
+
+const form = document.getElementById("say");
+const message = form.elements.said;
+const list = document.getElementById("turns");
+const template = document.getElementById("turn");
+let chat = null;
+let isBusy = false;
+
+async function alone(act) {
+  if (isBusy) return;
+  isBusy = true;
+  try {
+    await act();
+  } catch (error) {
+    show("");
+    if (!(error instanceof Refused)) throw error;
+    complain(error.message);
+  } finally {
+    isBusy = false;
+  }
+}
+
+function fillTurn(section, turn) {
+  section.turn = turn;
+  section.querySelector(".said").textContent = turn.said;
+  // The space that parts an answer from what it goes on with would look like an indent.
+  section.querySelector(".answer").textContent = turn.answer.trim() || "…";
+  section.querySelector(".answer").classList.toggle("replaced", turn.rewriting !== null);
+  section.querySelector(".rewritten").textContent = (turn.rewriting ?? "").trim();
+  section.querySelector(".rewritten").hidden = turn.rewriting === null;
+  for (const input of section.querySelectorAll("[type=radio]")) {
+    input.name = `score-${turn.id}`;
+    input.checked = input.value === String(turn.score);
+  }
+}
+
+async function judgeTurn(section, changes) {
+  await alone(async () => {
+    const { id, score, rewriting } = { ...section.turn, ...changes };
+    show(words.saving);
+    fillTurn(section, await ask("/api/chat/judgements", { turn: id, score, rewriting }));
+    if ("rewriting" in changes) {
+      drafts.drop(`rewriting ${id}`);
+      section.querySelector(".rewriting").hidden = true;
+    }
+    show(words.saved);
+  });
+}
+
+function openRewriting(section) {
+  const field = section.querySelector(".rewriting textarea");
+  const { id, rewriting, answer } = section.turn;
+  field.value = drafts.read(`rewriting ${id}`) ?? rewriting?.trim() ?? answer.trim();
+  section.querySelector(".rewriting").hidden = false;
+  field.focus();
+}
+
+function addTurn(turn) {
+  const section = template.content.firstElementChild.cloneNode(true);
+  list.append(section);
+  fillTurn(section, turn);
+  const rewriting = section.querySelector(".rewriting");
+  section.querySelector("fieldset").addEventListener("change", (event) => {
+    judgeTurn(section, { score: Number(event.target.value) });
+  });
+  section.querySelector(".rewrite").addEventListener("click", () => openRewriting(section));
+  rewriting.addEventListener("input", (event) => drafts.write(`rewriting ${turn.id}`, event.target.value));
+  rewriting.addEventListener("submit", (event) => {
+    event.preventDefault();
+    judgeTurn(section, { rewriting: rewriting.querySelector("textarea").value });
+  });
+  rewriting.querySelector(".cancel").addEventListener("click", () => {
+    drafts.drop(`rewriting ${turn.id}`);
+    rewriting.hidden = true;
+  });
+  if (drafts.read(`rewriting ${turn.id}`) !== null) openRewriting(section);
+}
+
+async function load() {
+  const answer = await ask("/api/chat");
+  chat = answer.chat;
+  showProgress(answer.progress);
+  const subject = document.getElementById("subject");
+  subject.hidden = answer.subject === "";
+  subject.querySelector(".text").textContent = answer.subject;
+  list.replaceChildren();
+  message.value = drafts.read(`message ${chat}`) ?? "";
+  answer.turns.forEach(addTurn);
+}
+
+function send() {
+  const said = message.value;
+  if (said.trim() === "" || chat === null) return;
+  alone(async () => {
+    complain("");
+    show(words.writing);
+    document.getElementById("send").disabled = true;
+    try {
+      addTurn(await ask("/api/chat/turns", { chat, number: list.children.length, said }));
+    } finally {
+      document.getElementById("send").disabled = false;
+    }
+    drafts.drop(`message ${chat}`);
+    message.value = "";
+    show("");
+    form.scrollIntoView({ block: "end" });
+  });
+}
+
+function startAnew() {
+  alone(async () => {
+    await ask("/api/chat/close", { chat });
+    await load();
+    message.focus();
+  });
+}
+
+message.addEventListener("input", () => drafts.write(`message ${chat}`, message.value));
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  send();
+});
+document.getElementById("close").addEventListener("click", startAnew);
+
+onKeys((key, field, event) => {
+  if (key === "Enter" && field === message && !event.shiftKey) return send(), true;
+  if (key === "Enter" && event.ctrlKey && field) return field.form.requestSubmit(), true;
+  if (field || event.ctrlKey) return false;
+  const last = list.lastElementChild;
+  if (key === "m") return message.focus(), true;
+  if (key === "n") return startAnew(), true;
+  if (last && key === "r") return openRewriting(last), true;
+  const input = last && /^[1-9]$/.test(key) && last.querySelectorAll("[type=radio]")[Number(key) - 1];
+  if (!input) return false;
+  input.click();
+  return true;
+});
+
+alone(load);

@@ -1,0 +1,145 @@
+// One item after the other: shown, judged, saved, skipped or taken back. Rate and Compare differ in their form alone.
+
+import { Refused, ask, complain, drafts, onKeys, show, showProgress, words } from "./page.js";
+
+export function judge({ kind, path, keys, read, missing }) {
+  const form = document.getElementById("work");
+  const dialog = document.getElementById("skip-dialog");
+  let assignment = null;
+  let isBusy = false;
+
+  function fill(said) {
+    form.reset();
+    for (const [name, value] of Object.entries(said ?? {})) {
+      if (value === null) continue;
+      if (name === "comment") form.elements.comment.value = value;
+      else for (const input of form.querySelectorAll(`[name=${name}]`)) input.checked = input.value === String(value);
+    }
+    form.dispatchEvent(new Event("filled"));
+  }
+
+  function display(item) {
+    assignment = item.assignment;
+    showProgress(item.progress);
+    form.hidden = assignment === null;
+    document.getElementById("nothing").hidden = assignment !== null;
+    complain("");
+    if (assignment === null) return;
+    // textContent: what a model wrote is shown as text, whatever it looks like.
+    document.getElementById("prompt").textContent = item.prompt;
+    item.completions.forEach((text, index) => {
+      // The space that parts a completion from its prompt would look like an indent.
+      document.querySelector(`[data-completion="${index}"]`).textContent = text.replace(/^ /, "");
+    });
+    fill(drafts.read(assignment) ?? item.said);
+    document.activeElement?.blur();
+    scrollTo(0, 0);
+  }
+
+  async function next() {
+    display(await ask(`/api/next?kind=${kind}`));
+  }
+
+  // One thing at a time: a key held down does not judge the item after this one.
+  async function alone(act) {
+    if (isBusy) return;
+    isBusy = true;
+    form.ariaBusy = "true";
+    try {
+      await act();
+    } catch (error) {
+      show("");
+      if (!(error instanceof Refused)) throw error;
+      complain(error.message);
+    } finally {
+      isBusy = false;
+      form.ariaBusy = "false";
+    }
+  }
+
+  function save() {
+    const said = read(new FormData(form));
+    if (said === null) return complain(missing);
+    return alone(async () => {
+      const judged = assignment;
+      show(words.saving);
+      await ask(path, { assignment: judged, ...said });
+      drafts.drop(judged);
+      await next();
+      show(words.saved);
+    });
+  }
+
+  function skip() {
+    if (assignment === null) return;
+    dialog.querySelector("form").reset();
+    dialog.querySelector("[value=skip]").disabled = true;
+    dialog.showModal();
+  }
+
+  function undo() {
+    return alone(async () => {
+      const item = await ask("/api/undo", { kind });
+      drafts.drop(item.assignment);
+      display(item);
+      show(words.undone);
+    });
+  }
+
+  dialog.addEventListener("change", () => {
+    dialog.querySelector("[value=skip]").disabled = !new FormData(dialog.querySelector("form")).get("reason");
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.target.name === "skip-comment" || !/^[1-9]$/.test(event.key)) return;
+    dialog.querySelectorAll("[name=reason]")[Number(event.key) - 1]?.click();
+  });
+  dialog.addEventListener("close", () => {
+    const said = new FormData(dialog.querySelector("form"));
+    if (dialog.returnValue !== "skip" || !said.get("reason")) return;
+    dialog.returnValue = "";
+    alone(async () => {
+      const skipped = assignment;
+      await ask("/api/skips", { assignment: skipped, reason: said.get("reason"), comment: said.get("skip-comment") });
+      drafts.drop(skipped);
+      await next();
+      show(words.saved);
+    });
+  });
+  dialog.querySelector("form").addEventListener("keydown", (event) => {
+    const button = dialog.querySelector("[value=skip]");
+    if (event.key !== "Enter" || event.target.tagName === "BUTTON") return;
+    event.preventDefault();
+    if (!button.disabled) button.click();
+  });
+
+  form.addEventListener("input", () => {
+    if (assignment !== null) drafts.write(assignment, Object.fromEntries(new FormData(form)));
+    complain("");
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    save();
+  });
+  document.getElementById("skip").addEventListener("click", skip);
+  document.getElementById("undo").addEventListener("click", undo);
+
+  onKeys((key, field, event) => {
+    if (key === "Enter" && event.ctrlKey) return save(), true;
+    if (field) return false;
+    if (event.ctrlKey) return false;
+    if (key === "u") return undo(), true;
+    if (form.hidden) return false;
+    // A button or link that has the focus does its own.
+    if (key === "Enter" && !event.target.closest("button, a, summary")) return save(), true;
+    if (key === "s") return skip(), true;
+    if (key === "c") return form.elements.comment.focus(), true;
+    const wanted = keys(key, form);
+    if (!wanted) return false;
+    wanted.checked = true;
+    wanted.dispatchEvent(new Event("input", { bubbles: true }));
+    wanted.dispatchEvent(new Event("change", { bubbles: true }));
+    return true;
+  });
+
+  alone(next);
+}

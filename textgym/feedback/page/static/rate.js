@@ -1,0 +1,21 @@
+// Rate: one completion, a score, a word, a comment.
+
+import { judge } from "./judging.js";
+import { words } from "./page.js";
+
+const qualities = { g: "good", f: "fair", b: "bad" };
+
+judge({
+  kind: "rate",
+  path: "/api/ratings",
+  missing: words.say_something,
+  keys: (key, form) => {
+    if (/^[1-9]$/.test(key)) return form.querySelectorAll("[name=score]")[Number(key) - 1];
+    return qualities[key] && form.querySelector(`[name=quality][value=${qualities[key]}]`);
+  },
+  read: (data) => {
+    const [score, quality] = [data.get("score"), data.get("quality")];
+    if (score === null && quality === null) return null;
+    return { score: score === null ? null : Number(score), quality, comment: data.get("comment") };
+  },
+});

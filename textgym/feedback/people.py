@@ -1,0 +1,62 @@
+"""The people who judge: found by name, and known by a password where the page is open to others."""
+
+import hashlib
+import hmac
+import secrets
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from .store import utc_now
+from .tables import Annotator
+
+LONGEST_NAME = 60
+
+
+def check_name(name: str) -> str:
+    """Return a name without the spaces around it.
+
+    Raises:
+        ValueError: If it is empty, too long, or holds what cannot be printed.
+    """
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"a name must have 1 to {LONGEST_NAME} printable characters, got {name!r}.")
+    return name
+
+
+def find_or_add(session: Session, name: str) -> Annotator:
+    """Return the person of a name, who is new if there is none; the first of all is the project's owner."""
+    name = check_name(name)
+    found = find(session, name)
+    if found is not None:
+        return found
+    is_first = session.scalar(select(func.count(Annotator.id))) == 0
+    person = Annotator(name=name, is_owner=is_first, created_at=utc_now())
+    session.add(person)
+    session.flush()
+    return person
+
+
+def find(session: Session, name: str) -> Annotator | None:
+    """Return the person of a name, None if there is none."""
+    return session.scalar(select(Annotator).where(Annotator.name == " ".join(name.split())))
+
+
+def give_password(person: Annotator) -> str:
+    """Give a person a new password, and return it; the store keeps only its hash."""
+    password = secrets.token_urlsafe(12)
+    salt = secrets.token_bytes(16)
+    person.password_hash = f"{salt.hex()}:{_hash(password, salt).hex()}"
+    return password
+
+
+def has_password(person: Annotator | None, password: str) -> bool:
+    """Return whether this is the person's password; as slow for one who does not exist."""
+    stored = person.password_hash if person is not None else None
+    salt, _, expected = (stored or f"{'00' * 16}:").partition(":")
+    return hmac.compare_digest(_hash(password, bytes.fromhex(salt)).hex(), expected)
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, n=2**14, r=8, p=1)

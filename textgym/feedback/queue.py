@@ -1,0 +1,149 @@
+"""Who gets which item: each goes to as many people as it asks for, and to nobody twice, however many ask at once."""
+
+import random
+import secrets
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from .store import utc_now
+from .tables import Annotator, Assignment, Item, Kind
+
+# In every so many items of a person there is one check item, at a place that cannot be foreseen.
+CHECK_EVERY = 10
+# After this time the place of somebody who was given an item, and said nothing, may go to somebody else.
+LEFT_LYING = timedelta(hours=2)
+
+
+class Progress(NamedTuple):
+    """How far a person has come.
+
+    Attributes:
+        n_done: Items judged.
+        n_left: Items that wait for this person.
+    """
+
+    n_done: int
+    n_left: int
+
+
+def next_assignment(session: Session, annotator_id: int, kind: Kind) -> Assignment | None:
+    """Give a person an item to judge: the one that lies open before them, else a new one.
+
+    Args:
+        session: A writing session.
+        annotator_id: The person.
+        kind: What they are doing.
+
+    Returns:
+        The assignment; None if there is nothing left for this person.
+    """
+    # One person's requests, perhaps from two tabs, come one after the other.
+    session.execute(select(Annotator.id).where(Annotator.id == annotator_id).with_for_update())
+    lying_open = session.scalar(
+        _of_person(annotator_id, kind).where(Assignment.state == "open").order_by(Assignment.id).limit(1)
+    )
+    if lying_open is not None:
+        return lying_open
+    if _check_is_due(session, annotator_id, kind):
+        check = session.scalar(_not_yet_given(annotator_id, kind, is_check=True).order_by(Item.id).limit(1))
+        if check is not None:
+            return _give(session, check, annotator_id, None)
+    taken = _take_place(session, annotator_id, kind)
+    if taken is None and _free_left_lying(session, kind):
+        taken = _take_place(session, annotator_id, kind)
+    return taken
+
+
+def take_place_again(session: Session, assignment: Assignment) -> bool:
+    """Give a person whose item was skipped a place among those who judge it; False if all are taken."""
+    if assignment.item.is_check:
+        return True
+    session.execute(select(Item.id).where(Item.id == assignment.item_id).with_for_update())
+    place = _free_place(session, assignment.item)
+    assignment.place = place
+    return place is not None
+
+
+def progress(session: Session, annotator_id: int, kind: Kind) -> Progress:
+    """Return how far a person has come with one kind of items."""
+    mine = _of_person(annotator_id, kind).subquery()
+    by_state = select(mine.c.state, func.count()).group_by(mine.c.state)
+    states: dict[str, int] = dict(iter(session.execute(by_state)))
+    waiting = _not_yet_given(annotator_id, kind, is_check=False).where(_n_taken() < Item.n_people).subquery()
+    n_waiting = session.scalar(select(func.count()).select_from(waiting)) or 0
+    return Progress(states.get("decided", 0), states.get("open", 0) + n_waiting)
+
+
+def _take_place(session: Session, annotator_id: int, kind: Kind) -> Assignment | None:
+    candidates = (
+        _not_yet_given(annotator_id, kind, is_check=False)
+        .where(_n_taken() < Item.n_people)
+        .order_by(Item.priority.desc(), Item.id)
+        .limit(1)
+    )
+    while True:
+        # PostgreSQL: another item than those that somebody is being given just now; where there is no other, wait.
+        item = session.scalar(candidates.with_for_update(skip_locked=True, of=Item))
+        item = item or session.scalar(candidates.with_for_update(of=Item))
+        if item is None:
+            return None
+        # The count above may have been taken before somebody else's commit; the lock is held now.
+        place = _free_place(session, item)
+        if place is not None:
+            return _give(session, item, annotator_id, place)
+
+
+def _free_place(session: Session, item: Item) -> int | None:
+    places = select(Assignment.place).where(Assignment.item_id == item.id, Assignment.place.is_not(None))
+    taken = set(session.scalars(places))
+    return next((place for place in range(item.n_people) if place not in taken), None)
+
+
+def _give(session: Session, item: Item, annotator_id: int, place: int | None) -> Assignment:
+    is_swapped = item.kind == "compare" and secrets.randbelow(2) == 1
+    given = Assignment(
+        item=item, annotator_id=annotator_id, place=place, is_swapped=is_swapped, state="open", given_at=utc_now()
+    )
+    session.add(given)
+    session.flush()
+    return given
+
+
+def _free_left_lying(session: Session, kind: Kind) -> int:
+    """Take their places from those who let an item lie; who comes back to it may judge it all the same."""
+    of_kind = select(Item.id).where(Item.kind == kind)
+    is_left = (Assignment.state == "open") & (Assignment.given_at < utc_now() - LEFT_LYING)
+    freed = session.execute(
+        update(Assignment)
+        .where(is_left, Assignment.place.is_not(None), Assignment.item_id.in_(of_kind))
+        .values(place=None)
+        .returning(Assignment.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(freed.all())
+
+
+def _check_is_due(session: Session, annotator_id: int, kind: Kind) -> bool:
+    n_given = session.scalar(select(func.count()).select_from(_of_person(annotator_id, kind).subquery())) or 0
+    ten, place = divmod(n_given, CHECK_EVERY)
+    return random.Random(f"{annotator_id} {kind} {ten}").randrange(CHECK_EVERY) == place
+
+
+def _of_person(annotator_id: int, kind: Kind) -> Select[Assignment]:
+    return select(Assignment).join(Item).where(Assignment.annotator_id == annotator_id, Item.kind == kind)
+
+
+def _not_yet_given(annotator_id: int, kind: Kind, *, is_check: bool) -> Select[Item]:
+    was_given: ColumnElement[bool] = exists().where(
+        Assignment.item_id == Item.id, Assignment.annotator_id == annotator_id
+    )
+    return select(Item).where(Item.kind == kind, Item.is_check.is_(is_check), ~was_given)
+
+
+def _n_taken() -> ScalarSelect[int]:
+    """Count the places of an item that are taken."""
+    taken = select(func.count(Assignment.id)).where(Assignment.item_id == Item.id, Assignment.place.is_not(None))
+    return taken.correlate(Item).scalar_subquery()

@@ -1,0 +1,98 @@
+"""What the page sends and gets: the bodies of requests and answers."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from .judgements import LONGEST_TEXT, Choice, Reason, Undone
+from .queue import Progress
+from .tables import Assignment, Chat, Kind, Quality, Turn
+
+
+class SignInBody(BaseModel):
+    """A name, and a password where one is needed."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(default="", max_length=200)
+
+
+class RatingBody(BaseModel):
+    """What is said of one completion."""
+
+    assignment: int
+    score: int | None = None
+    quality: Quality | None = None
+    comment: str = Field(default="", max_length=LONGEST_TEXT)
+
+
+class ComparisonBody(BaseModel):
+    """Which of two completions is preferred."""
+
+    assignment: int
+    choice: Choice
+    sureness: int | None = None
+    comment: str = Field(default="", max_length=LONGEST_TEXT)
+
+
+class SkipBody(BaseModel):
+    """Why an item is not judged."""
+
+    assignment: int
+    reason: Reason
+    comment: str = Field(default="", max_length=LONGEST_TEXT)
+
+
+class UndoBody(BaseModel):
+    """What kind of judgement is taken back."""
+
+    kind: Kind
+
+
+class SayBody(BaseModel):
+    """What is said to the model."""
+
+    chat: int
+    number: int
+    said: str = Field(max_length=LONGEST_TEXT)
+
+
+class TurnBody(BaseModel):
+    """What is made of an answer."""
+
+    turn: int
+    score: int | None = None
+    rewriting: str | None = Field(default=None, max_length=LONGEST_TEXT)
+
+
+class CloseBody(BaseModel):
+    """Which conversation is over."""
+
+    chat: int
+
+
+def item_answer(assignment: Assignment | None, progress: Progress, undone: Undone | None = None) -> dict[str, Any]:
+    """Return an item as the page shows it: texts in the order in which they stand, and never whether it is a check."""
+    answer: dict[str, Any] = {"assignment": None, "progress": progress._asdict()}
+    if assignment is None:
+        return answer
+    item = assignment.item
+    texts = [item.completion_a, item.completion_b] if item.kind == "compare" else [item.completion_a]
+    answer |= {"assignment": assignment.id, "prompt": item.prompt}
+    answer["completions"] = texts[::-1] if assignment.is_swapped else texts
+    said = None if undone is None else undone.rating or undone.comparison
+    if said is not None:
+        answer["said"] = vars(said)
+    return answer
+
+
+def turn_answer(turn: Turn) -> dict[str, Any]:
+    """Return a turn as the page shows it."""
+    names = ("id", "number", "said", "answer", "score", "rewriting")
+    return {name: getattr(turn, name) for name in names}
+
+
+def chat_answer(chat: Chat, progress: Progress) -> dict[str, Any]:
+    """Return a conversation as the page shows it."""
+    subject = chat.assignment.item.prompt if chat.assignment is not None else ""
+    turns = [turn_answer(turn) for turn in chat.turns]
+    return {"chat": chat.id, "subject": subject, "turns": turns, "progress": progress._asdict()}

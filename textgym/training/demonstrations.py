@@ -1,0 +1,129 @@
+"""Demonstrations, prompts with the completions to be learned, as tokens packed into rows of one length."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from textgym.prompts import load_prompts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NO_DEMONSTRATION = -1
+
+
+class Demonstration(NamedTuple):
+    """A completion to be learned.
+
+    Attributes:
+        token_ids: Prompt, completion and end of sequence.
+        n_prompt: How many of them are the prompt, at least 1.
+    """
+
+    token_ids: tuple[int, ...]
+    n_prompt: int
+
+
+class PackedRows(NamedTuple):
+    """R rows of L tokens, each row holding one demonstration after the other.
+
+    Attributes:
+        input_ids: Token ids, shape (R, L).
+        position_ids: Position of each token in its own demonstration, shape (R, L).
+        demonstration: Which demonstration of its row a token belongs to, −1 at padding, shape (R, L).
+        is_learned: True at tokens of completions, shape (R, L).
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    demonstration: Tensor
+    is_learned: Tensor
+
+    def is_attended(self) -> Tensor:
+        """Return where a token sees another: not after itself, and not in another demonstration, shape (R, L, L)."""
+        length = self.input_ids.shape[1]
+        is_same = self.demonstration[:, :, None] == self.demonstration[:, None, :]
+        return is_same & torch.ones(length, length, dtype=torch.bool, device=is_same.device).tril()
+
+    def to(self, device: torch.device) -> "PackedRows":
+        """Return the rows on another device."""
+        return PackedRows(*(tensor.to(device) for tensor in self))
+
+
+def load_demonstrations(
+    source: str | Path, tokenizer: "PreTrainedTokenizerBase", context_length: int
+) -> list[Demonstration]:
+    """Read demonstrations.
+
+    Args:
+        source: A .jsonl or .csv file with the columns `prompt` and `completion` (TRL's).
+        tokenizer: Whose tokens they become. Prompt and completion are tokenized apart, as a policy that goes on with
+            a prompt meets them.
+        context_length: The most tokens that a demonstration may have.
+
+    Returns:
+        The demonstrations in the order of the file, each ending with the end of sequence.
+
+    Raises:
+        ValueError: If the file cannot be read as such, a completion is missing or empty, or a demonstration is longer.
+        FileNotFoundError: If there is no such file.
+    """
+    demonstrations = []
+    for number, (prompt, columns) in enumerate(load_prompts(source), start=1):
+        completion = columns.get("completion")
+        if not isinstance(completion, str) or not completion:
+            raise ValueError(
+                f"row {number} of {source} must have a completion, got {completion!r}; expected the columns prompt and "
+                "completion."
+            )
+        prompt_ids: list[int] = tokenizer(prompt)["input_ids"]
+        # A tokenizer that ends every text itself would end the prompt, too.
+        if prompt_ids[-1:] == [tokenizer.eos_token_id] and len(prompt_ids) > 1:
+            prompt_ids = prompt_ids[:-1]
+        completion_ids: Any = tokenizer(completion, add_special_tokens=False)["input_ids"]
+        token_ids = (*prompt_ids, *completion_ids, int(tokenizer.eos_token_id))
+        if len(token_ids) > context_length:
+            raise ValueError(
+                f"row {number} of {source} has {len(token_ids)} tokens, more than the {context_length} that the model "
+                "has room for; shorten it."
+            )
+        demonstrations.append(Demonstration(token_ids, len(prompt_ids)))
+    return demonstrations
+
+
+def pack(demonstrations: Sequence[Demonstration], length: int, pad_token_id: int) -> PackedRows:
+    """Put demonstrations into as few rows as first fit, longest first, finds.
+
+    Args:
+        demonstrations: None longer than a row.
+        length: Tokens a row, L.
+        pad_token_id: Fills what is left of a row.
+    """
+    rows: list[list[Demonstration]] = []
+    room: list[int] = []
+    for one in sorted(demonstrations, key=lambda one: len(one.token_ids), reverse=True):
+        row = next((row for row, left in enumerate(room) if len(one.token_ids) <= left), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(length)
+        rows[row].append(one)
+        room[row] -= len(one.token_ids)
+    packed = PackedRows(
+        torch.full((len(rows), length), pad_token_id),
+        torch.zeros((len(rows), length), dtype=torch.long),
+        torch.full((len(rows), length), NO_DEMONSTRATION),
+        torch.zeros((len(rows), length), dtype=torch.bool),
+    )
+    for row, members in enumerate(rows):
+        start = 0
+        for number, one in enumerate(members):
+            end = start + len(one.token_ids)
+            packed.input_ids[row, start:end] = torch.tensor(one.token_ids)
+            packed.position_ids[row, start:end] = torch.arange(end - start)
+            packed.demonstration[row, start:end] = number
+            packed.is_learned[row, start + one.n_prompt : end] = True
+            start = end
+    return packed
