@@ -35,6 +35,8 @@ class FlatEpisodes:
         prompt_lengths: Tokens of each prompt, shape (E,).
         lengths: Generated tokens of each episode, shape (E,).
         rewards: Reward of each generated token.
+        frozen_hidden: What the policy's frozen layers make of each token, shape (tokens, D); None where they are not
+            computed once for all passes.
     """
 
     device: torch.device
@@ -42,6 +44,7 @@ class FlatEpisodes:
     prompt_lengths: np.ndarray
     lengths: np.ndarray
     rewards: Tensor
+    frozen_hidden: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -54,6 +57,7 @@ class FlatEpisodes:
         self.prompt_lengths = np.empty(0, dtype=np.int64)
         self.lengths = np.empty(0, dtype=np.int64)
         self.rewards = torch.empty(0, device=self.device)
+        self.frozen_hidden = None
 
     def append(self, episodes: Sequence[EpisodeRecord]) -> None:
         """Keep more episodes.
@@ -77,7 +81,10 @@ class FlatEpisodes:
         self.prompt_lengths = np.append(self.prompt_lengths, [len(episode.prompt_ids) for episode in episodes])
 
     def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
-        """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each."""
+        """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each.
+
+        And `frozen_hidden`, shape (B, L, D), where it is there.
+        """
         prompt_lengths, sizes = self.prompt_lengths[episodes], (self.prompt_lengths + self.lengths)[episodes]
         starts = _starts(self.prompt_lengths + self.lengths)[episodes]
         column = np.arange(sizes.max())
@@ -85,8 +92,11 @@ class FlatEpisodes:
         position = np.where(is_token, starts[:, None] + column, 0)
         is_decision = (column >= prompt_lengths[:, None] - 1) & (column < sizes[:, None] - 1)
         mask = torch.from_numpy(is_token).to(self.device)
-        input_ids = self.token_ids[torch.from_numpy(position).to(self.device)].long() * mask
+        index = torch.from_numpy(position).to(self.device)
+        input_ids = self.token_ids[index].long() * mask
+        frozen = {} if self.frozen_hidden is None else {"frozen_hidden": self.frozen_hidden[index]}
         return {
+            **frozen,
             "input_ids": input_ids,
             "attention_mask": mask,
             "is_decision": torch.from_numpy(is_decision).to(self.device),

@@ -1,7 +1,7 @@
 """A causal language model as a Stable-Baselines3 policy: trunk, cached decoding, logits, and the choice of tokens."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -10,12 +10,16 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from textgym.models import load_language_model
 
+from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .kv_cache import RowCache
+from .lora import LoraSource, add_lora
+from .micro_batches import row_slices
+from .precision import Autocast, check_autocast, checkpointed_blocks, precision
 from .sampling import draw_tokens, restrict_to_top
 from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
@@ -46,12 +50,18 @@ class LanguagePolicy(BasePolicy):
             passed in is copied.
         temperature: Divides the logits.
         token_rules: Tokens that the environment forbids.
-        optimizer_class: Optimiser of all parameters.
+        frozen_layers: Number of blocks, from the first, that are not trained, nor are the embeddings then (nor a head
+            that is tied to them); 0 trains everything.
+        lora: Train a low-rank adapter in place of the model, see `add_lora`: its rank, settings of `peft.LoraConfig`,
+            or the folder of a saved adapter. The reference is then the model without it.
+        autocast: `"bfloat16"` computes matrix products in it, from weights kept in float32.
+        gradient_checkpointing: Keep only each block's input for the backward pass, which computes the rest again.
+        optimizer_class: Optimiser of all parameters that are trained.
         optimizer_kwargs: Its arguments but the learning rate; Adam's epsilon is 1e-5 by default.
 
     Raises:
-        ValueError: If the vocabulary or context of the model is smaller than the environment's, or the temperature
-            is not above 0.
+        ValueError: If the vocabulary or context of the model is smaller than the environment's, or an argument is out
+            of range.
         TypeError: If the spaces are not those of `TextGen-v0`.
     """
 
@@ -63,6 +73,10 @@ class LanguagePolicy(BasePolicy):
         model: ModelSource = None,
         temperature: float = 1.0,
         token_rules: TokenRules = NO_RULES,
+        frozen_layers: int = 0,
+        lora: LoraSource | None = None,
+        autocast: Autocast | None = None,
+        gradient_checkpointing: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -73,6 +87,9 @@ class LanguagePolicy(BasePolicy):
             )
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
+        if frozen_layers and lora is not None:
+            raise ValueError("lora freezes the whole model, so frozen_layers must be 0 with it; leave one of them out.")
+        check_autocast(autocast)
         BasePolicy.__init__(
             self,
             observation_space,
@@ -86,6 +103,11 @@ class LanguagePolicy(BasePolicy):
         self.term_watch = TermWatch()
         self.language_model = _own_model(model)
         self._check_sizes(observation_space)
+        freeze_layers(self.language_model, frozen_layers)
+        self.frozen_layers = frozen_layers
+        self.lora = None if lora is None else add_lora(self.language_model, lora)
+        self.autocast = autocast
+        self.gradient_checkpointing = gradient_checkpointing
         is_banned = torch.zeros(self.vocab_size, dtype=torch.bool)
         is_banned[list(token_rules.banned_token_ids)] = True
         self.register_buffer("is_banned", is_banned, persistent=False)
@@ -103,15 +125,49 @@ class LanguagePolicy(BasePolicy):
         self.language_model.eval()
         return self
 
-    def hidden_states(self, input_ids: Tensor) -> Tensor:
-        """Return the trunk's last hidden state at each position of right-padded rows, shape (B, L, D).
+    @property
+    def n_shared_layers(self) -> int:
+        """Number of blocks whose result never changes, and is computed once for all that stands on them.
+
+        Never all of them, even if all are frozen.
+        """
+        n_layers: int = self.language_model.config.num_hidden_layers
+        return min(self.frozen_layers, n_layers - 1)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that are not frozen."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def hidden_states(
+        self, input_ids: Tensor, frozen_hidden: Tensor | None = None, trunk: nn.Module | None = None
+    ) -> Tensor:
+        """Return a trunk's last hidden state at each position of right-padded rows.
 
         Causal attention never looks right, so padding there needs no mask.
+
+        Args:
+            input_ids: Tokens, shape (B, L).
+            frozen_hidden: What `frozen_hidden_states` gave for them, shape (B, L, D); None to compute it.
+            trunk: Another trunk of the same shape; None for the language model's.
+
+        Returns:
+            Float32, shape (B, L, D).
         """
-        embeddings = self.language_model.get_input_embeddings()(input_ids)
-        output = self.language_model.base_model(inputs_embeds=embeddings, use_cache=False)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        trunk = self.language_model.base_model if trunk is None else trunk
+        is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
+        with precision(input_ids.device, self.autocast), checkpointed_blocks(trunk, is_checkpointed):
+            if frozen_hidden is not None:
+                hidden = upper_hidden_states(trunk, self.n_shared_layers, frozen_hidden)
+            else:
+                embeddings = trunk.get_input_embeddings()(input_ids)  # type: ignore[operator]
+                hidden = trunk(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        return hidden.float()
+
+    @torch.no_grad()
+    def frozen_hidden_states(self, input_ids: Tensor) -> Tensor:
+        """Return what the frozen layers make of right-padded rows, shape (B, L, D); there must be some."""
+        with precision(input_ids.device, self.autocast):
+            return lower_hidden_states(self.language_model.base_model, self.n_shared_layers, input_ids).float()
 
     def make_cache(self, num_rows: int, context_length: int) -> RowCache:
         """Return an empty cache for rows of at most `context_length` tokens, on the policy's device."""
@@ -141,14 +197,15 @@ class LanguagePolicy(BasePolicy):
         mask = cache.select(positions, rows, attended_length)
         if self.language_model.config._attn_implementation == "eager":
             mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
-        output = self.language_model.base_model(
-            inputs_embeds=self.language_model.get_input_embeddings()(input_ids),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        hidden: Tensor = output.last_hidden_state
+        with precision(input_ids.device, self.autocast):
+            output = self.language_model.base_model(
+                inputs_embeds=self.language_model.get_input_embeddings()(input_ids),
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
+        hidden: Tensor = output.last_hidden_state.float()
         return hidden
 
     def decision_logits(self, hidden: Tensor, n_generated: Tensor) -> Tensor:
@@ -161,7 +218,9 @@ class LanguagePolicy(BasePolicy):
         Returns:
             Float32, shape (N, V), the least finite number at forbidden tokens.
         """
-        logits = self.language_model.get_output_embeddings()(hidden)[:, : self.vocab_size].float()
+        with precision(hidden.device, self.autocast):
+            logits = self.language_model.get_output_embeddings()(hidden)[:, : self.vocab_size]
+        logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
         rules = self.token_rules
@@ -258,37 +317,43 @@ class LanguagePolicy(BasePolicy):
         uniforms = torch.rand(len(hidden), device=hidden.device)
         return self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)[0]
 
-    def decisions(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Return the hidden state and the number of tokens generated before each decision, (N, D) and (N,)."""
+    def decisions(self, obs: PyTorchObs, trunk: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Return the hidden state and the number of tokens generated before each decision, (N, D) and (N,).
+
+        Args:
+            obs: Single contexts, or a packed batch.
+            trunk: See `hidden_states`.
+        """
         if isinstance(obs, Tensor):
             raise TypeError(f"{type(self).__name__} needs the Dict observation of TextGen-v0, got a tensor.")
         input_ids = obs["input_ids"].long()
         if "is_decision" in obs:
             is_decision = obs["is_decision"]
             n_generated = (is_decision.long().cumsum(dim=1) - 1)[is_decision]
-            return self._packed_hidden_states(input_ids, obs["attention_mask"], is_decision), n_generated
+            return self._packed_hidden_states(obs, trunk), n_generated
         lengths = obs["attention_mask"].long().sum(dim=1)
         # The environment also marks budget that was spent on forbidden tokens, behind the text.
         n_generated = (obs["is_generated"].long() * obs["attention_mask"].long()).sum(dim=1)
-        hidden = self.hidden_states(input_ids[:, : int(lengths.max())])
+        hidden = self.hidden_states(input_ids[:, : int(lengths.max())], trunk=trunk)
         return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1], n_generated
 
-    def _packed_hidden_states(self, input_ids: Tensor, attention_mask: Tensor, is_decision: Tensor) -> Tensor:
+    def _packed_hidden_states(self, obs: Mapping[str, Tensor], trunk: nn.Module | None) -> Tensor:
         """Return the hidden state at each decision of a packed batch, shape (N, D).
 
         On the CPU a few rows are forwarded at a time, each no further than its longest: rows come longest first, so
         little padding is left, and what a pass works on stays in the processor's cache.
         """
+        input_ids, is_decision = obs["input_ids"].long(), obs["is_decision"]
+        frozen_hidden = obs.get("frozen_hidden") if self.n_shared_layers else None
         if input_ids.device.type != "cpu":
-            return self.hidden_states(input_ids)[is_decision]
-        lengths = attention_mask.sum(dim=1).tolist()
-        parts, start = [], 0
-        while start < len(lengths):
-            stop = start + max(1, POSITIONS_PER_PASS // lengths[start])
-            longest = max(lengths[start:stop])
-            hidden = self.hidden_states(input_ids[start:stop, :longest])
-            parts.append(hidden[is_decision[start:stop, :longest]])
-            start = stop
+            return self.hidden_states(input_ids, frozen_hidden, trunk)[is_decision]
+        lengths = obs["attention_mask"].sum(dim=1).tolist()
+        parts = []
+        for rows in row_slices(lengths, POSITIONS_PER_PASS):
+            longest = max(lengths[rows])
+            frozen = None if frozen_hidden is None else frozen_hidden[rows, :longest]
+            hidden = self.hidden_states(input_ids[rows, :longest], frozen, trunk)
+            parts.append(hidden[is_decision[rows, :longest]])
         return torch.cat(parts)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -299,6 +364,10 @@ class LanguagePolicy(BasePolicy):
             "model": self.language_model.config,
             "temperature": self.temperature,
             "token_rules": self.token_rules,
+            "frozen_layers": self.frozen_layers,
+            "lora": self.lora,
+            "autocast": self.autocast,
+            "gradient_checkpointing": self.gradient_checkpointing,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }

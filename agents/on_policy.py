@@ -21,7 +21,7 @@ from .judging import JudgedEpisode, to_record
 from .kl import KLController, KLEstimator, estimate_kl
 from .policy import GPT2Policy
 from .reference import ReferenceSource
-from .scoring import score_tokens
+from .scoring import frozen_hidden_of, score_tokens
 from .self_imitation import EpisodeArchive
 from .sequence_algorithm import SequenceAlgorithm
 
@@ -191,7 +191,14 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         buffer.n_shuffles = self._n_updates
         buffer.fill(records + replayed)
         n_tokens = int(buffer.lengths[: len(records)].sum())
-        if replayed:
+        if self.policy.n_shared_layers:
+            buffer.frozen_hidden = frozen_hidden_of(self.policy, buffer)
+        if self.policy.is_scored_again:
+            sampled = buffer.old_log_prob
+            buffer.old_values, buffer.old_log_prob = score_tokens(self.policy, buffer)
+            gap = (buffer.old_log_prob - sampled)[:n_tokens].abs().mean()
+            self.logger.record("rollout/log_prob_gap", float(gap))
+        elif replayed:
             buffer.old_values[n_tokens:], buffer.old_log_prob[n_tokens:] = score_tokens(
                 self.policy, buffer, first_episode=len(records)
             )

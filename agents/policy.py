@@ -1,15 +1,19 @@
 """A causal language model with language head and value head, as a Stable-Baselines3 actor-critic policy."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from torch import Tensor, nn
+from torch import Tensor
 
+from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .language_policy import LanguagePolicy, ModelSource
+from .lora import LoraSource
+from .micro_batches import in_micro_batches
+from .precision import Autocast
 from .sampling import token_statistics
 from .token_rules import NO_RULES, TokenRules
 
@@ -21,8 +25,8 @@ LOSSES = {"values": "value loss", "log_prob": "policy loss", "entropy": "entropy
 class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
     """Actor and critic on the trunk of one causal language model.
 
-    Values come from a linear head on the last hidden state, which starts at 0. For the distribution over tokens and
-    the two forms of observations see `LanguagePolicy`.
+    Values come from a linear head on a last hidden state, which starts at 0. For the distribution over tokens, the two
+    forms of observations, and the arguments not explained here see `LanguagePolicy`.
 
     Args:
         observation_space: The environment's, with keys `input_ids`, `attention_mask`, `is_generated`.
@@ -31,15 +35,25 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         model: A language model, a folder, a hub name, a `transformers` configuration (random weights), or None for
             the bundled GPT-2. Dropout is switched off, since the tokens were sampled without it. An object that is
             passed in is copied.
+        critic: `"shared"` values from the actor's trunk; `"separate"` from a copy of it that learns by itself (with
+            twice the cost of an update; frozen parts are shared, and an adapter is the critic's own); None for no
+            critic, whose values are 0.
+        micro_batch_size: Positions of one forward pass within a minibatch. The minibatch is then evaluated in parts
+            whose activations are computed again in the backward pass: the same gradient, in the memory of one part,
+            for the price of one more forward pass. None keeps all activations.
         temperature: Divides the logits.
         token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
+        frozen_layers: Number of blocks that are not trained.
+        lora: Train a low-rank adapter in place of the model.
+        autocast: `"bfloat16"` computes matrix products in it.
+        gradient_checkpointing: Keep only each block's input for the backward pass.
         optimizer_class: Optimiser of all parameters.
         optimizer_kwargs: Its arguments but the learning rate; Adam's epsilon is 1e-5 by default.
         use_sde: Not supported; present because Stable-Baselines3 passes it.
 
     Raises:
-        ValueError: If the vocabulary or context of the model is smaller than the environment's, or the temperature
-            is not above 0.
+        ValueError: If the vocabulary or context of the model is smaller than the environment's, or an argument is out
+            of range.
         TypeError: If the spaces are not those of `TextGen-v0`.
     """
 
@@ -50,36 +64,78 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         model: ModelSource = None,
+        critic: Critic | None = "shared",
+        micro_batch_size: int | None = None,
         temperature: float = 1.0,
         token_rules: TokenRules = NO_RULES,
+        frozen_layers: int = 0,
+        lora: LoraSource | None = None,
+        autocast: Autocast | None = None,
+        gradient_checkpointing: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
         if use_sde:
             raise ValueError("use_sde must be False: it explores continuous actions, and tokens are not.")
+        check_critic(critic)
+        if micro_batch_size is not None and micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size must be at least 1 or None, got {micro_batch_size}.")
         super().__init__(
             observation_space,
             action_space,
             model=model,
             temperature=temperature,
             token_rules=token_rules,
+            frozen_layers=frozen_layers,
+            lora=lora,
+            autocast=autocast,
+            gradient_checkpointing=gradient_checkpointing,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self.value_net = nn.Linear(self.width, 1)
-        nn.init.zeros_(self.value_net.weight)
-        nn.init.zeros_(self.value_net.bias)
+        self.critic = critic
+        self.micro_batch_size = micro_batch_size
+        self.value_trunk = make_value_trunk(self.language_model) if critic == "separate" else None
+        if critic is not None:
+            self.value_net = make_value_head(self.width)
         self.optimizer = optimizer_class(
-            self.parameters(),
+            self.trainable_parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
         )
 
+    @property
+    def is_scored_again(self) -> bool:
+        """Whether decoding gives other numbers than an update would, or none, so that a rollout is scored once more.
+
+        In bfloat16 cached and whole forward passes differ, and a critic with its own trunk is left out of decoding.
+        """
+        return self.autocast is not None or self.critic == "separate"
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation mode; language model and critic stay in the latter."""
+        super().train(mode)
+        if self.value_trunk is not None:
+            self.value_trunk.eval()
+        return self
+
     def values_of(self, hidden: Tensor) -> Tensor:
-        """Return the critic's value of hidden states, shape (N, D), as float32, shape (N,)."""
+        """Return the value of the actor's hidden states, shape (N, D), as float32, shape (N,).
+
+        Zeros where the actor's hidden states are not what the critic sees.
+        """
+        if self.critic != "shared":
+            return torch.zeros(len(hidden), device=hidden.device)
         values: Tensor = self.value_net(hidden)[:, 0].float()
         return values
+
+    def _values(self, obs: PyTorchObs, hidden: Tensor | None = None) -> Tensor:
+        """Return the value at each decision, shape (N, 1); `hidden` is the actor's, where it is known."""
+        if self.value_trunk is not None:
+            values: Tensor = self.value_net(self.decisions(obs, self.value_trunk)[0]).float()
+            return values
+        return self.values_of(self.decisions(obs)[0] if hidden is None else hidden)[:, None]
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Choose an action for each decision.
@@ -90,10 +146,18 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         hidden, n_generated = self.decisions(obs)
         uniforms = torch.rand(len(hidden), device=hidden.device)
         actions, log_prob = self.choose(hidden, n_generated, uniforms, deterministic)
-        return actions, self.values_of(hidden)[:, None], log_prob
+        return actions, self._values(obs, hidden), log_prob
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values, shape (N, 1), log-probabilities and entropies, shape (N,), of the actions taken."""
+        if self.micro_batch_size is None or isinstance(obs, Tensor) or "is_decision" not in obs:
+            values, log_prob, entropy = self._evaluate(obs, actions)
+        else:
+            values, log_prob, entropy = in_micro_batches(self._evaluate, obs, actions, self.micro_batch_size)
+        self.term_watch.watch({"values": values, "log_prob": log_prob, "entropy": entropy}, LOSSES)
+        return values, log_prob, entropy
+
+    def _evaluate(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, n_generated = self.decisions(obs)
         token_ids = actions.long().flatten()
         # A chunk's logits are computed again in the backward pass rather than kept.
@@ -106,9 +170,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
                 torch.utils.checkpoint.checkpoint(self._statistics, *chunk, use_reentrant=False) for chunk in chunks
             ]
             log_prob, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
-        values = self.values_of(hidden)[:, None]
-        self.term_watch.watch({"values": values, "log_prob": log_prob, "entropy": entropy}, LOSSES)
-        return values, log_prob, entropy
+        return self._values(obs, hidden), log_prob, entropy
 
     def evaluate_tokens(self, obs: PyTorchObs, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate single tokens, as `evaluate_actions` does, whatever an action is to a subclass."""
@@ -121,14 +183,19 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         """Return the value at each decision, shape (N, 1)."""
-        return self.values_of(self.decisions(obs)[0])[:, None]
+        return self._values(obs)
 
     def reset_noise(self, n_envs: int = 1) -> None:
         """Do nothing: there is no state-dependent exploration here."""
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        # The optimiser's rate is loaded.
-        return {**super()._get_constructor_parameters(), "lr_schedule": _no_learning}
+        return {
+            **super()._get_constructor_parameters(),
+            "critic": self.critic,
+            "micro_batch_size": self.micro_batch_size,
+            # The optimiser's rate is loaded.
+            "lr_schedule": _no_learning,
+        }
 
     def _statistics(self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         return token_statistics(self.decision_logits(hidden, n_generated), token_ids)

@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from textgym.models import BUNDLED_MODEL, load_language_model
 
 from .episode_buffer import EpisodeBuffer
+from .frozen_layers import frozen_parameters, share_frozen_parameters
+from .lora import switch_off
 from .policy import GPT2Policy
 from .scoring import score_tokens
 
@@ -21,21 +23,28 @@ ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 class Reference:
     """A frozen copy of a policy, whose log-probabilities are processed as the policy's own.
 
+    What is frozen in the policy is not copied but shared: its lower layers, or all but its adapter, which is switched
+    off here.
+
     Args:
-        policy: Gives temperature, token rules, device and, unless a model is given, the weights. It is copied.
+        policy: Gives temperature, token rules, precision, device and, unless a model is given, the weights.
         model: Language model to use in place of the policy's, of the same vocabulary.
     """
 
     def __init__(self, policy: GPT2Policy, model: PreTrainedModel | None = None) -> None:
-        optimizer = policy.optimizer
-        # The optimiser's state is not the reference's, and would double the copy.
-        policy.optimizer = None  # type: ignore[assignment]
-        try:
-            self.policy = copy.deepcopy(policy)
-        finally:
-            policy.optimizer = optimizer
+        # Neither the optimiser's state nor the critic is the reference's.
+        left_out = {id(policy.optimizer): None, id(policy.value_trunk): None}
         if model is not None:
+            left_out[id(policy.language_model)] = None
+        self.policy = copy.deepcopy(policy, {**frozen_parameters(policy), **left_out})
+        self.policy.critic = None
+        if model is not None:
+            self.policy.lora = None
             self.policy.language_model = copy.deepcopy(model).float().to(policy.device)
+            if not share_frozen_parameters(policy.language_model, self.policy.language_model):
+                self.policy.frozen_layers = 0
+        elif policy.lora is not None:
+            switch_off(self.policy.language_model)
         self.policy.set_training_mode(False)
         self.policy.requires_grad_(False)
 
@@ -63,6 +72,7 @@ class ReferenceStore:
     def __init__(self, source: ReferenceSource) -> None:
         self.source: ReferenceSource = source
         self.sha256: str | None = None
+        self.is_without_adapter = False
         self._reference: Reference | None = None
 
     def set_up(self, policy: GPT2Policy, model_source: object) -> None:
@@ -72,7 +82,11 @@ class ReferenceStore:
             policy: The policy, untrained.
             model_source: What its language model was made from, by which the initial policy can be found again.
         """
-        if self.source is None or self.sha256 is not None:
+        if self.source is None or self.sha256 is not None or self.is_without_adapter:
+            return
+        if isinstance(self.source, str) and self.source == "initial" and policy.lora is not None:
+            # Found again wherever the policy is.
+            self.is_without_adapter = True
             return
         if isinstance(self.source, str) and self.source == "initial":
             self._reference = Reference(policy)
@@ -95,6 +109,8 @@ class ReferenceStore:
         Raises:
             ValueError: If it cannot be found again, or is not what it was.
         """
+        if self._reference is None and self.is_without_adapter:
+            self._reference = Reference(policy)
         if self._reference is None and self.sha256 is not None:
             source = self.source if given is None else given
             if not isinstance(source, str | Path | PreTrainedModel):
@@ -114,4 +130,4 @@ class ReferenceStore:
     def __getstate__(self) -> dict[str, object]:
         """Leave the weights out."""
         source = self.source if isinstance(self.source, str | Path) else None
-        return {"source": source, "sha256": self.sha256, "_reference": None}
+        return {**vars(self), "source": source, "_reference": None}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .flat_episodes import FlatEpisodes
+from .micro_batches import row_slices
 from .policy import GPT2Policy
 
 
@@ -46,3 +47,23 @@ def score_tokens(
         new_values, log_prob[index], _ = policy.evaluate_tokens(packed, actions)
         values[index] = new_values[:, 0]
     return TokenScores(values, log_prob)
+
+
+@torch.no_grad()
+def frozen_hidden_of(policy: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch: int = 1024) -> Tensor:
+    """Compute once what a policy's frozen layers make of a buffer's tokens, prompts included, shape (tokens, D).
+
+    Policy, critic and reference all stand on these layers, and each epoch passes through them again.
+    """
+    sizes = buffer.prompt_lengths + buffer.lengths
+    starts = sizes.cumsum() - sizes
+    result = torch.empty((len(buffer.token_ids), policy.width), device=buffer.device)
+    order = np.argsort(-sizes, kind="stable")
+    for rows in row_slices(sizes[order].tolist(), tokens_per_batch):
+        packed = buffer.packed(order[rows])
+        hidden = policy.frozen_hidden_states(packed["input_ids"])
+        index = torch.from_numpy(
+            np.concatenate([np.arange(starts[one], starts[one] + sizes[one]) for one in order[rows]])
+        )
+        result[index.to(buffer.device)] = hidden[packed["attention_mask"]]
+    return result

@@ -112,6 +112,8 @@ class SequenceAlgorithm(CheckedPersistence):
         super()._setup_model()
         # The saved algorithm needs the network's shape; its weights are saved apart.
         self.policy_kwargs["model"] = self.network.language_model.config
+        if self.network.lora is not None:
+            self.policy_kwargs["lora"] = self.network.lora
         self.reference_store.set_up(self._reference_policy(), model_source)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:

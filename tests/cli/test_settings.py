@@ -8,7 +8,14 @@ import pytest
 import yaml
 
 from textgym.cli.options import option_name
-from textgym.training.settings import ALGORITHMS, EvaluationSettings, PPOSettings, TaskSettings, TrainSettings
+from textgym.training.settings import (
+    ALGORITHMS,
+    EvaluationSettings,
+    PolicySettings,
+    PPOSettings,
+    TaskSettings,
+    TrainSettings,
+)
 from textgym.training.settings_file import all_settings, build_settings, read_settings, write_settings
 
 
@@ -100,6 +107,23 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     file.write_text("seed: [1", encoding="utf-8")
     with pytest.raises(ValueError, match=f"^{file} is not YAML: while parsing a flow sequence"):
         read_settings(file, {})
+
+
+def test_the_network_is_given_what_is_not_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("policy: {critic: none, lora_rank: 4, micro_batch_size: 1e3}\n", encoding="utf-8")
+    policy = read_settings(file, {"policy.autocast": "bfloat16"}).policy
+    assert policy.policy_arguments() == {"critic": None, "lora": 4, "micro_batch_size": 1000, "autocast": "bfloat16"}
+    assert TrainSettings().policy.policy_arguments() == {}
+
+
+def test_the_policy_knows_every_setting_that_it_is_given() -> None:
+    from textgym.agents import GPT2Policy
+
+    settings = PolicySettings("separate", 1, 1, "bfloat16", 1, True)
+    arguments = settings.policy_arguments()
+    assert len(arguments) == len(fields(PolicySettings))
+    assert set(arguments) <= set(inspect.signature(GPT2Policy).parameters)
 
 
 def test_no_two_options_have_one_name() -> None:

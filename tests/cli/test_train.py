@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from stable_baselines3.common.save_util import load_from_zip_file
+from transformers import AutoModelForCausalLM
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
@@ -230,6 +231,24 @@ def test_a_checkpoint_that_was_cut_off_is_one_line(finished_run: tuple[Path, Res
     assert result.stderr == (
         "Error: run/model.zip is damaged or no checkpoint at all; expected the whole .zip file that PPO.save writes.\n"
     )
+
+
+def test_an_adapter_is_trained_and_left_merged(workplace: Path) -> None:
+    """What lies in the run's folder is a plain language model, and no longer the one that training began with."""
+    pytest.importorskip("peft")
+    arguments = ("train", "--config", "settings.yaml", "--output", "run", "--lora-rank", 2, "--micro-batch-size", 16)
+    result = run_command(*arguments, "--steps", 130)
+    assert result.exit_code == 0, result.output
+    assert not (workplace / "run/language_model/adapter_config.json").exists()
+    trained = AutoModelForCausalLM.from_pretrained(workplace / "run/language_model").state_dict()
+    before = AutoModelForCausalLM.from_pretrained(
+        yaml.safe_load((workplace / "settings.yaml").read_text())["model"]
+    ).state_dict()
+    assert trained.keys() == before.keys()
+    moved = {name for name, tensor in trained.items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all("c_attn" in name or "c_proj" in name or "c_fc" in name for name in moved)
+    assert run_command("train", "--resume", "run", "--steps", 200).exit_code == 0
 
 
 def test_a_finished_run_can_be_trained_further(workplace: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from textgym.agents import GPT2Policy
+from textgym.agents.lora import merged
 from textgym.replacing import replacing_folder
 from textgym.task import TextTask
 
@@ -32,8 +33,8 @@ def find_model(name: str) -> str:
 
 
 def save_language_model(policy: GPT2Policy, task: TextTask, folder: Path) -> None:
-    """Save a policy's language model and tokenizer, set to generate as the policy was trained to."""
-    model: PreTrainedModel = policy.language_model
+    """Save a language model, with its adapter merged into it, and tokenizer, set to generate as it was trained to."""
+    model: PreTrainedModel = policy.language_model if policy.lora is None else merged(policy.language_model)
     tokenizer: PreTrainedTokenizerBase = task.tokenizer
     before = model.generation_config
     model.generation_config = _generation_config(before, policy, task)

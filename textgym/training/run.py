@@ -141,7 +141,11 @@ def _make_task(
 
 def _make_algorithm(settings: TrainSettings, source: str, task: TextTask) -> BaseAlgorithm:
     arguments = settings.algorithm.constructor_arguments()
-    arguments["policy_kwargs"] = {**arguments.get("policy_kwargs", {}), "model": source}
+    arguments["policy_kwargs"] = {
+        **arguments.get("policy_kwargs", {}),
+        **settings.policy.policy_arguments(),
+        "model": source,
+    }
     env = TextGenVecEnv(1, task)
     return algorithm_class(settings)("GPT2Policy", env, seed=settings.seed, device=settings.device, **arguments)
 

@@ -260,6 +260,38 @@ ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
 
 
 @dataclass(frozen=True)
+class PolicySettings(Settings):
+    """Which part of the network is trained, and in which precision and memory; see `textgym.agents.GPT2Policy`."""
+
+    title: ClassVar[str] = "Network"
+
+    critic: Literal["shared", "separate", "none"] = setting(
+        "shared", "Where values come from: the actor's trunk, a trunk of their own, or nowhere."
+    )
+    frozen_layers: int = setting(0, "Lowest layers that are not trained, nor are the embeddings then.", least=0)
+    lora_rank: int | None = setting(
+        None, "Train a low-rank adapter of this rank, which needs peft. [default: train the model itself]", least=1
+    )
+    autocast: Literal["bfloat16"] | None = setting(
+        None, "'bfloat16' computes matrix products in it. [default: float32]"
+    )
+    micro_batch_size: int | None = setting(
+        None, "Tokens of one forward pass in an update, to save memory. [default: all of the minibatch]", least=1
+    )
+    gradient_checkpointing: bool = setting(False, "Keep less for the backward pass, and compute it again.")
+
+    def policy_arguments(self) -> dict[str, Any]:
+        """Return the policy's keyword arguments that are not its defaults; not every policy has all of them."""
+        names = {"lora_rank": "lora"}
+        given = {
+            names.get(declared.name, declared.name): getattr(self, declared.name)
+            for declared in fields(self)
+            if getattr(self, declared.name) != declared.default
+        }
+        return {name: None if value == "none" else value for name, value in given.items()}
+
+
+@dataclass(frozen=True)
 class EvaluationSettings(Settings):
     """How the model is judged before and after training."""
 
@@ -293,6 +325,7 @@ class TrainSettings(Settings):
     )
     task: TaskSettings = TaskSettings()
     algorithm: AlgorithmSettings = PPOSettings()
+    policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @property

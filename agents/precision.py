@@ -1,0 +1,45 @@
+"""In which precision a network computes, and what is kept between forward and backward pass."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+Autocast = Literal["bfloat16"]
+CHECKPOINT = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False, preserve_rng_state=False)
+# No float16: its range is too small for gradients without a scaled loss, and the loss is Stable-Baselines3's.
+DTYPES = {"bfloat16": torch.bfloat16}
+
+
+def check_autocast(autocast: str | None) -> None:
+    """Raise ValueError if there is no such precision."""
+    if autocast is not None and autocast not in DTYPES:
+        raise ValueError(f"autocast must be None or one of {get_args(Autocast)}, got {autocast!r}.")
+
+
+def precision(device: torch.device, autocast: Autocast | None) -> AbstractContextManager[None]:
+    """Compute matrix products in a lower precision, from weights that stay in float32; None for float32 throughout."""
+    dtype = None if autocast is None else DTYPES[autocast]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def checkpointed_blocks(trunk: torch.nn.Module, is_enabled: bool) -> Iterator[None]:
+    """Keep only the input of each block in one forward pass; the backward pass computes the rest again.
+
+    `transformers` does so in training mode alone, and then leaves caches out. So the blocks, and nothing in them, are
+    in training mode for this one pass: there is no dropout, and cached decoding goes on undisturbed.
+    """
+    modules = trunk.modules() if is_enabled else ()
+    blocks = [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+    for block in blocks:
+        block._gradient_checkpointing_func = CHECKPOINT  # type: ignore[assignment]
+        block.gradient_checkpointing = block.training = True
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.gradient_checkpointing = block.training = False
