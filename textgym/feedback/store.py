@@ -1,8 +1,9 @@
 """Open a feedback store, a SQLite file or a PostgreSQL database, and read or write it in transactions."""
 
 import secrets
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,7 @@ class FeedbackStore:
     ) -> None:
         self.place = str(place)
         self.engine = _make_engine(self.place, must_exist)
+        self._turn = threading.Lock()
         self._writing_engine = self.engine.execution_options(is_writing=True)
         try:
             with self._writing_engine.begin() as connection:
@@ -93,7 +95,10 @@ class FeedbackStore:
 
         Once the block is left, they outlive a crash of the process and of the machine.
         """
-        with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        # SQLite has one writer, and lets the others try again until one of many has had bad luck for too long; in one
+        # process they wait in a line instead.
+        turn = self._turn if self.engine.dialect.name == "sqlite" else nullcontext()
+        with turn, Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def project(self) -> Project:
