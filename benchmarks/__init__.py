@@ -1,1 +1,1 @@
-"""Tasks, recipes and measurements that are run by hand: the speed table and the bundled model's pre-training."""
+"""Tasks and their benchmark, and what is run by hand: the speed table and the bundled model's pre-training."""

@@ -12,6 +12,7 @@ PACKAGES = (
     "textgym",
     "textgym.agents",
     "textgym.benchmarks",
+    "textgym.benchmarks.learning",
     "textgym.benchmarks.pretraining",
     "textgym.benchmarks.tasks",
     "textgym.cli",

@@ -58,6 +58,7 @@ def test_a_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]
         "progress.csv",
         "samples.jsonl",
         "tensorboard",
+        "tokens.jsonl",
         "versions.json",
     ]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -1,11 +1,13 @@
-"""The command line: textgym train, generate, play, tasks, sft, reward-model, label and feedback."""
+"""The command line: textgym train, generate, play, tasks, bench, report, sft, reward-model, label and feedback."""
 
 import typer
 
+from .bench import bench
 from .feedback import app as feedback
 from .generate import generate
 from .label import label
 from .play import play
+from .report import report
 from .reward_model import app as reward_model
 from .sft import sft
 from .tasks import tasks
@@ -24,6 +26,8 @@ app.command()(train)
 app.command()(generate)
 app.command()(play)
 app.command()(tasks)
+app.command()(bench)
+app.command()(report)
 app.add_typer(reward_model, name="reward-model")
 app.command()(label)
 app.command()(sft)

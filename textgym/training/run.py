@@ -27,6 +27,7 @@ from .run_folder import RunFolder, read_json, write_json
 from .samples import prompt_rows, spread_out, to_samples
 from .settings import TrainSettings
 from .stopping import StopRequest, TrainingStopped
+from .token_view import view_tokens
 from .versions import describe_session
 
 
@@ -108,6 +109,8 @@ def execute(run: Run, console: Console) -> None:
         _draw(run)
         raise
     _evaluate(run, "after", console, speed)
+    seed, n = run.settings.evaluation.eval_seed, len(run.sample_task.prompts)
+    run.folder.write_tokens(view_tokens(run.policy, run.sample_task, run.reference, n, seed))
     _draw(run)
     _report(run, console)
 

@@ -25,6 +25,7 @@ class RunFolder:
         progress: One row for each rollout.
         tensorboard: Folder of TensorBoard events.
         samples: Completions before, during and after training, one JSON object a line.
+        tokens: What the trained policy made of each token of a few completions, one JSON object a line.
         evaluation: Figures before and after.
         curves: Picture of the progress.
     """
@@ -38,6 +39,7 @@ class RunFolder:
         self.progress = path / "progress.csv"
         self.tensorboard = path / "tensorboard"
         self.samples = path / "samples.jsonl"
+        self.tokens = path / "tokens.jsonl"
         self.evaluation = path / "evaluation.json"
         self.curves = path / "curves.png"
 
@@ -75,6 +77,15 @@ class RunFolder:
     def read_evaluation(self) -> dict[str, Any]:
         """Return what has been evaluated so far."""
         return read_json(self.evaluation) if self.evaluation.is_file() else {}
+
+    def read_tokens(self) -> list[dict[str, Any]]:
+        """Return what was made of each token; nothing before training has ended."""
+        return [json.loads(line) for line in whole_lines(self.tokens)] if self.tokens.is_file() else []
+
+    def write_tokens(self, views: list[dict[str, Any]]) -> None:
+        """Write what the policy made of each token; see `textgym.training.token_view`."""
+        with replacing_file(self.tokens) as file:
+            file.write_text("".join(json_line(view) for view in views), encoding="utf-8")
 
     def read_samples(self) -> list[dict[str, Any]]:
         """Return the samples written so far."""

@@ -1,0 +1,1 @@
+"""The learning benchmark: algorithms × tasks × seeds, each a training run in a folder of its own."""

@@ -1,0 +1,136 @@
+"""The figures of a report, as SVG pictures that a page can hold."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from textgym.training.curves import COLOURS, DASHES
+
+from .records import RunRecord
+from .statistics import Estimate, curve_band
+
+MARKERS = "osD^vPX*"
+
+
+def learning_curves(records: Sequence[RunRecord], algorithms: Sequence[str], threshold: float | None) -> str:
+    """Draw the score of one task's runs over tokens and over seconds: a line an algorithm, with its interval.
+
+    Args:
+        records: The runs.
+        algorithms: All algorithms of the report, whose order decides colours.
+        threshold: Where to draw a line; None for nowhere.
+    """
+    figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for name, runs in by_algorithm(records).items():
+        index = algorithms.index(name)
+        _draw_band(left, name, index, [(run.tokens, run.score) for run in runs])
+        _draw_band(right, name, index, [(run.seconds, run.score) for run in runs])
+    for axes, label in ((left, "tokens generated in training"), (right, "seconds of training")):
+        if threshold is not None:
+            axes.axhline(threshold, color="#888888", linewidth=1, linestyle=(0, (1, 2)))
+        _dress(axes, label)
+    left.set_ylabel("mean score of a rollout")
+    if threshold is not None:
+        # At the left edge of the axes, wherever that is, on the line.
+        left.annotate(
+            "solved", (0, threshold), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points",
+            fontsize=8, color="#666666",
+        )  # fmt: skip
+    _legend_below(figure, left)
+    return as_svg(figure)
+
+
+def frontier(records: Sequence[RunRecord], algorithms: Sequence[str]) -> str | None:
+    """Draw final score against KL, a point a run; None where no run has a KL."""
+    known = [run for run in records if run.final_kl is not None]
+    if not known:
+        return None
+    figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    axes = figure.add_subplot()
+    for name, runs in by_algorithm(records).items():
+        index = algorithms.index(name)
+        points = [(run.final_kl, run.final_score) for run in runs if run.final_kl is not None]
+        axes.scatter(
+            [kl for kl, _ in points], [score for _, score in points], s=42, marker=MARKERS[index % len(MARKERS)],
+            color=COLOURS[index % len(COLOURS)], label=name, edgecolors="white", linewidths=0.7, zorder=3,
+        )  # fmt: skip
+    _dress(axes, "KL to the first model, nats a completion")
+    axes.set_ylabel("score after training")
+    _legend_below(figure, axes)
+    return as_svg(figure)
+
+
+def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequence[str]) -> str:
+    """Draw estimates under one another, each with its interval.
+
+    Args:
+        estimates: The estimates by name.
+        label: What they are.
+        algorithms: All algorithms of the report, whose order decides colours; what is none of them is a probability,
+            drawn in grey about one half.
+    """
+    is_probability = not set(estimates) & set(algorithms)
+    figure = Figure(figsize=(7, 0.9 + 0.38 * len(estimates)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, (name, estimate) in enumerate(estimates.items()):
+        colour = "#444444" if is_probability else COLOURS[algorithms.index(name) % len(COLOURS)]
+        if estimate.low is not None and estimate.high is not None:
+            axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=7, alpha=0.35)
+        axes.plot([estimate.value], [row], marker="|", markersize=15, markeredgewidth=2.5, color=colour, label=name)
+    axes.set_yticks(range(len(estimates)), list(estimates))
+    axes.set_ylim(len(estimates) - 0.5, -0.5)
+    if is_probability:
+        axes.axvline(0.5, color="#888888", linewidth=1, linestyle=(0, (1, 2)))
+        axes.set_xlim(-0.03, 1.03)
+    axes.set_xlabel(label)
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return as_svg(figure)
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as the address of a picture that a page holds itself."""
+    buffer = io.BytesIO()
+    # The same figure is then the same file.
+    with mpl.rc_context({"svg.hashsalt": "textgym"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def by_algorithm(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return the runs of each algorithm, in the order in which algorithms first appear."""
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        found.setdefault(record.algorithm, []).append(record)
+    return found
+
+
+def _draw_band(axes: Axes, name: str, index: int, curves: Sequence[tuple[object, object]]) -> None:
+    band = curve_band(curves)  # type: ignore[arg-type]
+    if band is None:
+        return
+    colour = COLOURS[index % len(COLOURS)]
+    dashes = DASHES[index // len(COLOURS) % len(DASHES)]
+    axes.plot(band.positions, band.middle, color=colour, linestyle=dashes, linewidth=1.9, label=name)
+    axes.fill_between(band.positions, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _dress(axes: Axes, label: str) -> None:
+    axes.set_xlabel(label)
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}")
+    )
+    axes.grid(alpha=0.25, linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)

@@ -1,0 +1,164 @@
+"""Write a report: a page that needs nothing besides itself, and the table as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from textgym.replacing import replacing_file
+
+from .figures import by_algorithm, frontier, intervals, learning_curves
+from .records import RunRecord
+from .statistics import Estimate
+from .summary import Row, card_of, over_tasks, summarise
+
+COLUMNS = ("task", "algorithm", "seeds", "before", "score after (IQM, 95 %)", "KL", "solved", "tokens to solve",
+           "seconds to solve")  # fmt: skip
+ROWS_OF_COMPLETIONS = 6
+
+
+def write_report(records: Sequence[RunRecord], page: Path) -> Path:
+    """Write a report.
+
+    Args:
+        records: The runs; those that are not finished are only named.
+        page: The HTML file; the Markdown table lies beside it.
+
+    Returns:
+        The Markdown file.
+
+    Raises:
+        ValueError: If no run is finished.
+    """
+    finished = [record for record in records if record.is_finished]
+    if not finished:
+        raise ValueError(f"None of the {len(records)} runs is finished; go on with them first.")
+    algorithms = list(by_algorithm(finished))
+    rows = summarise(finished)
+    means, chances = over_tasks(finished)
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("page.html.j2").render(
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        n_finished=len(finished),
+        unfinished=[record for record in records if not record.is_finished],
+        algorithms=algorithms,
+        columns=COLUMNS,
+        rows=[cells(row) for row in rows],
+        mean_figure=intervals(means, "interquartile mean of normalised scores", algorithms) if means else None,
+        chance_figure=intervals(chances, "probability of improvement", algorithms) if chances else None,
+        n_tasks=len({record.task for record in finished}),
+        tasks=[_task(task, finished, algorithms) for task in dict.fromkeys(record.task for record in finished)],
+        viewer=[_seen(record) for record in finished if record.tokens_seen],
+        hyperparameters=_hyperparameters(finished),
+        sessions=_sessions(finished),
+    )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    table = page.with_suffix(".md")
+    for path, content in ((page, text), (table, markdown(rows))):
+        with replacing_file(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return table
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table of scores as Markdown."""
+    lines = [COLUMNS, ("---", "---", *["---:"] * (len(COLUMNS) - 2)), *map(cells, rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return a row's cells as text."""
+    n_runs = len(row.seeds)
+    return (
+        row.task,
+        row.algorithm,
+        str(n_runs),
+        f"{row.before:.3f}",
+        _interval(row.score),
+        _number(row.kl, ".1f"),
+        "-" if row.n_solved is None else f"{row.n_solved} of {n_runs}",
+        _number(row.tokens_to_threshold, ",.0f"),
+        _number(row.seconds_to_threshold, ",.0f"),
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    spread = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.value:.3f}{spread}"
+
+
+def _number(value: float | None, form: str) -> str:
+    # 0 is added, so that no tiny negative number becomes -0.0.
+    return "-" if value is None else format(round(value, 3) + 0.0, form)
+
+
+def _task(task: str, finished: Sequence[RunRecord], algorithms: Sequence[str]) -> dict[str, Any]:
+    records = [record for record in finished if record.task == task]
+    card = card_of(task)
+    first = {name: runs[0] for name, runs in by_algorithm(records).items()}
+    columns = {name: run.samples[:ROWS_OF_COMPLETIONS] for name, run in first.items()}
+    completions = []
+    for samples in zip_longest(*columns.values()):
+        by_name = dict(zip(columns, samples, strict=True))
+        shown = next(sample for sample in samples if sample is not None)
+        # Runs that were evaluated on other prompts have nothing to compare.
+        same = {name: one if one and one["prompt"] == shown["prompt"] else None for name, one in by_name.items()}
+        completions.append({"prompt": shown["prompt"], "by_algorithm": same})
+    return {
+        "id": task,
+        "summary": card.summary.replace("`", "") if card else "",
+        "reference_scores": card.reference_scores if card else {},
+        "threshold": card.threshold if card else None,
+        "curves": learning_curves(records, algorithms, card.threshold if card else None),
+        "frontier": frontier(records, algorithms),
+        "algorithms": list(first),
+        "completions": completions,
+    }
+
+
+def _seen(record: RunRecord) -> dict[str, Any]:
+    return {
+        "name": f"{record.task} · {record.algorithm} · seed {record.seed}",
+        "completions": record.tokens_seen,
+    }
+
+
+def _hyperparameters(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Return the settings of each algorithm on each task, of its first run."""
+    first: dict[tuple[str, str], RunRecord] = {}
+    for record in records:
+        first.setdefault((record.task, record.algorithm), record)
+    return [
+        {
+            "name": f"{algorithm} on {task}",
+            "settings": _settings_line(record.settings["algorithm"]),
+            "yaml": yaml.safe_dump(record.settings, sort_keys=False, allow_unicode=True),
+        }
+        for (task, algorithm), record in first.items()
+    ]
+
+
+def _settings_line(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if name != "name" and value is not None)
+
+
+def _sessions(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Return the different machines and versions that the runs ran on, with how many did."""
+    counts: dict[str, dict[str, Any]] = {}
+    for session in (session for record in records for session in record.sessions):
+        packages = ", ".join(f"{name} {version}" for name, version in session["packages"].items() if version)
+        machine = f"{session['device']}, {session['cores']} cores, {session['torch_threads']} threads"
+        about = f"{machine}; {session['platform']}; Python {session['python']}; {packages}"
+        counts.setdefault(about, {"about": about, "n": 0})["n"] += 1
+    return list(counts.values())

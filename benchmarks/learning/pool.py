@@ -1,0 +1,122 @@
+"""Several training runs at a time, each a process with its share of the cores, until all have ended."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, NamedTuple
+
+from .grid import GridRun
+from .state import command_of
+
+SECONDS_BETWEEN_LOOKS = 0.3
+# Each library that would start a thread a core.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+class Failure(NamedTuple):
+    """A run that did not succeed, its exit code and the last line that it printed."""
+
+    run: GridRun
+    exit_code: int
+    last_line: str
+
+
+class _Process(NamedTuple):
+    run: GridRun
+    popen: "subprocess.Popen[bytes]"
+    log: IO[bytes]
+
+
+def n_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+class RunPool:
+    """Runs that are waiting, working and over.
+
+    Args:
+        runs: What to run, in order.
+        jobs: Processes at a time.
+        threads: Threads of each.
+
+    Attributes:
+        working: The runs that have a process.
+        failures: The runs that failed so far.
+        succeeded: The runs that succeeded so far.
+    """
+
+    def __init__(self, runs: Sequence[GridRun], jobs: int, threads: int) -> None:
+        self._waiting = list(runs)
+        self._jobs = jobs
+        self._environment = {
+            **os.environ,
+            **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        self._processes: list[_Process] = []
+        self.failures: list[Failure] = []
+        self.succeeded: list[GridRun] = []
+
+    @property
+    def working(self) -> list[GridRun]:
+        """The runs that have a process."""
+        return [process.run for process in self._processes]
+
+    def run(self, look: Callable[["RunPool"], None]) -> None:
+        """Work until no run is left.
+
+        Args:
+            look: Called about three times a second, and once at the end.
+
+        Raises:
+            KeyboardInterrupt: If it came; all processes have then saved what they had, and stopped.
+        """
+        try:
+            while self._waiting or self._processes:
+                while self._waiting and len(self._processes) < self._jobs:
+                    self._processes.append(self._start(self._waiting.pop(0)))
+                look(self)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                self._collect()
+        finally:
+            self._stop()
+            look(self)
+
+    def _start(self, run: GridRun) -> _Process:
+        command = [sys.executable, "-m", "textgym.cli", *command_of(run)]
+        log = run.log.open("ab")
+        # In a session of its own it does not get the terminal's Ctrl-C; a second one would cut its saving short.
+        popen = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._environment,
+            start_new_session=True,
+        )  # fmt: skip
+        return _Process(run, popen, log)
+
+    def _collect(self) -> None:
+        for process in list(self._processes):
+            exit_code = process.popen.poll()
+            if exit_code is None:
+                continue
+            process.log.close()
+            self._processes.remove(process)
+            if exit_code == 0:
+                self.succeeded.append(process.run)
+            else:
+                self.failures.append(Failure(process.run, exit_code, _last_line(process.run)))
+
+    def _stop(self) -> None:
+        """Ask what is still working to save and stop, and wait until it has."""
+        for process in self._processes:
+            process.popen.terminate()
+        for process in self._processes:
+            process.popen.wait()
+            process.log.close()
+        self._processes = []
+
+
+def _last_line(run: GridRun) -> str:
+    lines = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")

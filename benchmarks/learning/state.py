@@ -1,0 +1,72 @@
+"""What has become of a run, read from its folder: so that a second call skips it, goes on with it, or begins it."""
+
+import shutil
+from typing import Any, Literal
+
+import yaml
+
+from textgym.replacing import replacing_file
+from textgym.training.logs import TOKENS_COLUMN, read_progress
+from textgym.training.run_folder import RunFolder
+
+from .grid import GridRun
+
+State = Literal["finished", "begun", "new"]
+
+
+def state_of(run: GridRun) -> State:
+    """Return whether a run is finished, begun or new.
+
+    Raises:
+        ValueError: If it was begun with other settings; more tokens than then are no other settings.
+    """
+    folder = RunFolder(run.folder)
+    if not folder.config.is_file():
+        return "new"
+    if run.config.is_file():
+        _check_same(run)
+    evaluation = folder.read_evaluation()
+    if "after" in evaluation and evaluation["after"]["tokens"] >= run.total_tokens:
+        return "finished"
+    return "begun"
+
+
+def command_of(run: GridRun) -> list[str]:
+    """Write what a run needs to be begun, and return the arguments of `textgym` that begin it or go on with it."""
+    if state_of(run) == "begun":
+        return ["train", "--resume", str(run.folder), "--total-tokens", str(run.total_tokens)]
+    # Without settings nothing was saved yet.
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.config.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(run.config) as file:
+        file.write_text(_as_yaml(run.settings), encoding="utf-8")
+    run.log.unlink(missing_ok=True)
+    return ["train", "--config", str(run.config), "--output", str(run.folder)]
+
+
+def progress_of(run: GridRun) -> tuple[int, float | None]:
+    """Return the tokens that a run has trained on so far, and the score of its last rollout."""
+    rows = read_progress(RunFolder(run.folder).progress)
+    if not rows:
+        return 0, None
+    score = rows[-1].get("rollout/score")
+    return int(float(rows[-1][TOKENS_COLUMN])), float(score) if score else None
+
+
+def _check_same(run: GridRun) -> None:
+    begun: Any = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    wanted: Any = yaml.safe_load(_as_yaml(run.settings))
+    different = sorted(
+        key
+        for key in {*begun, *wanted}
+        if key not in ("total_tokens", "device", "checkpoint_seconds") and begun.get(key) != wanted.get(key)
+    )
+    if different:
+        raise ValueError(
+            f"The run in {run.folder} was begun with other settings ({', '.join(different)}: see {run.config}); "
+            "give the benchmark another --output, or delete that folder."
+        )
+
+
+def _as_yaml(settings: dict[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

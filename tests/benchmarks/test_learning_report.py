@@ -1,0 +1,110 @@
+"""Reports of runs that were written by hand: what is read, what is left out, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.agents.tiny import exactly
+from textgym.benchmarks.learning.page import markdown, write_report
+from textgym.benchmarks.learning.records import RunRecord, find_records
+from textgym.benchmarks.learning.summary import normalised, over_tasks, summarise
+
+SESSION = {
+    "device": "cpu: thing", "cores": 2, "torch_threads": 1, "platform": "Linux", "python": "3.11",
+    "packages": {"torch": "2.13", "trl": None},
+}  # fmt: skip
+
+
+def write_run(folder: Path, algorithm: str, seed: int, scores: list[float], *, finished: bool = True) -> None:
+    """Write a run's files: rollouts of 100 tokens and 2 seconds, the last one after a new start."""
+    folder.mkdir(parents=True)
+    settings = {"seed": seed, "task": {"name": "TextGen-Copy-v0", "reward": "x"}, "algorithm": {"name": algorithm}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (folder / "versions.json").write_text(json.dumps([SESSION]), encoding="utf-8")
+    rows = ["time/total_timesteps,time/time_elapsed,rollout/score"]
+    rows += [f"{100 * n},{2 * n if n < len(scores) else 2},{score}" for n, score in enumerate(scores, start=1)]
+    (folder / "progress.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    evaluation: dict[str, Any] = {"before": {"tokens": 0, "score": 0.1, "kl": 0.0}}
+    if finished:
+        evaluation["after"] = {"tokens": 100 * len(scores), "score": scores[-1], "kl": 2.5}
+    (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    sample = {"phase": "after", "prompt": "abc>", "completion": "</script><b>", "score": scores[-1]}
+    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+    view = {"prompt": "abc>", "completion": "a", "score": 1.0, "tokens": ["</script>"], "value": [0.5],
+            "advantage": [0.5], "entropy": [1.0]}  # fmt: skip
+    (folder / "tokens.jsonl").write_text(json.dumps(view) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[RunRecord]:
+    """Two seeds each of two algorithms, and one run that was stopped."""
+    write_run(tmp_path / "a1", "PPO", 1, [0.5, 0.9, 0.9, 0.97, 1.0, 1.0])
+    write_run(tmp_path / "a2", "PPO", 2, [0.5, 0.9, 1.0, 1.0])
+    write_run(tmp_path / "b1", "A2C", 1, [0.1, 0.2, 0.3])
+    write_run(tmp_path / "b2", "A2C", 2, [0.1, 0.2, 0.5])
+    write_run(tmp_path / "b3", "A2C", 3, [0.1, 0.2, 0.5], finished=False)
+    return find_records([tmp_path])
+
+
+def test_seconds_go_on_where_a_run_was_stopped(records: list[RunRecord]) -> None:
+    a1 = next(one for one in records if one.folder.name == "a1")
+    assert a1.tokens.tolist() == [100, 200, 300, 400, 500, 600]
+    assert a1.seconds.tolist() == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_task_is_solved_at_the_third_of_three_rollouts_whose_mean_reaches_it(records: list[RunRecord]) -> None:
+    a1 = next(one for one in records if one.folder.name == "a1")
+    assert [a1.index_at(threshold) for threshold in (0.7, 0.95, 0.99, 1.01)] == [2, 4, 5, None]
+
+
+def test_a_row_says_what_its_seeds_did(records: list[RunRecord]) -> None:
+    finished = [one for one in records if one.is_finished]
+    a2c, ppo = summarise(finished)
+    assert (ppo.algorithm, ppo.seeds, ppo.score.value, ppo.kl, ppo.n_solved) == ("PPO", [1, 2], 1.0, 2.5, 2)
+    # 500 tokens for seed 1, 400 for seed 2.
+    assert (ppo.tokens_to_threshold, ppo.seconds_to_threshold) == (450, 9)
+    assert (a2c.n_solved, a2c.tokens_to_threshold) == (0, None)
+    assert a2c.score.value == pytest.approx(0.4)
+    assert (
+        markdown([a2c]).splitlines()[2].startswith("| TextGen-Copy-v0 | A2C | 2 | 0.100 | 0.400 [0.300, 0.500] | 2.5 |")
+    )
+
+
+def test_over_tasks_the_better_algorithm_comes_first(records: list[RunRecord]) -> None:
+    finished = [one for one in records if one.is_finished]
+    means, chances = over_tasks(finished)
+    assert list(means) == ["PPO", "A2C"]
+    assert means["PPO"].value == pytest.approx(np.mean([normalised(one) for one in finished if one.algorithm == "PPO"]))
+    assert {name: one.value for name, one in chances.items()} == {"PPO > A2C": 1.0}
+
+
+def test_a_page_escapes_what_models_write_and_names_what_is_not_finished(
+    records: list[RunRecord], tmp_path: Path
+) -> None:
+    write_report(records, tmp_path / "pages" / "mine.html")
+    page = (tmp_path / "pages" / "mine.html").read_text(encoding="utf-8")
+    assert "TextGen-Copy-v0 A2C seed 3." in page
+    assert page.count("</script>") == 2
+    assert "&lt;/script&gt;&lt;b&gt;" in page
+    assert (tmp_path / "pages" / "mine.md").is_file()
+
+
+def test_runs_that_would_be_the_same_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    write_run(tmp_path / "first", "PPO", 1, [0.1, 0.2])
+    write_run(tmp_path / "second", "PPO", 1, [0.1, 0.3])
+    found = find_records([tmp_path / "first", tmp_path / "second"])
+    assert [one.algorithm for one in found] == ["PPO (first)", "PPO (second)"]
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no folder"):
+        find_records([tmp_path / "none"])
+    with pytest.raises(ValueError, match="There is no run in"):
+        find_records([tmp_path])
+    write_run(tmp_path / "stopped", "PPO", 1, [0.1], finished=False)
+    with pytest.raises(ValueError, match=exactly("None of the 1 runs is finished; go on with them first.")):
+        write_report(find_records([tmp_path]), tmp_path / "report.html")

@@ -1,0 +1,93 @@
+"""`textgym bench`: train every algorithm on every task with every seed, in parallel, and go on where it stopped."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from .errors import checked_input
+
+INTERRUPTED = 130
+
+
+def bench(
+    tasks: Annotated[
+        list[str] | None, typer.Option("--tasks", help="A task, or several with commas between them; repeatable.")
+    ] = None,
+    algos: Annotated[
+        list[str] | None,
+        typer.Option("--algos", help="An algorithm, or several with commas; repeatable. [default: PPO]"),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds: 1 to this number. [default: 5]", min=1)] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of each run. [default: the task's]", min=1)] = None,
+    grid: Annotated[
+        Path | None,
+        typer.Option("--grid", "-g", help="YAML file of tasks, algorithms, seeds, total_tokens and settings."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the runs.")] = Path("runs/bench"),
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time. [default: one a core]", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of each. [default: cores / jobs]", min=1)] = None,
+) -> None:
+    """Train every algorithm on every task with every seed.
+
+    Each run is a folder as `textgym train` writes it. Called again, it skips finished runs, goes on with those that
+    were stopped or failed, and begins what was added.
+
+    For example:
+
+    ```
+    textgym bench --tasks TextGen-Copy-v0,TextGen-Reverse-v0 --algos PPO,A2C --seeds 3
+    textgym bench --grid grid.yaml --output runs/mine
+    textgym report runs/bench
+    ```
+    """
+    from textgym.benchmarks.learning.grid import read_grid
+    from textgym.benchmarks.learning.pool import n_cores
+    from textgym.benchmarks.learning.state import state_of
+
+    given = {"tasks": _names(tasks), "algorithms": _names(algos), "seeds": seeds, "total_tokens": tokens}
+    with checked_input():
+        runs = read_grid(grid, {key: value for key, value in given.items() if value is not None}).runs(output)
+        waiting = [run for run in runs if state_of(run) != "finished"]
+    n_jobs = min(jobs or n_cores(), max(1, len(waiting)))
+    _work(waiting, n_jobs, threads or max(1, n_cores() // n_jobs), n_finished=len(runs) - len(waiting), output=output)
+
+
+def _work(waiting: list[Any], jobs: int, threads: int, n_finished: int, output: Path) -> None:
+    from textgym.benchmarks.learning.display import BenchmarkDisplay
+    from textgym.benchmarks.learning.pool import RunPool
+    from textgym.training.report import report_console
+
+    console = report_console()
+    console.print(
+        f"{len(waiting)} runs to do, {n_finished} finished before; {jobs} at a time, {threads} threads each",
+        highlight=False,
+    )
+    pool = RunPool(waiting, jobs, threads)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with BenchmarkDisplay(console, len(waiting)) as display:
+            pool.run(display.look)
+    except KeyboardInterrupt:
+        console.print("Stopped; the same command goes on with what is not finished.")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for failure in pool.failures:
+        console.print(f"{failure.run.name} failed: {failure.last_line} (see {failure.run.log})", soft_wrap=True)
+    if pool.failures:
+        console.print(f"{len(pool.failures)} of {len(waiting)} runs failed; the same command tries them again.")
+        raise typer.Exit(1)
+    console.print(f"All runs are in {output}; compare them by: textgym report {output}", soft_wrap=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Let SIGTERM end the runs as Ctrl-C does, rather than leave them behind."""
+    raise KeyboardInterrupt
+
+
+def _names(values: list[str] | None) -> list[str] | None:
+    """Return names that were given with commas between them, or one at a time, or both."""
+    return None if values is None else [name for value in values for name in value.split(",") if name]
