@@ -99,7 +99,7 @@ def rollout_cases(setting: Setting) -> list[Callable[[], Case]]:
         }
         return Case(f"rollout alone, {sized.num_envs} rows, unequal lengths", "tokens", sizes, contestants)
 
-    equal = [lambda num_rows=num_rows: make(num_rows) for num_rows in (setting.num_envs, 4 * setting.num_envs)]  # type: ignore[misc]
+    equal = [lambda num_rows=num_rows: make(num_rows) for num_rows in (setting.num_envs, 4 * setting.num_envs)]
     return [*equal, make_unequal]
 
 

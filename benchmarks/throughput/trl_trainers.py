@@ -2,15 +2,13 @@
 
 import tempfile
 import time
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
 
 from .inputs import Setting, make_model, make_prompts, make_task, make_tokenizer, share_of_vowels
-
-if TYPE_CHECKING:
-    from trl import GRPOTrainer, RLOOTrainer
 
 TRAINERS = ("RLOO", "GRPO")
 NOT_INSTALLED = "TRL is not installed; pip install -e '.[bench]' -c constraints.txt"
@@ -63,9 +61,9 @@ class TRLIteration:
         return ITERATIONS_A_REPEAT * self.setting.rollout_tokens / clock.seconds
 
 
-def _make_trainer(name: str, setting: Setting, folder: str, beta: float) -> "RLOOTrainer | GRPOTrainer":
-    import trl
-    from datasets import Dataset
+def _make_trainer(name: str, setting: Setting, folder: str, beta: float) -> Any:
+    # By name, because type checkers may not have TRL at hand.
+    trl, datasets = import_module("trl"), import_module("datasets")
 
     task, tokenizer = make_task(setting), make_tokenizer(setting.vocab_size)
     make_model(setting).save_pretrained(folder)
@@ -95,7 +93,7 @@ def _make_trainer(name: str, setting: Setting, folder: str, beta: float) -> "RLO
         seed=0,
     )
     prompts = make_prompts(setting.num_envs, setting.prompt_tokens)
-    data = Dataset.from_dict({"prompt": prompts * ITERATIONS_A_REPEAT})
+    data = datasets.Dataset.from_dict({"prompt": prompts * ITERATIONS_A_REPEAT})
     trainer = getattr(trl, f"{name}Trainer")(
         model=folder, args=config, processing_class=tokenizer, reward_funcs=share_of_vowels, train_dataset=data
     )
