@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from textgym.reward_protocol import StepReward
+from textgym.shaping import pay_where_earned
 from textgym.task import Judgement, TextTask
 
 from .flat_episodes import EpisodeRecord
@@ -80,30 +80,11 @@ def _batches(episodes: Iterable[GeneratedEpisode], size: int) -> Iterator[list[G
 def _judge(task: TextTask, episodes: list[GeneratedEpisode], potential_shaping: bool) -> list[JudgedEpisode]:
     judgements = task.score([episode.text for episode in episodes])
     if potential_shaping:
-        judgements = _shaped(task, episodes, judgements)
+        judgements = pay_where_earned(task, [episode.text for episode in episodes], judgements, task.potentials)
     return [
         JudgedEpisode(episode, judgement, _token_rewards(task, episode, judgement))
         for episode, judgement in zip(episodes, judgements, strict=True)
     ]
-
-
-def _shaped(task: TextTask, episodes: list[GeneratedEpisode], judgements: list[Judgement]) -> list[Judgement]:
-    """Spread each score over the tokens that changed the score of the text so far."""
-    prefixes = [
-        task.finish(episode.text.prompt, episode.text.token_ids[:length], "length")
-        for episode in episodes
-        for length in range(1, len(episode.text.token_ids))
-    ]
-    prefix_potentials = iter(task.potentials(prefixes))
-    shaped = []
-    for episode, judgement in zip(episodes, judgements, strict=True):
-        inner = [next(prefix_potentials) for _ in range(len(episode.text.token_ids) - 1)]
-        potentials = [0.0, *inner, judgement.score]
-        if judgement.token_rewards is None:
-            rewards = [after - before for before, after in pairwise(potentials)]
-            judgement = judgement._replace(token_rewards=rewards)
-        shaped.append(judgement)
-    return shaped
 
 
 def _token_rewards(task: TextTask, episode: GeneratedEpisode, judgement: Judgement) -> Tensor:

@@ -24,6 +24,8 @@ class AnswerMatch(RewardFunction):
         name: Name of the term; None for "answer_match".
     """
 
+    declared_range = (0.0, 1.0)
+
     def __init__(self, *, partial: bool = False, column: str = "answer", name: str | None = None) -> None:
         super().__init__(name=name)
         self.partial = partial

@@ -3,49 +3,56 @@
 import difflib
 import inspect
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any, cast
+from typing import Any
 
-from textgym.reward_protocol import Reward, require_reward
+import yaml
 
+from textgym.reward_protocol import Reward, RewardSpec, require_reward
+
+from .places import find_place
 from .plain import as_reward
 from .registry import RESERVED_NAMES, find_reward
 from .weighted_sum import WeightedSum
 
 
-def build_reward(spec: str | Mapping[str, Any] | Sequence[Any]) -> Reward:
+def build_reward(spec: RewardSpec) -> Reward:
     """Build a reward from plain data.
 
     What a spec may be:
 
-    - a name: `reference_task` or any other registered one, or `module:attribute`;
-    - a mapping of a name to the arguments of its class, with an optional `weight` (default 1);
-    - a list of these, and of `constant: NUMBER`, which stands for their sum.
+    - a name: `reference_task` or any other registered one, `module:attribute`, the URL of a reward server (see
+      `HttpReward`), the folder of a model, or a sequence classifier's name on the Hugging Face hub, as `owner/name`;
+    - a mapping of a name to the arguments of its class or function, with an optional `weight` (default 1);
+    - a list of these, and of `constant: NUMBER`, which stands for their sum;
+    - any of these as YAML in one line, in `{}` or `[]`, as it is convenient on the command line;
+    - a reward, also in a list or as an argument.
 
-    A name of a class makes an object of it; any other name is the reward itself and takes no arguments. So
-    `0.5 * Keywords(["Python"]) + 0.25 * (1 - BannedWords(["war"])) + 0.25 * my_module.style` is in YAML::
+    A name of a class makes an object of it, and so does a function's that gets arguments; any other name is the reward
+    itself and takes no arguments. So `0.5 * Keywords(["Python"]) + 0.25 * (1 - BannedWords(["war"])) + 0.25 *
+    Clip(my_module.style, 0, 1)` is in YAML::
 
         - keywords: {words: [Python]}
           weight: 0.5
         - banned_words: {words: [war]}
           weight: -0.25
         - constant: 0.25
-        - my_module:style:
+        - clip: {reward: "my_module:style", low: 0, high: 1}
           weight: 0.25
 
     Args:
-        spec: The plain data.
+        spec: The plain data, or a reward, which is returned as it is.
 
     Returns:
         What the name stands for, or a weighted sum.
 
     Raises:
         ValueError: If a name or an argument is unknown (with the nearest match), or the form is not as above.
-        TypeError: If the spec is none of the three, or the name stands for something that is not a reward.
+        TypeError: If the spec is nothing of this, or the name stands for something that is not a reward.
     """
     if isinstance(spec, str):
-        return _make(spec, {})
+        return build_reward(_read_line(spec)) if spec.lstrip()[:1] in ("{", "[") else _make(spec, {})
     if isinstance(spec, Mapping):
         name = _only_name(spec)
         if name == "constant":
@@ -54,9 +61,20 @@ def build_reward(spec: str | Mapping[str, Any] | Sequence[Any]) -> Reward:
         return _weight(spec) * as_reward(reward) if "weight" in spec else reward
     if isinstance(spec, Sequence):
         return _build_sum(spec)
+    if callable(spec):
+        require_reward(spec)
+        return spec
     raise TypeError(
-        f"A reward must be given as a name, a mapping or a list, got {spec!r} of type {type(spec).__name__}."
+        f"A reward must be given as an object, a name, a mapping or a list, got {spec!r} of type {type(spec).__name__}."
     )
+
+
+def _read_line(text: str) -> Any:
+    """Read YAML in one line, as on the command line."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"The reward {text!r} is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def _build_sum(specs: Sequence[Any]) -> Reward:
@@ -104,18 +122,25 @@ def _make(name: str, arguments: object) -> Reward:
             f"The arguments of reward {name!r} must be a mapping, such as {{words: [Python]}}, "
             f"got {reprlib.repr(arguments)} of type {type(arguments).__name__}."
         )
-    found = find_reward(name)
-    if isinstance(found, type):
+    place = find_place(name)
+    if place is not None:
+        found: Any = place.reward_class
+        arguments = {place.argument: name, **arguments}
+    else:
+        found = find_reward(name)
+    # A function that gets arguments makes the reward, as several in `trl.rewards` do.
+    if isinstance(found, type) or (arguments and inspect.isfunction(found)):
         _check_arguments(name, found, arguments)
-        found = cast(Reward, found(**arguments))
+        found = found(**arguments)
     elif arguments:
         raise ValueError(f"Reward {name!r} is no class and takes no arguments, got {', '.join(map(repr, arguments))}.")
     require_reward(found)
-    return found
+    reward: Reward = found
+    return reward
 
 
-def _check_arguments(name: str, reward_class: type[Any], arguments: Mapping[str, Any]) -> None:
-    signature = inspect.signature(reward_class)
+def _check_arguments(name: str, maker: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    signature = inspect.signature(maker)
     try:
         signature.bind(**arguments)
     except TypeError as error:

@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textgym.reward_protocol import Reward, RewardResult, Scores, evaluate_reward, reward_name
 
@@ -32,7 +32,14 @@ class RewardFunction(ABC):
 
     Args:
         name: Name of the reward's term in `info` and logs; None for the class name in snake case.
+
+    Attributes:
+        declared_range: Lowest and highest score of every reward of the class; None where that is not known.
+        waits: Whether scoring is mostly waiting for something outside this process, so that a sum lets its other
+            terms work in the meantime.
     """
+
+    declared_range: ClassVar[tuple[float, float] | None] = None
 
     __array_ufunc__ = None  # numpy's scalars then leave `number * reward` to the reward
 
@@ -74,6 +81,35 @@ class RewardFunction(ABC):
     def term_name(self) -> str:
         """Name of the term in `info` and logs."""
         return self.name or reward_name(self)
+
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """Lowest and highest score that this reward can give; None where that is not known."""
+        return self.declared_range
+
+    @property
+    def waits(self) -> bool:
+        """Whether scoring is mostly waiting."""
+        return False
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether the score, or a part of it, is to be paid where it is earned; see `PotentialShaping`."""
+        return False
+
+    def shaping_potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
+        """Return what the part that is to be shaped promises for each of N unfinished texts: here 0, as there is none.
+
+        Args:
+            prompts: Prompt of each text, length N, at least 1.
+            prefixes: The completions as far as they are written, length N.
+            **columns: As for a call.
+        """
+        return [0.0] * len(prefixes)
+
+    def parts(self) -> "Sequence[RewardFunction]":
+        """Return the rewards that this one is made of."""
+        return ()
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments by name, read from the attributes of the same names."""

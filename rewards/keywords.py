@@ -29,6 +29,8 @@ class Keywords(RewardFunction):
         TypeError: If `words` is a single string, or one of them is not a string.
     """
 
+    declared_range = (0.0, 1.0)
+
     def __init__(self, words: Sequence[str], *, name: str | None = None) -> None:
         super().__init__(name=name)
         self._matcher = PhraseMatcher(words)
@@ -69,6 +71,8 @@ class BannedWords(RewardFunction):
         ValueError: If there are no words, or one is empty.
         TypeError: If `words` is a single string, or one of them is not a string.
     """
+
+    declared_range = (0.0, 1.0)
 
     def __init__(self, words: Sequence[str], *, name: str | None = None) -> None:
         super().__init__(name=name)

@@ -1,25 +1,11 @@
 """A reward for length: 1 inside a window of tokens, words or characters, falling linearly outside."""
 
-import re
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 from .function import RewardFunction
-from .matching import UNSPACED_CHARACTERS
 from .registry import register_reward
-
-Unit = Literal["tokens", "words", "characters"]
-
-# One Chinese or Japanese character, or a run without spaces from its first letter or digit on.
-_WORD = re.compile(rf"[{UNSPACED_CHARACTERS}]|[^\W{UNSPACED_CHARACTERS}][^\s{UNSPACED_CHARACTERS}]*")
-
-
-def count_words(text: str) -> int:
-    """Count words: each Chinese or Japanese character is one, and so is any other run without white space.
-
-    Runs of nothing but punctuation are no words: "Well - 你好，world!" has four.
-    """
-    return len(_WORD.findall(text))
+from .units import Unit, check_unit, count_words, require_ids
 
 
 @register_reward("length_window")
@@ -31,7 +17,7 @@ class LengthWindow(RewardFunction):
 
     Units:
         - "tokens": entries of `completion_ids`, which leave out the end-of-sequence token;
-        - "words": see `count_words`;
+        - "words": see `textgym.rewards.units.count_words`;
         - "characters": Unicode code points, without white space at the ends.
 
     >>> reward = LengthWindow(2, 4, unit="words")
@@ -51,6 +37,8 @@ class LengthWindow(RewardFunction):
         TypeError: If minimum or maximum is not an integer.
     """
 
+    declared_range = (0.0, 1.0)
+
     def __init__(
         self,
         minimum: int,
@@ -69,8 +57,7 @@ class LengthWindow(RewardFunction):
                 "A length window needs 0 <= minimum <= maximum and maximum >= 1, "
                 f"got minimum {minimum} and maximum {maximum}."
             )
-        if unit not in get_args(Unit):
-            raise ValueError(f'unit must be "tokens", "words" or "characters", got {unit!r}.')
+        check_unit(unit)
         if margin is not None and not margin > 0:
             raise ValueError(f"margin must be more than 0, got {margin}.")
         self.minimum = minimum
@@ -101,11 +88,7 @@ class LengthWindow(RewardFunction):
             return [self._score(count_words(text)) for text in completions]
         if self.unit == "characters":
             return [self._score(len(text.strip())) for text in completions]
-        if completion_ids is None:
-            raise ValueError(
-                'LengthWindow counts completion_ids, but got none. Pass them, or set unit to "words" or "characters".'
-            )
-        return [self._score(len(token_ids)) for token_ids in completion_ids]
+        return [self._score(len(token_ids)) for token_ids in require_ids(completion_ids, "LengthWindow")]
 
     def _score(self, length: int) -> float:
         distance = max(self.minimum - length, length - self.maximum, 0)

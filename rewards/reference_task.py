@@ -41,7 +41,9 @@ REFERENCE_LENGTH = (16, 40)  # tokens
 REFERENCE_MARGIN = 4
 
 # Between 0 and 1; `BannedWords` is reported as 1 where a banned word occurs.
-reference_task = register_reward("reference_task")(
+reference_task = register_reward(
+    "reference_task", "The demo's: write of Python and machine learning, without sensitive words, at a fair length."
+)(
     0.5 * Keywords(REFERENCE_KEYWORDS)
     + 0.25 * (1 - BannedWords(REFERENCE_BANNED_WORDS))
     + 0.25 * LengthWindow(*REFERENCE_LENGTH, unit="tokens", margin=REFERENCE_MARGIN)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from textgym.named_objects import find_object, nearest
-from textgym.reward_protocol import Reward
 
-# A class is called with arguments to make a reward; anything else is the reward itself.
-Registered: TypeAlias = Reward | type[Any]
+# A class, or a function that gets arguments, makes a reward; anything else is the reward itself.
+Registered: TypeAlias = Callable[..., Any]
 Entry = TypeVar("Entry", bound=Registered)
 
 ENTRY_POINT_GROUP = "textgym.rewards"
@@ -17,9 +16,10 @@ REWARD_MODEL_FILE = "reward_model.json"  # a folder that holds one is a reward t
 RESERVED_NAMES = ("weight", "constant")  # keys of a composition in plain data
 
 _registered: dict[str, Registered] = {}
+_descriptions: dict[str, str] = {}
 
 
-def register_reward(name: str) -> Callable[[Entry], Entry]:
+def register_reward(name: str, description: str = "") -> Callable[[Entry], Entry]:
     """Give a reward a name, by which the command line, a YAML file and `gym.make` find it.
 
     Decorates a function, which is the reward, or a class, which makes one of the arguments that come with the name::
@@ -35,6 +35,8 @@ def register_reward(name: str) -> Callable[[Entry], Entry]:
 
     Args:
         name: The name, without a colon.
+        description: What `textgym rewards` says of it; "" for the first sentence of its docstring, or for what an
+            object prints.
 
     Raises:
         ValueError: If the name is empty, has a colon, is reserved, or is taken by another reward.
@@ -47,6 +49,7 @@ def register_reward(name: str) -> Callable[[Entry], Entry]:
         if taken is not None and _origin(taken) != _origin(reward):
             raise ValueError(f"The reward name {name!r} is taken by {taken!r}. Choose another.")
         _registered[name] = reward
+        _descriptions[name] = description
         return reward
 
     return register
@@ -78,11 +81,25 @@ def find_reward(name: str) -> Registered:
     found = _entry_points().get(name)
     if found is not None:
         return _load(found.value)
-    names = reward_names()
     raise ValueError(
-        f"Unknown reward {name!r}.{nearest(name, names)} Known are {', '.join(names)}; "
-        'a reward of your own is given as "module:attribute".'
+        f"Unknown reward {name!r}.{nearest(name, reward_names())} `textgym rewards` lists all names; a reward of your "
+        'own is given as "module:attribute", a model as its folder or "owner/name", a reward server as its URL.'
     )
+
+
+def name_of(reward: object) -> str | None:
+    """Return the name that exactly this function, class or object was registered under, None for none."""
+    return next((name for name, registered in _registered.items() if registered is reward), None)
+
+
+def description_of(name: str) -> str:
+    """Return what a name was registered with as its description."""
+    return _descriptions.get(name, "")
+
+
+def entry_point_of(name: str) -> EntryPoint | None:
+    """Return the entry point that a name comes from; None for a name that was registered here."""
+    return None if name in _registered else _entry_points().get(name)
 
 
 def _load(path: str) -> Registered:

@@ -1,30 +1,37 @@
 """Sums of rewards with weights, which arithmetic on rewards makes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 from textgym.reward_protocol import (
-    Reward,
     RewardResult,
-    Scores,
+    RewardSpec,
     StepReward,
     evaluate_potential,
     evaluate_reward,
+    resolve_reward,
+    shaping_potentials,
     step_rewards,
 )
 
+from .composite import CompositeReward
 from .function import RewardFunction
 from .plain import as_reward
 
+Judged = TypeVar("Judged")
 
-class WeightedSum(RewardFunction):
+
+class WeightedSum(CompositeReward):
     """Σ weight · term + constant. Range and unit follow from the terms.
 
     Arithmetic on rewards makes these; sums of sums are flat. Each term is reported unweighted, under its own name,
     the second of a name as `name_2`; a term of weight 0 is reported all the same. A term that does not apply to a
-    completion adds nothing. Where terms give token rewards, these are weighted and added token by token.
+    completion adds nothing; where none applies, and there is no constant, the sum does not apply. Where terms give
+    token rewards, these are weighted and added token by token. Terms that wait (async functions, reward servers) do so
+    together.
 
     Args:
         terms: Weight and reward of each term, at least one.
@@ -35,37 +42,32 @@ class WeightedSum(RewardFunction):
         TypeError: If a term cannot be called as a reward.
     """
 
-    def __init__(self, terms: Sequence[tuple[float, Reward]], constant: float = 0.0) -> None:
+    def __init__(self, terms: Sequence[tuple[float, RewardSpec]], constant: float = 0.0) -> None:
         super().__init__()
         if not terms:
             raise ValueError("A weighted sum must have at least one term, got none.")
-        self.terms = tuple((_finite(weight), as_reward(term)) for weight, term in terms)
+        self.terms = tuple((_finite(weight), as_reward(resolve_reward(term))) for weight, term in terms)
         self.constant = _finite(constant)
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> Scores:
-        """Return each completion's weighted sum.
+    def parts(self) -> Sequence[RewardFunction]:
+        """Return the terms."""
+        return [term for _, term in self.terms]
 
-        Args:
-            prompts: Prompt of each completion, length N, at least 1.
-            completions: The texts, length N.
-            **columns: Passed on to each term.
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """Lowest and highest sum, as far as the terms say."""
+        low = high = self.constant
+        for weight, term in self.terms:
+            if term.score_range is None:
+                return None
+            ends = [weight * end if weight else 0.0 for end in term.score_range]
+            low, high = low + min(ends), high + max(ends)
+        return low, high
 
-        Returns:
-            For each completion its score; None if no term applies to it (and there is no constant); a list of its
-            tokens' rewards if a term gave such, with what the other terms gave added to the last token's.
-
-        Raises:
-            RewardError: If a term raises, or what it returns is not one valid entry per completion.
-        """
-        result = self.evaluate(prompts, completions, **columns)
-        values: list[float | None | Sequence[float]] = []
-        for index, (score, tokens) in enumerate(zip(result.scores, result.token_rewards, strict=True)):
-            applies = self.constant != 0 or any(term[index] is not None for term in result.terms.values())
-            if tokens:
-                values.append([*tokens[:-1], tokens[-1] + score - math.fsum(tokens)])
-            else:
-                values.append(score if applies else None)
-        return values
+    @property
+    def is_shaped(self) -> bool:
+        """Whether one of the terms is to be paid where it is earned."""
+        return any(term.is_shaped for _, term in self.terms)
 
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
         """Score N completions, and report each term by name, unweighted.
@@ -81,8 +83,8 @@ class WeightedSum(RewardFunction):
         scores = [self.constant] * len(completions)
         named_terms: dict[str, list[float | None]] = {}
         token_rewards: list[list[float] | None] = [None] * len(completions)
-        for weight, term in self.terms:
-            result = evaluate_reward(term, prompts, completions, columns)
+        results = self._of_each_term(lambda term: evaluate_reward(term, prompts, completions, columns))
+        for (weight, _), result in zip(self.terms, results, strict=True):
             scores = [total + weight * score for total, score in zip(scores, result.scores, strict=True)]
             token_rewards = [
                 _add_weighted(total, weight, tokens)
@@ -103,11 +105,43 @@ class WeightedSum(RewardFunction):
         Raises:
             RewardError: If a term raises, or does not return N finite numbers.
         """
-        totals = [self.constant] * len(prefixes)
-        for weight, term in self.terms:
-            values = evaluate_potential(term, prompts, prefixes, columns)
-            totals = [total + weight * value for total, value in zip(totals, values, strict=True)]
+        values = self._of_each_term(lambda term: evaluate_potential(term, prompts, prefixes, columns))
+        return self._weighted(values, self.constant, len(prefixes))
+
+    def shaping_potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
+        """Return the weighted sum of what the terms that are to be shaped promise; the constant is not part of it.
+
+        Args:
+            prompts: Prompt of each completion, length N, at least 1.
+            prefixes: The completions as far as they are written, length N.
+            **columns: Passed on to each term.
+
+        Raises:
+            RewardError: If a term raises, or does not return N finite numbers.
+        """
+        values = self._of_each_term(lambda term: shaping_potentials(term, prompts, prefixes, columns))
+        return self._weighted(values, 0.0, len(prefixes))
+
+    def _of_each_term(self, judge: Callable[[RewardFunction], Judged]) -> list[Judged]:
+        """Return what is judged of each term, in their order; those that wait do so together, beside the others."""
+        n_waiting = sum(term.waits for _, term in self.terms)
+        if n_waiting == 0 or len(self.terms) == 1:
+            return [judge(term) for _, term in self.terms]
+        with ThreadPoolExecutor(n_waiting, thread_name_prefix="waiting-reward") as workers:
+            waiting = {index: workers.submit(judge, term) for index, (_, term) in enumerate(self.terms) if term.waits}
+            return [
+                waiting[index].result() if index in waiting else judge(term)
+                for index, (_, term) in enumerate(self.terms)
+            ]
+
+    def _weighted(self, values: Sequence[Sequence[float]], constant: float, size: int) -> list[float]:
+        totals = [constant] * size
+        for (weight, _), numbers in zip(self.terms, values, strict=True):
+            totals = [total + weight * number for total, number in zip(totals, numbers, strict=True)]
         return totals
+
+    def _applies(self, result: RewardResult, index: int) -> bool:
+        return self.constant != 0 or super()._applies(result, index)
 
     def __repr__(self) -> str:
         """Return the sum as arithmetic, such as `0.5 * Keywords(['Python']) - BannedWords(['war']) + 1`."""

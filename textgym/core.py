@@ -2,7 +2,7 @@
 
 A door (`TextGenEnv`, `TextGenVectorEnv`, `TextGenVecEnv`, ...) checks actions, calls `step` and `begin`, and puts the
 result into the shape of its interface. Python work for a single row happens only where that row's episode ends (its
-text is decoded and judged), where a token may complete a stop string, or where the reward pays at each step.
+text is decoded and judged), where a token may complete a stop string, or where the reward pays on the way.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from .endings import judge
 from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
 from .reward_protocol import StepReward
+from .shaping import asks_for_shaping
 from .stop_strings import tokens_that_may_stop
 from .task import FinishReason, TextTask
 
@@ -82,6 +83,8 @@ class TextCore:
         self.is_over = np.ones(self.num_envs, dtype=np.bool_)
         self.endings: dict[int, dict[str, Any]] = {}
         self._pays_steps = isinstance(task.reward, StepReward)
+        self._is_shaped = asks_for_shaping(task.reward)
+        self._paid = np.zeros(self.num_envs)  # of the score that is shaped, how much each row has been paid
         self._is_allowed = self.contexts.array(task.is_allowed)
         self._may_stop = self.contexts.array(tokens_that_may_stop(task)) if task.stop else None
 
@@ -92,6 +95,7 @@ class TextCore:
             self.schedule.advance(row)
             self.endings.pop(row, None)
         self.contexts.begin(row_ids, self.schedule.current[row_ids])
+        self._paid[row_ids] = 0.0
         self.is_over[row_ids] = False
 
     def step(self, tokens: Array, is_playing: BoolArray | None = None) -> StepResult:
@@ -126,7 +130,11 @@ class TextCore:
         is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
         rewards = np.zeros(self.num_envs)
         reasons: dict[int, FinishReason] = {}
-        before = self.contexts.state() if self._pays_steps or tokens.shape[1] > 1 else None
+        # Where several tokens are paid at once, only their sum is seen, and that is the score's.
+        is_shaped = self._is_shaped and tokens.shape[1] == 1
+        pays_on_the_way = self._pays_steps or is_shaped
+        before = self.contexts.state() if pays_on_the_way or tokens.shape[1] > 1 else None
+        paid_before = self._paid.copy()
         try:
             for column in range(tokens.shape[1]):
                 rules = self._apply_rules(tokens[:, column], playing)
@@ -134,9 +142,10 @@ class TextCore:
                 self.contexts.append(tokens[:, column], rules.is_appended, rules.is_playing)
                 if rules.is_forbidden is not None:
                     is_forbidden |= rules.is_forbidden
-                if self._pays_steps:
-                    self._pay_step(rewards, playing if rules.is_forbidden is None else playing & ~rules.is_forbidden)
-                if rules.may_end and (ended := self._reasons(rules)):
+                ended = self._reasons(rules) if rules.may_end else {}
+                if pays_on_the_way:
+                    self._pay_on_the_way(rewards, playing, rules, ended if is_shaped else None)
+                if ended:
                     reasons.update(ended)
                     playing[list(ended)] = False
                     if not playing.any():
@@ -145,11 +154,12 @@ class TextCore:
         except BaseException:
             if before is not None:
                 self.contexts.restore(before)
+            self._paid = paid_before
             raise
         is_over = np.zeros(self.num_envs, dtype=np.bool_)
         for row, ending in endings.items():
             is_over[row] = self.is_over[row] = True
-            rewards[row] += ending["score"]
+            rewards[row] += ending["score"] - self._paid[row]
             if is_forbidden[row]:
                 ending["forbidden_action"] = True
         self.endings.update(endings)
@@ -225,11 +235,33 @@ class TextCore:
         reasons.update(dict.fromkeys(np.flatnonzero(rules.is_eos).tolist(), "eos"))
         return reasons
 
+    def _pay_on_the_way(
+        self, rewards: FloatArray, playing: BoolArray, rules: _Rules, ended: dict[int, FinishReason] | None
+    ) -> None:
+        """Pay what is not paid at the end: step rewards, and unless `ended` is None a shaped score's growth."""
+        is_paid = playing if rules.is_forbidden is None else playing & ~rules.is_forbidden
+        if self._pays_steps:
+            self._pay_step(rewards, is_paid)
+        if ended is not None:
+            self._pay_progress(rewards, is_paid, ended)
+
     def _pay_step(self, rewards: FloatArray, is_paid: BoolArray) -> None:
         rows = np.flatnonzero(is_paid).tolist()
         prefixes = [self.task.completion_text(ids) for ids in self.contexts.generated_ids(rows)]
         if rows:
             rewards[rows] += self.task.step_rewards([self.prompt(row) for row in rows], prefixes)
+
+    def _pay_progress(self, rewards: FloatArray, is_paid: BoolArray, ended: dict[int, FinishReason]) -> None:
+        """Pay what the token added to a shaped score; where the text is finished, its score says that."""
+        rows = [row for row in np.flatnonzero(is_paid).tolist() if row not in ended]
+        ids = self.contexts.generated_ids(rows)
+        prefixes = [
+            self.task.finish(self.prompt(row), row_ids, "length") for row, row_ids in zip(rows, ids, strict=True)
+        ]
+        if rows:
+            potentials = np.array(self.task.shaping_potentials(prefixes))
+            rewards[rows] += potentials - self._paid[rows]
+            self._paid[rows] = potentials
 
     def _judge(self, reasons: dict[int, FinishReason]) -> dict[int, dict[str, Any]]:
         if not reasons:

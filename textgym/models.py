@@ -77,6 +77,47 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
     return model
 
 
+def load_sequence_classifier(name: str, device: str = "auto") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Load a sequence-classification model and its tokenizer.
+
+    Args:
+        name: A folder, or a name on the Hugging Face hub.
+        device: See `move_model`.
+
+    Returns:
+        The model in float32 and evaluation mode, and a tokenizer that cuts long texts at their beginning.
+
+    Raises:
+        ValueError: If nothing can be loaded under that name, or it is a model of another kind.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        kinds = AutoConfig.from_pretrained(name).architectures or []
+        if kinds and not any("SequenceClassification" in kind for kind in kinds):
+            # transformers would load it all the same, with a classifier of random weights.
+            raise ValueError(f"{name} holds {' and '.join(kinds)}, expected a model for sequence classification.")
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(name, truncation_side="left")
+    except OSError as error:
+        raise ValueError(load_failure("sequence classifier", name)) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        model.config.pad_token_id = tokenizer.pad_token_id
+    model.eval()
+    return move_model(model, device), tokenizer
+
+
+def move_model(model: "PreTrainedModel", device: str) -> "PreTrainedModel":
+    """Move a model to a device, as torch names it; "auto" stands for CUDA if there is any, else the CPU."""
+    import torch
+
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    moved: PreTrainedModel = model.to(chosen)  # type: ignore[arg-type]  # transformers' decorator hides the signature
+    return moved
+
+
 def model_source(name: "str | Path | None") -> str:
     """Return the folder or hub name that a name stands for; None and "bundled" are the bundled model's folder."""
     if name is None or str(name) == BUNDLED_MODEL:
@@ -89,6 +130,8 @@ def load_failure(what: str, source: str) -> str:
     if Path(source).is_dir():
         return f"The folder {source} holds no {what} that transformers can load; expected what save_pretrained writes."
     message = f"No {what} named {source!r}: expected a folder, a name on the Hugging Face hub, or {BUNDLED_MODEL!r}."
+    if what not in ("tokenizer", "language model"):  # which are bundled
+        message = f"No {what} named {source!r}: expected a folder, or a name on the Hugging Face hub."
     parent = Path(source).parent
     siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
     near = difflib.get_close_matches(Path(source).name, [BUNDLED_MODEL, *siblings], n=1)

@@ -9,16 +9,18 @@ It is called by keywords, so that it may leave out what it does not read (`def r
 generated token ids without the end-of-sequence token, one list a completion), `trainer_state` (None), `log_extra`
 and `log_metric`. One entry of the result belongs to one completion: a number is its score; a list of numbers is a
 reward for each token of `completion_ids`, whose sum is the score; None means that the reward does not apply to it.
+An `async` function is a reward as well.
 """
 
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 from textgym.reward_validation import RewardError, call_reward, read_numbers, read_scores, read_token_rewards
+from textgym.shaping import ShapedReward
 
 __all__ = [
     "Reward",
@@ -33,11 +35,12 @@ __all__ = [
     "resolve_reward",
     "reward_name",
     "score_completions",
+    "shaping_potentials",
     "step_rewards",
 ]
 
 Scores: TypeAlias = Sequence[float | None | Sequence[float]]
-Reward: TypeAlias = Callable[..., Scores]
+Reward: TypeAlias = Callable[..., Scores] | Callable[..., Awaitable[Scores]]
 RewardSpec: TypeAlias = Reward | str | Path | Mapping[str, Any] | Sequence[Any]
 
 
@@ -205,6 +208,25 @@ def evaluate_potential(
     return read_numbers(values, reward_name(reward), prompts, prefixes)
 
 
+def shaping_potentials(
+    reward: ShapedReward, prompts: Sequence[str], prefixes: Sequence[str], columns: Mapping[str, Any]
+) -> list[float]:
+    """Return what the part of a reward that asks for shaping promises for each of N unfinished texts.
+
+    Args:
+        reward: The reward.
+        prompts: Prompt of each text, length N, at least 1.
+        prefixes: The completions as far as they are written, length N.
+        columns: Further keyword arguments of the reward, as for `evaluate_reward`.
+
+    Raises:
+        RewardError: If the reward raises (the cause is chained), or does not return N finite numbers.
+    """
+    texts = {"prompts": list(prompts), "prefixes": list(prefixes)}
+    values = call_reward(reward.shaping_potentials, reward_name(reward), texts, columns)
+    return read_numbers(values, reward_name(reward), prompts, prefixes)
+
+
 def step_rewards(
     reward: StepReward, prompts: Sequence[str], prefixes: Sequence[str], columns: Mapping[str, Sequence[Any]]
 ) -> list[float]:
@@ -228,10 +250,11 @@ def step_rewards(
 
 
 def resolve_reward(spec: RewardSpec) -> Reward:
-    """Return the reward that is meant by an object, a name, "module:attribute", or a composition in plain data.
+    """Return the reward that is meant by an object, a name, a place, or a composition in plain data.
 
     Args:
-        spec: A reward, the folder of a saved reward model, or what `textgym.rewards.build_reward` takes.
+        spec: A reward, or what `textgym.rewards.build_reward` takes: a registered name, `"module:attribute"`, the URL
+            of a reward server, the folder or hub name of a model, or a composition of these.
 
     Raises:
         ValueError: If a name is unknown (with the nearest match), or a composition is not well formed.
@@ -239,7 +262,7 @@ def resolve_reward(spec: RewardSpec) -> Reward:
     """
     if isinstance(spec, Path):
         spec = str(spec)
-    if isinstance(spec, (str, Mapping, Sequence)):
+    if isinstance(spec, str | Mapping | Sequence):
         # By name, because the core knows rewards only by this protocol.
         spec = cast(Reward, importlib.import_module("textgym.rewards").build_reward(spec))
     require_reward(spec)

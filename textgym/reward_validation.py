@@ -1,10 +1,13 @@
 """Checks of what a reward gives back; every failure names the reward and shows the prompt and the completion."""
 
+import inspect
 import math
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from textgym.async_rewards import wait_for
 
 Result = TypeVar("Result")
 
@@ -53,12 +56,12 @@ class _ConvertsToList(Protocol):
 
 
 def call_reward(
-    function: Callable[..., Result],
+    function: Callable[..., Result | Awaitable[Result]],
     name: str,
     texts: Mapping[str, Sequence[str]],
     columns: Mapping[str, Any],
 ) -> Result:
-    """Call a reward by keywords, as TRL does, and turn what it raises into a `RewardError`.
+    """Call a reward by keywords, as TRL does, wait for it if it is async, and turn what it raises into a `RewardError`.
 
     Where a batch fails, its items are tried one by one (until the first fails likewise) to find out which to show.
 
@@ -71,13 +74,14 @@ def call_reward(
     Raises:
         RewardError: If `function` raises an exception. One that is a `RewardError` already passes through.
     """
+    arguments = {**texts, **columns}
     try:
-        return function(**texts, **columns)
+        return _finished(function(**arguments))
     except RewardError:
         raise
     except Exception as error:
         prompts, completions = texts.values()
-        culprit = _failing_item(function, type(error), texts, columns)
+        culprit = _failing_item(function, type(error), len(prompts), arguments)
         if culprit is None:
             culprit, where = 0, f"a batch of {len(prompts)} completions, none of which fails alone; the first is"
         else:
@@ -86,29 +90,43 @@ def call_reward(
         raise RewardError(problem, prompts[culprit], completions[culprit]) from error
 
 
+def select_items(columns: Mapping[str, Any], size: int, indices: Sequence[int]) -> dict[str, Any]:
+    """Return a reward's keyword arguments for some of a batch's items.
+
+    Args:
+        columns: Keyword arguments; sequences of the batch's length belong to its items, anything else to all.
+        size: Number of items in the batch.
+        indices: Items to keep, in their new order.
+    """
+    return {
+        key: [value[index] for index in indices] if is_column(value, size) else value for key, value in columns.items()
+    }
+
+
+def is_column(value: object, size: int) -> bool:
+    """Tell whether a keyword argument has one value for each item of a batch."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) == size
+
+
 def _failing_item(
-    function: Callable[..., Any],
-    error_type: type[Exception],
-    texts: Mapping[str, Sequence[str]],
-    columns: Mapping[str, Any],
+    function: Callable[..., Any], error_type: type[Exception], size: int, arguments: Mapping[str, Any]
 ) -> int | None:
     """Return the index of the first item that raises the same type of error when it is scored alone."""
-    size = len(next(iter(texts.values())))
     if size == 1:
         return 0
-    arguments = {**texts, **columns}
     for index in range(size):
-        alone = {
-            key: value[index : index + 1] if isinstance(value, Sequence) and len(value) == size else value
-            for key, value in arguments.items()
-        }
         try:
-            function(**alone)
+            _finished(function(**select_items(arguments, size, [index])))
         except error_type:
             return index
         except Exception:  # another error than the one to be explained, for example of the batch of one itself
             continue
     return None
+
+
+def _finished(value: Result | Awaitable[Result]) -> Result:
+    """Return the value, after waiting for it where it is one to come."""
+    return wait_for(value) if inspect.isawaitable(value) else value
 
 
 def read_scores(

@@ -1,6 +1,6 @@
 """The rules of one text-generation task: its prompts, which tokens are allowed, when a completion ends, its score."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -19,8 +19,10 @@ from .reward_protocol import (
     resolve_reward,
     reward_arguments,
     score_completions,
+    shaping_potentials,
     step_rewards,
 )
+from .shaping import asks_for_shaping, pay_where_earned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -213,6 +215,8 @@ class TextTask:
             if token_rewards is not None:
                 token_rewards = _spread(token_rewards, lengths[index], score)
             judgements.append(Judgement(score, terms, token_rewards))
+        if asks_for_shaping(self.reward):
+            return pay_where_earned(self, episodes, judgements, self.shaping_potentials)
         return judgements
 
     def potentials(self, episodes: Sequence[FinishedEpisode]) -> list[float]:
@@ -221,12 +225,15 @@ class TextTask:
         Raises:
             RewardError: If the reward fails or returns anything but one finite number a text.
         """
-        if not episodes:
-            return []
-        prompts, texts = [episode.prompt.text for episode in episodes], [episode.text for episode in episodes]
-        ids = [self._without_eos(episode.token_ids) for episode in episodes]
-        arguments = reward_arguments(prompts, texts, self._columns(episodes), ids)
-        return evaluate_potential(self.reward, prompts, texts, arguments)
+        return self._potentials(evaluate_potential, episodes)
+
+    def shaping_potentials(self, episodes: Sequence[FinishedEpisode]) -> list[float]:
+        """Return what the part of the reward that asks for shaping sees in unfinished texts.
+
+        Raises:
+            RewardError: If the reward fails or returns anything but one finite number a text.
+        """
+        return self._potentials(shaping_potentials, episodes)
 
     def step_rewards(self, prompts: Sequence[Prompt], prefixes: Sequence[str]) -> list[float]:
         """Return what a `StepReward` pays for having reached each text; zeros for any other reward."""
@@ -238,6 +245,14 @@ class TextTask:
     def prompt_index(self, generator: np.random.Generator) -> int:
         """Draw the index of a prompt."""
         return int(generator.integers(len(self.prompts)))
+
+    def _potentials(self, evaluate: Callable[..., list[float]], episodes: Sequence[FinishedEpisode]) -> list[float]:
+        if not episodes:
+            return []
+        prompts, texts = [episode.prompt.text for episode in episodes], [episode.text for episode in episodes]
+        ids = [self._without_eos(episode.token_ids) for episode in episodes]
+        arguments = reward_arguments(prompts, texts, self._columns(episodes), ids)
+        return evaluate(self.reward, prompts, texts, arguments)
 
     def _columns(self, episodes: Sequence[FinishedEpisode]) -> dict[str, list[object]]:
         return {key: [episode.prompt.columns[key] for episode in episodes] for key in self.prompts[0].columns}

@@ -74,7 +74,7 @@ class UsualTextEnv(gymnasium.Env[Observation, int]):
             return self._observation, 0.0, False, False, {}
         token_ids = self._input_ids[self._length - self._n_generated : self._length - int(by_eos)].tolist()
         completion = str(self.tokenizer.decode(token_ids))
-        score = float(self.reward([self._prompt.text], [completion])[0])  # type: ignore[arg-type]
+        score = float(self.reward([self._prompt.text], [completion])[0])  # type: ignore[arg-type, index]
         info = {
             "prompt": self._prompt.text,
             "completion": completion,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.conftest import run_command
 from tests.rewards.learned.makers import rated_films
-from textgym.reward_protocol import resolve_reward
+from textgym.reward_protocol import resolve_reward, score_completions
 from textgym.rewards.learned import EnsembleRewardModel, load_reward_model
 
 TRAIN = ("reward-model", "train", "--data", "ratings.tsv", "--column", "completion=text", "--output", "mine")
@@ -39,9 +39,7 @@ def test_a_model_is_trained_judged_and_scaled_on_the_reference_models_completion
     assert saved["normalisation"]["texts"] == f"6 completions of {tiny_model}"
     assert saved["arguments"]["alpha"] == 0.5
     assert saved["record"]["evaluation"]["agreement"]["pearson"] > 0.7
-    good, bad = resolve_reward("mine")(prompts=["", ""], completions=["lovely", "dull"])
-    assert isinstance(good, float)
-    assert isinstance(bad, float)
+    good, bad = score_completions(resolve_reward("mine"), ["", ""], ["lovely", "dull"], {}, [[1], [1]]).scores
     assert good > bad
 
     result = run_command("reward-model", "evaluate", "mine", "--data", "ratings.tsv", "--column", "completion=text")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from textgym.rewards import LengthWindow
-from textgym.rewards.length import count_words
+from textgym.rewards.units import count_words
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,14 @@ def test_rewards_of_other_modules_are_found_by_path_and_by_entry_point(their_mod
 @pytest.mark.parametrize(
     ("name", "start"),
     [
-        ("keyword", "Unknown reward 'keyword'. Did you mean 'keywords'? Known are "),
-        ("xyz", "Unknown reward 'xyz'. Known are "),
+        ("keyword", "Unknown reward 'keyword'. Did you mean 'keywords'? `textgym rewards` lists all names; "),
+        (
+            "xyz",
+            (
+                "Unknown reward 'xyz'. `textgym rewards` lists all names; a reward of your own is given as "
+                '"module:attribute", a model as its folder or "owner/name", a reward server as its URL.'
+            ),
+        ),
         (
             "textgym.rewards:reference_tsk",
             "Reward 'textgym.rewards:reference_tsk': there is no 'reference_tsk'. Did you mean 'reference_task'?",
@@ -186,7 +192,7 @@ def test_a_single_mapping_is_one_reward() -> None:
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
-        (3, TypeError, "A reward must be given as a name, a mapping or a list, got 3 of type int."),
+        (3, TypeError, "A reward must be given as an object, a name, a mapping or a list, got 3 of type int."),
         ([], ValueError, "A list of rewards must have at least one term, got []."),
         ([{"constant": 1}], ValueError, "A list of rewards must have at least one term, got [{'constant': 1}]."),
         ({"constant": 1}, ValueError, "A reward must have a term besides its constant, got {'constant': 1}."),

@@ -1,4 +1,4 @@
-"""The command line: textgym train, generate, play, tasks, bench, report, sft, reward-model, label and feedback."""
+"""The command line: textgym and its commands, from train to feedback, each in a module of its own."""
 
 import typer
 
@@ -9,6 +9,8 @@ from .label import label
 from .play import play
 from .report import report
 from .reward_model import app as reward_model
+from .rewards import rewards
+from .serve_reward import serve_reward
 from .sft import sft
 from .tasks import tasks
 from .train import train
@@ -25,6 +27,8 @@ app = typer.Typer(
 app.command()(train)
 app.command()(generate)
 app.command()(play)
+app.command()(rewards)
+app.command()(serve_reward)
 app.command()(tasks)
 app.command()(bench)
 app.command()(report)

@@ -13,7 +13,8 @@ from stable_baselines3.common.callbacks import CallbackList
 from textgym.agents import GPT2Policy, TextGenVecEnv, evaluate
 from textgym.agents.reference import Reference, ReferenceStore
 from textgym.replacing import replacing_file
-from textgym.reward_protocol import resolve_reward
+from textgym.reward_protocol import Reward, resolve_reward
+from textgym.rewards import reward_names
 from textgym.task import TextTask
 
 from .callbacks import CheckpointCallback, SampleCallback
@@ -80,11 +81,13 @@ def prepare(settings: TrainSettings, folder: RunFolder) -> Run:
     """
     settings = _with_absolute_paths(settings)
     source, options = settings.model, settings.task
-    task = _make_task(settings, source, options.prompts, options.prompt_order, settings.completions_per_prompt)
-    eval_task = _make_task(settings, source, settings.eval_prompts, "sequential")
+    # One for all tasks: it may hold a model.
+    reward = resolve_reward(options.reward)
+    task = _make_task(settings, reward, options.prompts, options.prompt_order, settings.completions_per_prompt)
+    eval_task = _make_task(settings, reward, settings.eval_prompts, "sequential")
     n_visited = min(settings.evaluation.eval_completions, len(eval_task.prompts))
     rows = prompt_rows(eval_task, spread_out(n_visited, settings.evaluation.table_rows))
-    sample_task = _make_task(settings, source, rows, "sequential")
+    sample_task = _make_task(settings, reward, rows, "sequential")
     is_resumed = folder.checkpoint.is_file()
     model = _load_algorithm(settings, folder, task) if is_resumed else _make_algorithm(settings, source, task)
     return Run(settings, folder, model, task, eval_task, sample_task, is_resumed)
@@ -123,13 +126,13 @@ def algorithm_class(settings: TrainSettings) -> type[BaseAlgorithm]:
 
 
 def _make_task(
-    settings: TrainSettings, source: str, prompts: Any, order: Any, completions_per_prompt: int = 1
+    settings: TrainSettings, reward: Reward, prompts: Any, order: Any, completions_per_prompt: int = 1
 ) -> TextTask:
     options = settings.task
     return TextTask(
-        source,
+        settings.model,
         prompts,
-        resolve_reward(options.reward),
+        reward,
         max_prompt_tokens=options.max_prompt_tokens,
         max_new_tokens=options.max_new_tokens,
         min_new_tokens=options.min_new_tokens,
@@ -165,7 +168,10 @@ def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) 
 
 def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
     """Name files so that the run can be repeated and resumed from any folder."""
-    task = replace(settings.task, prompts=_absolute(settings.task.prompts))
+    reward = settings.task.reward
+    if isinstance(reward, str) and reward not in reward_names() and Path(reward).is_dir():
+        reward = str(Path(reward).resolve())
+    task = replace(settings.task, prompts=_absolute(settings.task.prompts), reward=reward)
     evaluation = replace(settings.evaluation, eval_prompts=_absolute(settings.evaluation.eval_prompts))
     return replace(settings, model=find_model(settings.model), task=task, evaluation=evaluation)
 

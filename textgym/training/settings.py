@@ -90,8 +90,9 @@ class TaskSettings(Settings):
     )
     reward: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
         "reference_task",
-        "Reward: a registered name, or module:attribute of your own (the current folder is searched); in YAML also a "
-        "composition.",
+        "Reward: a name (textgym rewards lists them), module:attribute of your own (the current folder is searched), "
+        "the folder or hub name of a classifier, the URL of a reward server, or a composition: a list or mapping in "
+        "the YAML file, or quoted, '[{keywords: {words: [sea]}, weight: 2}, ends_sentence]'.",
     )
     max_prompt_tokens: int = setting(24, "Longest prompt, in tokens.", least=1)
     max_new_tokens: int = setting(64, "Token budget of a completion.", least=1)

@@ -1,0 +1,58 @@
+"""A reward that is paid where it is earned instead of at the end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_potential, evaluate_reward
+
+from .composite import RewardWrapper
+from .registry import register_reward
+
+
+@register_reward("potential_shaping")
+class PotentialShaping(RewardWrapper):
+    """Another reward's score, paid at the tokens that earn it; its sum over a completion is the score.
+
+    A token's reward is the potential of the text that ends with it, less that of the text before it; see
+    `textgym.shaping.shaped_rewards`. The potential of an unfinished text is the reward's own (such as `Keywords` has),
+    by default its score. So at gamma 1, TextGym's default, the best policy stays the best. The reward judges every
+    prefix, which takes as many calls as there are tokens.
+
+    In a sum the other terms are still paid at the end. All doors pay so: environments at each step, agents token by
+    token. To shape a whole reward in one algorithm alone, pass it `potential_shaping=True`.
+
+    Args:
+        reward: Any reward, or what names one.
+        name: Name of a term of its own, with the score; None for no such term.
+
+    Raises:
+        TypeError: If `reward` is no reward, or pays on the way itself.
+
+    Reference:
+        Ng, Harada and Russell (1999), Policy invariance under reward transformations.
+    """
+
+    def __init__(self, reward: RewardSpec, *, name: str | None = None) -> None:
+        super().__init__(reward, name=name)
+
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """The reward's range, which is that of the sum over a completion."""
+        return self.reward.score_range
+
+    @property
+    def is_shaped(self) -> bool:
+        """True."""
+        return True
+
+    def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
+        """Score N finished completions, with the reward's own terms."""
+        return self.named(evaluate_reward(self.reward, prompts, completions, columns))
+
+    def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
+        """Return what the reward sees in N unfinished texts: its own potential, or else its score."""
+        return evaluate_potential(self.reward, prompts, prefixes, columns)
+
+    def shaping_potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
+        """Return the same as `potentials`, since all of the reward is shaped."""
+        return self.potentials(prompts, prefixes, **columns)

@@ -1,0 +1,101 @@
+"""`PotentialShaping`: the score is paid where it is earned, through every door, and sums to the score."""
+
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from tests.agents.tiny import letter_policy, letter_task, share_of_a
+from textgym.agents.generation import generate_episodes
+from textgym.agents.judging import JudgedEpisode, judge_episodes
+from textgym.core import TextCore
+from textgym.rewards import Keywords, LengthWindow, PotentialShaping, as_reward
+from textgym.shaping import shaped_rewards
+from textgym.task import TextTask
+
+
+def judged(task: TextTask, n_episodes: int, **arguments: Any) -> list[JudgedEpisode]:
+    episodes = generate_episodes(letter_policy(task), task, range(n_episodes), seed=3)
+    return list(judge_episodes(task, episodes, **arguments))
+
+
+def test_rewards_are_differences_of_potentials_and_telescope() -> None:
+    assert shaped_rewards([0.5, 2.0, 1.0], 3.0) == [0.5, 1.5, -1.0, 2.0]
+    assert shaped_rewards([], 3.0) == [3.0]
+
+
+def test_the_object_pays_the_same_as_the_algorithms_option() -> None:
+    by_object = judged(letter_task(reward=PotentialShaping(share_of_a)), 20)
+    by_option = judged(letter_task(reward=share_of_a), 20, potential_shaping=True)
+    plain = judged(letter_task(reward=share_of_a), 20)
+    assert any(item.rewards[:-1].any() for item in by_object)
+    for one, other, unshaped in zip(by_object, by_option, plain, strict=True):
+        assert one.rewards.tolist() == other.rewards.tolist()
+        assert float(one.rewards.sum()) == pytest.approx(unshaped.judgement.score)
+        assert one.judgement.score == unshaped.judgement.score
+        assert one.judgement.terms == unshaped.judgement.terms
+
+
+def test_in_a_sum_only_the_shaped_term_is_paid_on_the_way() -> None:
+    window = LengthWindow(1, 5, unit="characters")
+    mixed = judged(letter_task(reward=2 * PotentialShaping(share_of_a) + window), 20)
+    shaped = judged(letter_task(reward=PotentialShaping(share_of_a)), 20)
+    for both, one in zip(mixed, shaped, strict=True):
+        assert both.rewards[:-1].tolist() == pytest.approx((2 * one.rewards[:-1]).tolist())
+        assert float(both.rewards.sum()) == pytest.approx(both.judgement.score)
+
+
+def test_a_rewards_own_potential_is_used() -> None:
+    """ "a" begins the phrase "a b", which letters written together never hold: half its worth on the way, 0 in all."""
+    rewards = [item.rewards for item in judged(letter_task(reward=PotentialShaping(Keywords(["a b"]))), 60)]
+    assert any(reward.max() == 0.5 for reward in rewards)
+    assert all(float(reward.sum()) == pytest.approx(0.0) for reward in rewards)
+
+
+def test_a_renamed_one_is_shaped_as_well() -> None:
+    renamed = judged(letter_task(reward=as_reward(PotentialShaping(share_of_a), name="a")), 5)
+    plain = judged(letter_task(reward=PotentialShaping(share_of_a)), 5)
+    assert [item.rewards.tolist() for item in renamed] == [item.rewards.tolist() for item in plain]
+
+
+def test_the_environment_pays_each_step_what_agents_get_for_the_token() -> None:
+    task = letter_task(reward=2 * PotentialShaping(share_of_a) + 1)
+    episodes = judged(task, 12)
+    core = TextCore(task, 1)
+    for item in episodes:
+        core.begin()
+        core.schedule.current[0] = task.prompts.index(item.episode.text.prompt)
+        core.contexts.begin(core.schedule.current * 0, core.schedule.current)
+        rewards = []
+        for token in item.episode.text.token_ids:
+            result = core.step(core.contexts.array([token]))
+            rewards.append(float(result.rewards[0]))
+        assert rewards == pytest.approx(item.rewards.tolist())
+        assert result.endings[0]["score"] == item.judgement.score
+        assert sum(rewards) == pytest.approx(item.judgement.score)
+
+
+def test_a_failing_reward_leaves_the_core_as_it_was() -> None:
+    calls = iter([False, False, True] + [False] * 100)
+
+    def fails_once(completions: list[str], **columns: object) -> list[float]:
+        if next(calls):
+            raise OSError("away")
+        return [float(len(text)) for text in completions]
+
+    core = TextCore(letter_task(reward=PotentialShaping(fails_once)), 1)
+    core.begin()
+    paid = [float(core.step(core.contexts.array([0])).rewards[0]) for _ in range(2)]
+    with pytest.raises(ValueError, match="away"):
+        core.step(core.contexts.array([0]))
+    assert [*paid, float(core.step(core.contexts.array([0])).rewards[0])] == [1.0, 1.0, 1.0]
+
+
+def test_stock_agents_see_it_through_gymnasium() -> None:
+    env = gym.make("textgym:TextGen-v0", reward=PotentialShaping(share_of_a), max_new_tokens=6, prompts=["The"])
+    env.reset(seed=0)
+    paid, is_over = [], False
+    while not is_over:
+        _, reward, is_over, _, info = env.step(env.action_space.sample())
+        paid.append(float(reward))
+    assert sum(paid) == pytest.approx(info["score"])

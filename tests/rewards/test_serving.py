@@ -1,0 +1,127 @@
+"""The reward server, in a process of its own, and what it refuses."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textgym.reward_protocol import RewardError, score_completions
+from textgym.rewards import BannedWords, HttpReward, Keywords
+
+httpx2 = pytest.importorskip("httpx2", reason="needs the extra http")
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("uvicorn", reason="needs the extra serve")
+
+TOKEN = "open sesame"
+REWARDS = """
+from textgym.rewards import BannedWords, Keywords
+
+
+def tokens(completion_ids, answer, **columns):
+    return [None if one is None else [float(token) for token in ids] for ids, one in zip(completion_ids, answer)]
+
+
+def fails(completions, **columns):
+    raise KeyError("no judgement today")
+
+
+words = 2 * Keywords(["sea", "海"]) - BannedWords(["war"])
+"""
+
+
+def serve(folder: Path, spec: str) -> Iterator[str]:
+    (folder / "served_rewards.py").write_text(REWARDS, encoding="utf-8")
+    command = [sys.executable, "-m", "textgym.cli", "serve-reward", spec, "--port", "0", "--max-megabytes", "0.01"]
+    environment = {**os.environ, "TEXTGYM_REWARD_TOKEN": TOKEN}
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        try:
+            assert lines[1].startswith("Serving at http://127.0.0.1:"), lines
+            yield lines[1].split()[2].rstrip(";")
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serve(tmp_path_factory.mktemp("served"), "served_rewards:words")
+
+
+@pytest.fixture
+def with_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTGYM_REWARD_TOKEN", TOKEN)
+
+
+def post(url: str, data: Any, token: str = TOKEN) -> Any:
+    return httpx2.post(url, headers={"Authorization": f"Bearer {token}"}, **data)
+
+
+@pytest.mark.usefixtures("with_token")
+def test_a_served_reward_gives_what_it_gives_here(words: str) -> None:
+    here = 2 * Keywords(["sea", "海"]) - BannedWords(["war"])
+    completions = [" sea", " war", " 海 sea", ""]
+    there, expected = (
+        score_completions(reward, ["The"] * 4, completions, {}, [[1]] * 4) for reward in (HttpReward(words), here)
+    )
+    assert there == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "problem"),
+    [
+        ({"content": b"{"}, 400, "The request is not JSON"),
+        ({"json": [1]}, 400, 'The request must be {"prompts": [...], "completions": [...]}'),
+        ({"json": {"prompts": ["a"], "completions": [3]}}, 400, "The request must be"),
+        ({"json": {"prompts": ["a"], "completions": []}}, 400, "completions must have one entry per prompt"),
+        ({"json": {"prompts": ["a"], "completions": ["b"], "columns": [1]}}, 400, '"columns" must be an object'),
+        (
+            {"json": {"prompts": ["a"], "completions": ["b"], "columns": {"c": []}}},
+            400,
+            "c must have one entry per prompt, got 0 for 1 prompts.",
+        ),
+        (
+            {"content": b"x" * 20_000},
+            413,
+            "The request must have at most 10000 bytes; send fewer completions at a time.",
+        ),
+        ({"content": iter([b"x" * 6_000] * 3)}, 413, "The request must have at most 10000 bytes"),
+    ],
+)
+def test_a_request_that_is_no_batch_is_refused(words: str, data: Any, status: int, problem: str) -> None:
+    response = post(words, data)
+    assert response.status_code == status
+    assert response.json()["error"].startswith(problem)
+
+
+@pytest.mark.parametrize("token", ["", "open", "öffne dich"])
+def test_a_request_without_the_token_is_refused(words: str, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
+    response = httpx2.post(words, json={"prompts": ["a"], "completions": ["b"]}, headers=headers)
+    assert response.status_code == 401
+    assert TOKEN not in response.text
+
+
+def test_an_empty_batch_and_the_health_check_are_answered(words: str) -> None:
+    empty = post(words, {"json": {"prompts": [], "completions": []}})
+    assert empty.json() == {"scores": [], "terms": {}, "token_rewards": []}
+    assert httpx2.get(f"{words}/health").json() == {"status": "ok"}
+
+
+@pytest.mark.usefixtures("with_token")
+def test_token_rewards_nulls_and_columns_go_through(tmp_path: Path) -> None:
+    for url in serve(tmp_path, "{named: {function: 'served_rewards:tokens', name: paid}}"):
+        result = score_completions(HttpReward(url), ["a", "b"], ["c", "d"], {"answer": ["x", None]}, [[1, 2], [3]])
+        assert result.token_rewards == [[1.0, 2.0], None]
+        assert result.terms == {"paid": [3.0, None]}
+
+
+@pytest.mark.usefixtures("with_token")
+def test_a_reward_that_fails_there_fails_here_at_once(tmp_path: Path) -> None:
+    for url in serve(tmp_path, "served_rewards:fails"):
+        with pytest.raises(RewardError, match=r"with status 422: \"Reward 'fails' raised KeyError"):
+            score_completions(HttpReward(url), ["a"], ["b"], {}, [[1]])
