@@ -10,7 +10,9 @@ from textgym.task import TextTask
 from .episode_buffer import EpisodeBuffer
 from .generation import SAMPLED, Sampling, generate_episodes
 from .judging import JudgedEpisode, judge_episodes, to_record
-from .policy import GPT2Policy
+from .language_policy import LanguagePolicy
+from .q_policy import GPT2QPolicy
+from .quantile_policy import GPT2QuantilePolicy
 from .reference import Reference
 
 
@@ -53,7 +55,7 @@ def distinct_share(texts: Sequence[Sequence[int]], size: int) -> float:
 
 
 def evaluate(
-    policy: GPT2Policy | BaseAlgorithm,
+    policy: LanguagePolicy | GPT2QPolicy | GPT2QuantilePolicy | BaseAlgorithm,
     task: TextTask,
     n_episodes: int = 256,
     *,
@@ -65,7 +67,7 @@ def evaluate(
     """Generate completions with a policy and judge them.
 
     Args:
-        policy: A policy, or an algorithm that has one.
+        policy: A policy, or an algorithm that has one. A value-based one does not explore.
         task: Gives prompts and reward; make it with `prompt_order="sequential"` to visit each prompt equally often.
         n_episodes: Number of completions, at least 1.
         seed: Decides all random numbers.
@@ -78,13 +80,18 @@ def evaluate(
 
     Raises:
         ValueError: If `n_episodes` is below 1.
-        TypeError: If the policy is not a GPT2Policy.
+        TypeError: If the policy is none on a language model.
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes must be at least 1, got {n_episodes}.")
     network = policy.policy if isinstance(policy, BaseAlgorithm) else policy
-    if not isinstance(network, GPT2Policy):
-        raise TypeError(f"evaluate needs a GPT2Policy or an algorithm that has one, got {type(network).__name__}.")
+    if isinstance(network, GPT2QPolicy | GPT2QuantilePolicy):
+        network = network.network
+    if not isinstance(network, LanguagePolicy):
+        raise TypeError(
+            "evaluate needs a GPT2Policy, GPT2QPolicy or GPT2QuantilePolicy, or an algorithm that has one, got "
+            f"{type(network).__name__}."
+        )
     was_training = network.training
     network.set_training_mode(False)
     generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)

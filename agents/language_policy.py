@@ -101,7 +101,7 @@ class LanguagePolicy(BasePolicy):
         self.temperature = temperature
         self.token_rules = token_rules
         self.term_watch = TermWatch()
-        self.language_model = _own_model(model)
+        self.language_model = own_model(model)
         self._check_sizes(observation_space)
         freeze_layers(self.language_model, frozen_layers)
         self.frozen_layers = frozen_layers
@@ -223,14 +223,18 @@ class LanguagePolicy(BasePolicy):
         logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
+        return self.forbid(cast(Tensor, logits), n_generated)
+
+    def forbid(self, logits: Tensor, n_generated: Tensor) -> Tensor:
+        """Put the least finite number in the place of forbidden tokens' logits, shape (N, V)."""
         rules = self.token_rules
         if rules.banned_token_ids:
-            logits = logits.masked_fill(self.is_banned, torch.finfo(logits.dtype).min)
+            logits = logits.masked_fill(cast(Tensor, self.is_banned), torch.finfo(logits.dtype).min)
         if rules.min_new_tokens and rules.eos_token_id is not None:
             is_eos = torch.arange(self.vocab_size, device=logits.device) == rules.eos_token_id
             is_early = (n_generated < rules.min_new_tokens)[:, None] & is_eos
             logits = logits.masked_fill(is_early, torch.finfo(logits.dtype).min)
-        return cast(Tensor, logits)
+        return logits
 
     def choose(
         self,
@@ -389,7 +393,8 @@ class LanguagePolicy(BasePolicy):
             )
 
 
-def _own_model(source: ModelSource) -> PreTrainedModel:
+def own_model(source: ModelSource) -> PreTrainedModel:
+    """Load a language model, make it from its configuration, or copy it; in float32, without dropout."""
     if isinstance(source, PretrainedConfig):
         model = AutoModelForCausalLM.from_config(source)
     elif isinstance(source, PreTrainedModel):

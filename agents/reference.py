@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -75,15 +76,16 @@ class ReferenceStore:
         self.is_without_adapter = False
         self._reference: Reference | None = None
 
-    def set_up(self, policy: GPT2Policy, model_source: object) -> None:
+    def set_up(self, make_policy: Callable[[], GPT2Policy], model_source: object) -> None:
         """Freeze the reference of a new policy.
 
         Args:
-            policy: The policy, untrained.
+            make_policy: Gives the policy, untrained.
             model_source: What its language model was made from, by which the initial policy can be found again.
         """
         if self.source is None or self.sha256 is not None or self.is_without_adapter:
             return
+        policy = make_policy()
         if isinstance(self.source, str) and self.source == "initial" and policy.lora is not None:
             # Found again wherever the policy is.
             self.is_without_adapter = True
@@ -96,11 +98,11 @@ class ReferenceStore:
             self._reference = Reference(policy, load_language_model(self.source))
         self.sha256 = model_sha256(self._reference.policy.language_model)
 
-    def find(self, policy: GPT2Policy, given: object = None) -> Reference | None:
+    def find(self, make_policy: Callable[[], GPT2Policy], given: object = None) -> Reference | None:
         """Return the reference, after loading by its name where it is not in memory.
 
         Args:
-            policy: Gives temperature, rules and device.
+            make_policy: Gives a policy of the reference's temperature, rules and device.
             given: Model, folder or name to take in its place, as passed to `load(…, reference=…)`.
 
         Returns:
@@ -110,7 +112,7 @@ class ReferenceStore:
             ValueError: If it cannot be found again, or is not what it was.
         """
         if self._reference is None and self.is_without_adapter:
-            self._reference = Reference(policy)
+            self._reference = Reference(make_policy())
         if self._reference is None and self.sha256 is not None:
             source = self.source if given is None else given
             if not isinstance(source, str | Path | PreTrainedModel):
@@ -124,7 +126,7 @@ class ReferenceStore:
                     f"The reference model {source!r} is not the one that training began with; pass that one: "
                     "load(…, reference=model)."
                 )
-            self._reference = Reference(policy, model)
+            self._reference = Reference(make_policy(), model)
         return self._reference
 
     def __getstate__(self) -> dict[str, object]:

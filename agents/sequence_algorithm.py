@@ -59,7 +59,9 @@ class SequenceAlgorithm(CheckedPersistence):
         self.n_episodes_started = 0
         # Stable-Baselines3 would make an id with render_mode="rgb_array".
         made = gym.make(env) if isinstance(env, str) else env
-        super().__init__(policy, made, **{**plain, "_init_setup_model": False})
+        # sb3-contrib's QRDQN writes its optimiser into the dictionary that it is given.
+        policy_kwargs = dict(plain.pop("policy_kwargs", None) or {})
+        super().__init__(policy, made, **{**plain, "policy_kwargs": policy_kwargs, "_init_setup_model": False})
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -87,7 +89,7 @@ class SequenceAlgorithm(CheckedPersistence):
         Raises:
             ValueError: If it cannot be found again, or is not what it was.
         """
-        return self.reference_store.find(self._reference_policy(), self.__dict__.get("reference"))
+        return self.reference_store.find(self._reference_policy, self.__dict__.get("reference"))
 
     def _reference_policy(self) -> GPT2Policy:
         """Return a policy whose temperature, rules, device and, before training, weights are the reference's."""
@@ -114,7 +116,7 @@ class SequenceAlgorithm(CheckedPersistence):
         self.policy_kwargs["model"] = self.network.language_model.config
         if self.network.lora is not None:
             self.policy_kwargs["lora"] = self.network.lora
-        self.reference_store.set_up(self._reference_policy(), model_source)
+        self.reference_store.set_up(self._reference_policy, model_source)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self.find_reference()  # before any rollout is paid for

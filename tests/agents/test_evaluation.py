@@ -112,7 +112,10 @@ def test_what_cannot_be_evaluated_is_an_error() -> None:
     with pytest.raises(ValueError, match=exactly("n_episodes must be at least 1, got 0.")):
         evaluate(letter_policy(task), task, 0)
     other: Any = stable_baselines3.PPO("MlpPolicy", make_vec_env("CartPole-v1"), device="cpu")
-    message = "evaluate needs a GPT2Policy or an algorithm that has one, got ActorCriticPolicy."
+    message = (
+        "evaluate needs a GPT2Policy, GPT2QPolicy or GPT2QuantilePolicy, or an algorithm that has one, got "
+        "ActorCriticPolicy."
+    )
     with pytest.raises(TypeError, match=exactly(message)):
         evaluate(other, task)
     with pytest.raises(ValueError, match="The policy allows other tokens than the task"):

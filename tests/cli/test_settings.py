@@ -133,13 +133,15 @@ def test_no_two_options_have_one_name() -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_algorithm_knows_every_setting_that_it_is_given(name: str) -> None:
+    from textgym.agents.off_policy import ValueOptions
     from textgym.agents.on_policy import SequenceOptions
     from textgym.training.run import algorithm_class
 
     settings = ALGORITHMS[name]()
     assert settings.name == name
     parameters = inspect.signature(algorithm_class(TrainSettings(algorithm=settings))).parameters
-    assert set(settings.constructor_arguments()) <= {*parameters, *SequenceOptions.__annotations__}
+    options = {*SequenceOptions.__annotations__, *ValueOptions.__annotations__}
+    assert set(settings.constructor_arguments()) <= {*parameters, *options}
 
 
 @pytest.mark.parametrize(("name", "given", "expected"), [("PPO", None, 1), ("RLOO", None, 8), ("GRPO", 4, 4)])

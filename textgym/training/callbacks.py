@@ -1,12 +1,15 @@
 """What happens between a run's rollouts: samples are written, everything is saved, and a wish to stop is granted."""
 
 import time
+from typing import cast
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.agents import evaluate
+from textgym.agents.sequence_algorithm import SequenceAlgorithm
 from textgym.task import TextTask
 
+from .checkpoint import save_checkpoint
 from .run_folder import RunFolder
 from .samples import to_samples
 from .stopping import StopRequest, TrainingStopped
@@ -33,7 +36,7 @@ class CheckpointCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.stop.received is not None or time.monotonic() - self._saved_at >= self.seconds:
-            self.model.save(self.folder.checkpoint)
+            save_checkpoint(cast(SequenceAlgorithm, self.model), self.folder)
             self._saved_at = time.monotonic()
         if self.stop.received is not None:
             raise TrainingStopped(self.stop.received)

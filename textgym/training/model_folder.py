@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from textgym.agents import GPT2Policy
+from textgym.agents.language_policy import LanguagePolicy
 from textgym.agents.lora import merged
 from textgym.replacing import replacing_folder
 from textgym.task import TextTask
@@ -32,12 +32,19 @@ def find_model(name: str) -> str:
     return str(run.language_model.resolve())
 
 
-def save_language_model(policy: GPT2Policy, task: TextTask, folder: Path) -> None:
-    """Save a language model, with its adapter merged into it, and tokenizer, set to generate as it was trained to."""
+def save_language_model(policy: LanguagePolicy, task: TextTask, folder: Path, temperature: float | None) -> None:
+    """Save a language model, with its adapter merged into it, and tokenizer, set to generate as it was trained to.
+
+    Args:
+        policy: The policy.
+        task: Gives the tokenizer and the token budget.
+        folder: Where to save.
+        temperature: To sample at; None for the most probable token, which is a Q-network's best one.
+    """
     model: PreTrainedModel = policy.language_model if policy.lora is None else merged(policy.language_model)
     tokenizer: PreTrainedTokenizerBase = task.tokenizer
     before = model.generation_config
-    model.generation_config = _generation_config(before, policy, task)
+    model.generation_config = _generation_config(before, task, temperature)
     try:
         with replacing_folder(folder) as partial:
             model.save_pretrained(partial)
@@ -46,11 +53,12 @@ def save_language_model(policy: GPT2Policy, task: TextTask, folder: Path) -> Non
         model.generation_config = before
 
 
-def _generation_config(before: GenerationConfig | None, policy: GPT2Policy, task: TextTask) -> GenerationConfig:
+def _generation_config(before: GenerationConfig | None, task: TextTask, temperature: float | None) -> GenerationConfig:
     config = copy.deepcopy(before) if before is not None else GenerationConfig()
-    config.do_sample = True
-    config.temperature = policy.temperature
-    config.top_k = 0  # transformers' default is 50, which training knew nothing of
+    config.do_sample = temperature is not None
+    if temperature is not None:
+        config.temperature = temperature
+        config.top_k = 0  # transformers' default is 50, which training knew nothing of
     config.max_new_tokens = task.max_new_tokens
     config.eos_token_id = task.eos_token_id
     config.pad_token_id = task.pad_token_id

@@ -7,17 +7,19 @@ from typing import Any
 
 from rich.console import Console
 from rich.text import Text
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
-from textgym.agents import GPT2Policy, TextGenVecEnv, evaluate
-from textgym.agents.reference import Reference, ReferenceStore
+from textgym.agents import TextGenVecEnv, evaluate
+from textgym.agents.language_policy import LanguagePolicy
+from textgym.agents.reference import Reference
+from textgym.agents.sequence_algorithm import SequenceAlgorithm
 from textgym.replacing import replacing_file
 from textgym.reward_protocol import Reward, resolve_reward
 from textgym.rewards import reward_names
 from textgym.task import TextTask
 
 from .callbacks import CheckpointCallback, SampleCallback
+from .checkpoint import load_checkpoint, save_checkpoint
 from .curves import draw_curves
 from .judgement import to_figures
 from .logs import make_logger, read_progress
@@ -48,23 +50,21 @@ class Run:
 
     settings: TrainSettings
     folder: RunFolder
-    model: BaseAlgorithm
+    model: SequenceAlgorithm
     task: TextTask
     eval_task: TextTask
     sample_task: TextTask
     is_resumed: bool
 
     @property
-    def policy(self) -> GPT2Policy:
-        """The policy that is trained."""
-        policy: GPT2Policy = self.model.policy  # type: ignore[assignment]
-        return policy
+    def policy(self) -> LanguagePolicy:
+        """The network that is trained and chooses tokens."""
+        return self.model.network
 
     @property
     def reference(self) -> Reference | None:
         """What KL is measured against; None where the algorithm has no reference."""
-        store: ReferenceStore | None = getattr(self.model, "reference_store", None)
-        return store.find(self.policy) if store is not None else None
+        return self.model.find_reference()
 
 
 def prepare(settings: TrainSettings, folder: RunFolder) -> Run:
@@ -108,7 +108,7 @@ def execute(run: Run, console: Console) -> None:
     try:
         speed = _learn(run, console)
     except TrainingStopped:
-        save_language_model(run.policy, run.task, run.folder.language_model)
+        _save_language_model(run)
         _draw(run)
         raise
     _evaluate(run, "after", console, speed)
@@ -118,10 +118,10 @@ def execute(run: Run, console: Console) -> None:
     _report(run, console)
 
 
-def algorithm_class(settings: TrainSettings) -> type[BaseAlgorithm]:
+def algorithm_class(settings: TrainSettings) -> type[SequenceAlgorithm]:
     """Import the class of a run's algorithm."""
     module, _, name = settings.algorithm.class_path.partition(":")
-    found: type[BaseAlgorithm] = getattr(import_module(module), name)
+    found: type[SequenceAlgorithm] = getattr(import_module(module), name)
     return found
 
 
@@ -145,7 +145,7 @@ def _make_task(
     )
 
 
-def _make_algorithm(settings: TrainSettings, source: str, task: TextTask) -> BaseAlgorithm:
+def _make_algorithm(settings: TrainSettings, source: str, task: TextTask) -> SequenceAlgorithm:
     arguments = settings.algorithm.constructor_arguments()
     arguments["policy_kwargs"] = {
         **arguments.get("policy_kwargs", {}),
@@ -156,8 +156,8 @@ def _make_algorithm(settings: TrainSettings, source: str, task: TextTask) -> Bas
     return algorithm_class(settings)("GPT2Policy", env, seed=settings.seed, device=settings.device, **arguments)
 
 
-def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) -> BaseAlgorithm:
-    model = algorithm_class(settings).load(folder.checkpoint, env=TextGenVecEnv(1, task), device=settings.device)
+def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) -> SequenceAlgorithm:
+    model = load_checkpoint(algorithm_class(settings), folder, TextGenVecEnv(1, task), settings.device)
     if model.num_timesteps >= settings.total_tokens and "after" in folder.read_evaluation():
         raise ValueError(
             f"The run in {folder.path} is complete, with {model.num_timesteps:,} tokens; to train it further, give "
@@ -252,14 +252,19 @@ def _learn(run: Run, console: Console) -> float | None:
         try:
             if remaining > 0:
                 model.learn(remaining, callback=callbacks, reset_num_timesteps=not run.is_resumed)
-                model.save(folder.checkpoint)
+                save_checkpoint(model, folder)
             if stop.received is not None:
                 raise TrainingStopped(stop.received)
         finally:
             progress.stop()
             model.logger.close()
-        save_language_model(run.policy, run.task, folder.language_model)
+        _save_language_model(run)
     return progress.tokens_per_second
+
+
+def _save_language_model(run: Run) -> None:
+    temperature = run.settings.algorithm.writing_temperature
+    save_language_model(run.policy, run.task, run.folder.language_model, temperature)
 
 
 def _draw(run: Run) -> None:

@@ -20,7 +20,7 @@ class RunFolder:
     Attributes:
         config: The settings, from which the run can be repeated.
         versions: Packages, Python and machine, one entry for each time that the run was started or resumed.
-        checkpoint: The algorithm as Stable-Baselines3 saves it.
+        checkpoint: The algorithm as Stable-Baselines3 saves it, with its replay where it has one.
         language_model: The trained language model and its tokenizer, as `save_pretrained` writes them.
         progress: One row for each rollout.
         tensorboard: Folder of TensorBoard events.

@@ -131,6 +131,11 @@ class AlgorithmSettings(Settings):
 
     name: str = algorithm_name("PPO")
 
+    @property
+    def writing_temperature(self) -> float | None:
+        """Temperature at which a trained model writes as in training; None where it takes the most probable token."""
+        raise NotImplementedError
+
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
         raise NotImplementedError
@@ -154,6 +159,11 @@ class OnPolicySettings(AlgorithmSettings):
     max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
     decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
+
+    @property
+    def writing_temperature(self) -> float | None:
+        """The temperature of training."""
+        return self.temperature
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
@@ -251,12 +261,84 @@ class GRPOSettings(ClippedSettings):
     name: str = algorithm_name("GRPO")
 
 
+@dataclass(frozen=True)
+class ValueSettings(AlgorithmSettings):
+    """What every value-based algorithm takes; explained in `textgym.agents.off_policy.ValueOptions`."""
+
+    learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
+    tokens_per_rollout: int = setting(1024, "Tokens generated between two updates, nearly.", least=2)
+    batch_size: int = setting(512, "Tokens in a minibatch, nearly.", least=2)
+    gradient_steps: int = setting(8, "Minibatches learned from after each rollout.", least=1)
+    buffer_size: int = setting(200_000, "Tokens kept to be learned from again.", least=1)
+    learning_starts: int = setting(4096, "Tokens explored before the first update.", least=0)
+    target_update_interval: int = setting(2048, "Tokens between two updates of the target network.", least=1)
+    n_steps: int = setting(4, "Rewards summed before the target network's value counts.", least=1)
+    exploration: Literal["reference", "uniform"] = setting(
+        "reference", "Explore by the model that training began with, or uniformly."
+    )
+    exploration_fraction: float = setting(0.5, "Share of training in which exploration falls.", above=0, most=1)
+    exploration_initial_eps: float = setting(1.0, "Share of explored tokens at first.", least=0, most=1)
+    exploration_final_eps: float = setting(0.02, "Share of explored tokens in the end.", least=0, most=1)
+    candidates: int | None = setting(
+        None, "Consider only so many tokens, the most probable ones before training. [default: all]", least=1
+    )
+    advantage_scale: float = setting(0.1, "Reward for which a token becomes e times as likely.", above=0)
+    gamma: float = setting(1.0, "Discount.", above=0, most=1)
+    max_grad_norm: float = setting(1.0, "Bound on the gradient's norm.", above=0)
+    potential_shaping: bool = setting(True, "Pay the score at the tokens that earn it rather than at the last one.")
+    decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
+
+    @property
+    def writing_temperature(self) -> float | None:
+        """None: the best token is the most probable one."""
+        return None
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
+        of_policy = {declared.name for declared in fields(self)} & {"advantage_scale", "n_quantiles"}
+        names = {declared.name for declared in fields(self)} - {"name", "tokens_per_rollout"} - of_policy
+        arguments = {name: getattr(self, name) for name in sorted(names)}
+        policy_kwargs = {name: getattr(self, name) for name in sorted(of_policy)}
+        return {**arguments, "train_freq": self.tokens_per_rollout, "policy_kwargs": policy_kwargs}
+
+
+@dataclass(frozen=True)
+class DQNSettings(ValueSettings):
+    """Settings of `textgym.agents.DQN`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:DQN"
+
+    name: str = algorithm_name("DQN")
+
+
+@dataclass(frozen=True)
+class DoubleDQNSettings(ValueSettings):
+    """Settings of `textgym.agents.DoubleDQN`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:DoubleDQN"
+
+    name: str = algorithm_name("DoubleDQN")
+
+
+@dataclass(frozen=True)
+class QRDQNSettings(ValueSettings):
+    """Settings of `textgym.agents.QRDQN`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:QRDQN"
+
+    name: str = algorithm_name("QRDQN")
+    n_quantiles: int = setting(8, "Quantiles of the return.", least=1)
+
+
 ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
     "PPO": PPOSettings,
     "A2C": A2CSettings,
     "REINFORCE": REINFORCESettings,
     "RLOO": RLOOSettings,
     "GRPO": GRPOSettings,
+    "DQN": DQNSettings,
+    "DoubleDQN": DoubleDQNSettings,
+    "QRDQN": QRDQNSettings,
 }
 
 

@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textgym.agents import GPT2Policy
 from textgym.agents.generation import generate_episodes
 from textgym.agents.judging import JudgedEpisode, judge_episodes
+from textgym.agents.language_policy import LanguagePolicy
 from textgym.agents.reference import Reference
 from textgym.task import TextTask
 
 
 @torch.no_grad()
 def view_tokens(
-    policy: GPT2Policy, task: TextTask, reference: Reference | None, n_completions: int, seed: int
+    policy: LanguagePolicy, task: TextTask, reference: Reference | None, n_completions: int, seed: int
 ) -> list[dict[str, Any]]:
     """Write completions with a policy, and say of each token what the policy made of it.
 
@@ -40,7 +40,7 @@ def view_tokens(
     return views
 
 
-def _view(policy: GPT2Policy, task: TextTask, reference: Reference | None, item: JudgedEpisode) -> dict[str, Any]:
+def _view(policy: LanguagePolicy, task: TextTask, reference: Reference | None, item: JudgedEpisode) -> dict[str, Any]:
     text = item.episode.text
     token_ids = torch.tensor(text.token_ids, device=policy.device)
     observation = _packed(text.prompt.token_ids, text.token_ids, policy.device)
@@ -72,7 +72,7 @@ def _packed(prompt_ids: Sequence[int], token_ids: Sequence[int], device: torch.d
     return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "is_decision": is_decision}
 
 
-def _log_probs(policy: GPT2Policy, observation: dict[str, Tensor]) -> Tensor:
+def _log_probs(policy: LanguagePolicy, observation: dict[str, Tensor]) -> Tensor:
     hidden, n_generated = policy.decisions(observation)
     return torch.log_softmax(policy.decision_logits(hidden, n_generated), dim=-1)
 

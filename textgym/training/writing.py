@@ -1,6 +1,7 @@
 """Completions of a person's own prompts, written as in training and evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from textgym.agents import GPT2Policy, Sampling, generate_episodes
@@ -35,7 +36,7 @@ def write_completions(
         settings: The run's, which give budget, temperature and rules where no other are given.
         n: Completions of each prompt.
         max_new_tokens: Token budget of a completion; None for the settings'.
-        temperature: Divides the logits; None for the settings'.
+        temperature: Divides the logits; None for the settings', where the algorithm may choose the best token instead.
         top_k: Choose among so many tokens; None for all.
         top_p: Choose among the fewest tokens of this probability; None for all.
         greedy: Always take the likeliest token.
@@ -71,7 +72,9 @@ class Writer:
         self.tokenizer = load_tokenizer(source)
         self._language_model = load_language_model(source)
         self._settings = settings
-        self._temperature = _temperature(settings) if temperature is None else temperature
+        temperature = settings.algorithm.writing_temperature if temperature is None else temperature
+        self._is_greedy = temperature is None
+        self._temperature = 1.0 if temperature is None else temperature
         self._policy: GPT2Policy | None = None
         self._context_length = 0
 
@@ -102,6 +105,7 @@ class Writer:
             prompt_order="sequential",
         )
         policy = self._policy_of(task)
+        sampling = replace(sampling, deterministic=True) if self._is_greedy else sampling
         episodes = generate_episodes(policy, task, range(n * len(task.prompts)), seed=seed, sampling=sampling)
         return [(episode.text.prompt.text, episode.text.text) for episode in episodes]
 
@@ -129,10 +133,6 @@ class Writer:
             self._policy.set_training_mode(False)
             self._context_length = task.context_length
         return self._policy
-
-
-def _temperature(settings: TrainSettings) -> float:
-    return float(settings.algorithm.constructor_arguments()["policy_kwargs"]["temperature"])
 
 
 def _no_reward(completions: Sequence[str], **columns: Any) -> list[float]:

@@ -1,0 +1,142 @@
+"""Quantiles of each next token's return, from a causal language model, as sb3-contrib's QR-DQN wants its policy."""
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.qrdqn.policies import QRDQNPolicy
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor, nn
+
+from .language_policy import ModelSource, own_model
+from .q_network import GPT2QNetwork
+from .q_policy import constructor_parameters
+from .token_rules import NO_RULES, TokenRules
+
+
+class GPT2QuantileNetwork(GPT2QNetwork):
+    """The quantiles of what each next token will bring; its value is their mean.
+
+    θ_i(s, a) = V_i(s) + τ log π_i(a|s)
+
+    Each quantile i has a V_i, and a π_i whose hidden states are h + U_i h. V and U start at 0, where all quantiles are
+    what `GPT2QNetwork` starts with.
+
+    Args:
+        observation_space: The environment's, with keys `input_ids`, `attention_mask`, `is_generated`.
+        action_space: `Discrete(V)`.
+        n_quantiles: Number of quantiles.
+        model: See `LanguagePolicy`.
+        advantage_scale: τ, in units of reward per nat.
+        token_rules: Tokens that the environment forbids.
+
+    Raises:
+        ValueError: If `n_quantiles` is below 1, or as `GPT2QNetwork` says.
+
+    Reference:
+        Dabney et al. (2018), arXiv:1710.10044.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        n_quantiles: int = 8,
+        model: ModelSource = None,
+        advantage_scale: float = 0.1,
+        token_rules: TokenRules = NO_RULES,
+    ) -> None:
+        if n_quantiles < 1:
+            raise ValueError(f"n_quantiles must be at least 1, got {n_quantiles}.")
+        self.n_quantiles = n_quantiles
+        super().__init__(
+            observation_space, action_space, model=model, advantage_scale=advantage_scale, token_rules=token_rules
+        )
+        self.quantile_offsets = nn.Linear(self.width, n_quantiles * self.width, bias=False)
+        nn.init.zeros_(self.quantile_offsets.weight)
+
+    def forward(self, obs: PyTorchObs) -> Tensor:
+        """Return the quantiles of each token's return at each decision, shape (N, Q, V)."""
+        hidden, n_generated = self.decisions(obs)
+        quantiles = self.quantiles(hidden, n_generated)
+        self.term_watch.watch({"quantiles": quantiles}, {"quantiles": "loss"})
+        return self._without_others(quantiles, obs)
+
+    def quantiles(self, hidden: Tensor, n_generated: Tensor) -> Tensor:
+        """Return the quantiles of each token's return, shape (N, Q, V), after hidden states, shape (N, D)."""
+        n_rows, n_quantiles = len(hidden), self.n_quantiles
+        moved = hidden[:, None] + self.quantile_offsets(hidden).view(n_rows, n_quantiles, self.width)  # (N, Q, D)
+        advantages = self.advantages(moved.flatten(0, 1), n_generated.repeat_interleave(n_quantiles))
+        values = self.value_net(hidden).float()  # (N, Q)
+        return self.finite(values[:, :, None] + advantages.view(n_rows, n_quantiles, self.vocab_size))
+
+    def q_values(self, hidden: Tensor, n_generated: Tensor) -> Tensor:
+        """Return the mean return of each token, shape (N, V), after hidden states, shape (N, D)."""
+        return self.quantiles(hidden, n_generated).mean(dim=1)
+
+    def _make_value_head(self) -> nn.Linear:
+        return self._zero_linear(self.n_quantiles)
+
+
+class GPT2QuantilePolicy(QRDQNPolicy):
+    """Two `GPT2QuantileNetwork`s with the same first weights: one that learns, and its target.
+
+    Args:
+        observation_space: The environment's, with keys `input_ids`, `attention_mask`, `is_generated`.
+        action_space: `Discrete(V)`.
+        lr_schedule: Learning rate as a function of the remaining progress.
+        n_quantiles: Number of quantiles.
+        model: See `LanguagePolicy`.
+        advantage_scale: See `GPT2QNetwork`.
+        token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
+        optimizer_class: Optimiser of all parameters.
+        optimizer_kwargs: Its arguments but the learning rate.
+    """
+
+    quantile_net: GPT2QuantileNetwork  # type: ignore[assignment]
+    quantile_net_target: GPT2QuantileNetwork  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        n_quantiles: int = 8,
+        model: ModelSource = None,
+        advantage_scale: float = 0.1,
+        token_rules: TokenRules = NO_RULES,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        # QRDQNPolicy's own constructor describes layers on extracted features.
+        BasePolicy.__init__(
+            self,
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,
+        )
+        self.n_quantiles = n_quantiles
+        self.net_args: dict[str, Any] = {
+            "n_quantiles": n_quantiles,
+            "model": own_model(model),
+            "advantage_scale": advantage_scale,
+            "token_rules": token_rules,
+        }
+        self._build(lr_schedule)
+        self.net_args["model"] = self.quantile_net.language_model.config
+
+    @property
+    def network(self) -> GPT2QuantileNetwork:
+        """The network that learns and chooses."""
+        return self.quantile_net
+
+    def make_quantile_net(self) -> GPT2QuantileNetwork:  # type: ignore[override]
+        """Make one of the two networks."""
+        return GPT2QuantileNetwork(self.observation_space, self.action_space, **self.net_args).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return constructor_parameters(self, self.net_args)

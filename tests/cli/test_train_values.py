@@ -1,0 +1,43 @@
+"""A run of a value-based algorithm from the command line: its replay is part of the checkpoint."""
+
+import signal
+import zipfile
+from pathlib import Path
+
+import yaml
+
+from tests.cli.conftest import run_command
+from tests.cli.test_train import assert_equal_runs, learned_rows
+
+SETTINGS = """
+algorithm:
+  name: DQN
+  learning_rate: 1e-2
+  tokens_per_rollout: 64
+  batch_size: 32
+  gradient_steps: 2
+  learning_starts: 64
+  target_update_interval: 64
+  candidates: 50
+total_tokens: 250
+"""
+
+
+def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(workplace: Path) -> None:
+    settings = {**yaml.safe_load((workplace / "settings.yaml").read_text()), **yaml.safe_load(SETTINGS)}
+    (workplace / "values.yaml").write_text(yaml.safe_dump(settings))
+    whole = run_command("train", "--config", "values.yaml", "--output", "whole")
+    assert whole.exit_code == 0, whole.output
+    with zipfile.ZipFile(workplace / "whole/model.zip") as archive:
+        assert "replay_buffer.pkl" in archive.namelist()
+    (workplace / "interrupt").write_text(f"4 {int(signal.SIGTERM)}")
+    stopped = run_command("train", "--config", "values.yaml", "--output", "run")
+    assert stopped.exit_code == 128 + signal.SIGTERM
+    assert 0 < len(learned_rows(workplace / "run")) < len(learned_rows(workplace / "whole"))
+    resumed = run_command("train", "--resume", "run")
+    assert resumed.exit_code == 0, resumed.output
+    assert_equal_runs(workplace / "run", workplace / "whole")
+    written = run_command("generate", "run", "--prompt", "The sea")
+    assert written.exit_code == 0, written.output
+    again = run_command("generate", "run", "--prompt", "The sea", "--seed", 5)
+    assert written.output == again.output, "it writes the best token, which is no matter of chance"
