@@ -3,11 +3,17 @@
 import signal
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
 import yaml
+from transformers import GenerationConfig
 
+from tests.agents.tiny import letter_policy, letter_task
 from tests.cli.conftest import run_command
 from tests.cli.test_train import assert_equal_runs, learned_rows
+from textgym.training.model_folder import save_language_model
 
 SETTINGS = """
 algorithm:
@@ -41,3 +47,23 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(workplace: Path
     assert written.exit_code == 0, written.output
     again = run_command("generate", "run", "--prompt", "The sea", "--seed", 5)
     assert written.output == again.output, "it writes the best token, which is no matter of chance"
+
+
+@pytest.mark.parametrize("temperatures", [(0.7, None), (None, 0.7)])
+def test_a_saved_model_writes_as_it_was_trained_to_whatever_it_was_before(
+    tmp_path: Path, temperatures: tuple[float | None, ...]
+) -> None:
+    """A model that sampled, trained on by values, takes its best token, and the other way round."""
+    task = letter_task()
+    policy = letter_policy(task)
+    policy.language_model.generation_config = GenerationConfig(do_sample=True, top_k=0, temperature=0.5)
+    for temperature in temperatures:
+        save_language_model(policy, task, tmp_path / "model", temperature)
+        config = GenerationConfig.from_pretrained(tmp_path / "model")
+        assert config.do_sample == (temperature is not None)
+        if temperature is not None:
+            assert (config.temperature, config.top_k) == (temperature, 0)
+        model: Any = type(policy.language_model).from_pretrained(tmp_path / "model")
+        written = model.generate(torch.tensor([[1, 2]]), max_new_tokens=3)
+        assert written.shape[1] > 2
+        policy.language_model.generation_config = config

@@ -56,9 +56,8 @@ def save_language_model(policy: LanguagePolicy, task: TextTask, folder: Path, te
 def _generation_config(before: GenerationConfig | None, task: TextTask, temperature: float | None) -> GenerationConfig:
     config = copy.deepcopy(before) if before is not None else GenerationConfig()
     config.do_sample = temperature is not None
-    if temperature is not None:
-        config.temperature = temperature
-        config.top_k = 0  # transformers' default is 50, which training knew nothing of
+    # transformers' default of top_k is 50, which training knew nothing of; and it refuses any where nothing is sampled.
+    config.temperature, config.top_k, config.top_p = temperature, None if temperature is None else 0, None
     config.max_new_tokens = task.max_new_tokens
     config.eos_token_id = task.eos_token_id
     config.pad_token_id = task.pad_token_id
