@@ -45,6 +45,7 @@ task:
 algorithm:
   name: PPO
   learning_rate: 1e-2
+  learning_rate_end: 1
   kl_coef: 0.02
   clip_range: 0.2
   potential_shaping: false

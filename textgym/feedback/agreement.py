@@ -34,7 +34,7 @@ def krippendorff_alpha(units: Sequence[Mapping[int, float]], level: Level) -> fl
 
     Example:
         >>> krippendorff_alpha([{1: 1, 2: 1}, {1: 5, 2: 5}, {1: 3, 2: 4}], "ordinal").__round__(3)
-        0.933
+        0.949
     """
     paired = [unit for unit in units if len(unit) > 1]
     values = {value for unit in paired for value in unit.values()}
