@@ -68,7 +68,7 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
     def reset(self) -> None:
         """Forget all episodes."""
         self.forget()
-        self.candidates: Tensor | None = None
+        self.considered: Tensor | None = None
         self.full = False
         self.pos = 0
 
@@ -96,10 +96,10 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
         self.rewards = self.rewards[n_tokens:].clone()
         self.lengths, self.prompt_lengths = self.lengths[n_dropped:], self.prompt_lengths[n_dropped:]
 
-    def append_candidates(self, token_ids: Tensor) -> None:
+    def append_considered(self, token_ids: Tensor) -> None:
         """Keep the tokens that are considered in the place of each generated one, shape (tokens appended last, k)."""
-        before = token_ids[:0] if self.candidates is None else self.candidates
-        self.candidates = torch.cat([before, token_ids])[-self.n_tokens :].clone()
+        before = token_ids[:0] if self.considered is None else self.considered
+        self.considered = torch.cat([before, token_ids])[-self.n_tokens :].clone()
 
     def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
         """Draw transitions of whole episodes.
@@ -154,10 +154,10 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
             "selected": self._tensor(first + step_after - 1),
             "n_generated": self._tensor(step_after),
         }
-        if self.candidates is not None:
+        if self.considered is not None:
             # An ended episode has no next token; its value is multiplied by 0.
             following = first + np.minimum(step_after, length - 1)
-            next_observations["candidates"] = self.candidates[index[self._tensor(following)]]
+            next_observations["considered"] = self.considered[index[self._tensor(following)]]
         return ReplayBufferSamples(
             observations=observations,  # type: ignore[arg-type]
             actions=actions[observations["selected"]][:, None],
@@ -169,7 +169,7 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the device out, so that another machine can load the file."""
-        tensors = {name: getattr(self, name) for name in ("token_ids", "rewards", "candidates")}
+        tensors = {name: getattr(self, name) for name in ("token_ids", "rewards", "considered")}
         on_cpu = {name: None if tensor is None else tensor.cpu() for name, tensor in tensors.items()}
         return {**self.__dict__, **on_cpu, "device": torch.device("cpu")}
 
@@ -177,7 +177,7 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
         """Put everything on a device."""
         self.device = device
         self.token_ids, self.rewards = self.token_ids.to(device), self.rewards.to(device)
-        self.candidates = None if self.candidates is None else self.candidates.to(device)
+        self.considered = None if self.considered is None else self.considered.to(device)
 
     def _summed_rewards(self, index: Tensor, selected: np.ndarray, n_left: np.ndarray) -> Tensor:
         """Sum the discounted rewards of up to `n_steps` tokens, of which `n_left` are left in the episode."""

@@ -8,7 +8,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .kv_cache import RowCache
 from .policy import GPT2Policy
 from .reference import Reference
 from .sampling import restrict_to_top
@@ -81,26 +80,3 @@ class Exploration:
     def candidate_mask(self, reference_logits: Tensor) -> Tensor:
         """Tell which tokens are considered, given the reference's logits, shape (B, V)."""
         return restrict_to_top(reference_logits, self.candidates, None) > -torch.inf
-
-
-class PairedCache(RowCache):
-    """The cache of a network, and that of the reference which reads the same rows.
-
-    Args:
-        num_layers: Attention layers of the network.
-        num_rows: Rows B.
-        context_length: Longest context C.
-        device: Where the cache lives.
-        companion: The reference's cache.
-    """
-
-    def __init__(
-        self, num_layers: int, num_rows: int, context_length: int, device: torch.device, companion: RowCache
-    ) -> None:
-        super().__init__(num_layers, num_rows, context_length, device)
-        self.companion = companion
-
-    def keep_rows(self, rows: Tensor) -> None:
-        """Drop all rows but the given ones in both caches."""
-        super().keep_rows(rows)
-        self.companion.keep_rows(rows)

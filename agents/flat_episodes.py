@@ -17,6 +17,8 @@ class EpisodeRecord(NamedTuple):
         rewards: Reward of each generated token, shape (T,).
         values: Critic's value before each token, shape (T,).
         log_prob: Log-probability of each token when it was sampled, shape (T,).
+        candidates: What each token was chosen among, as `pack_candidates` packs it, shape (T, ⌈V / 8⌉); None for all
+            that the environment allows. Either all episodes of a buffer have them or none.
     """
 
     prompt_ids: Sequence[int]
@@ -24,6 +26,7 @@ class EpisodeRecord(NamedTuple):
     rewards: Tensor
     values: Tensor
     log_prob: Tensor
+    candidates: Tensor | None = None
 
 
 class FlatEpisodes:
@@ -37,6 +40,7 @@ class FlatEpisodes:
         rewards: Reward of each generated token.
         frozen_hidden: What the policy's frozen layers make of each token, shape (tokens, D); None where they are not
             computed once for all passes.
+        candidates: What each generated token was chosen among, or None; see `EpisodeRecord`.
     """
 
     device: torch.device
@@ -45,6 +49,7 @@ class FlatEpisodes:
     lengths: np.ndarray
     rewards: Tensor
     frozen_hidden: Tensor | None = None
+    candidates: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -58,6 +63,7 @@ class FlatEpisodes:
         self.lengths = np.empty(0, dtype=np.int64)
         self.rewards = torch.empty(0, device=self.device)
         self.frozen_hidden = None
+        self.candidates = None
 
     def append(self, episodes: Sequence[EpisodeRecord]) -> None:
         """Keep more episodes.
@@ -77,13 +83,18 @@ class FlatEpisodes:
         new_rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
         self.token_ids = torch.cat([self.token_ids, new_tokens])
         self.rewards = torch.cat([self.rewards, new_rewards])
+        if episodes[0].candidates is not None:
+            parts = [episode.candidates for episode in episodes]
+            kept = [] if self.candidates is None else [self.candidates]
+            self.candidates = torch.cat(kept + [part.to(self.device) for part in parts if part is not None])
         self.lengths = np.append(self.lengths, [len(episode.token_ids) for episode in episodes])
         self.prompt_lengths = np.append(self.prompt_lengths, [len(episode.prompt_ids) for episode in episodes])
 
     def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each.
 
-        And `frozen_hidden`, shape (B, L, D), where it is there.
+        And `frozen_hidden`, shape (B, L, D), where it is there; where episodes have candidates, also these, decision by
+        decision, shape (N, ⌈V / 8⌉).
         """
         prompt_lengths, sizes = self.prompt_lengths[episodes], (self.prompt_lengths + self.lengths)[episodes]
         starts = _starts(self.prompt_lengths + self.lengths)[episodes]
@@ -94,13 +105,16 @@ class FlatEpisodes:
         mask = torch.from_numpy(is_token).to(self.device)
         index = torch.from_numpy(position).to(self.device)
         input_ids = self.token_ids[index].long() * mask
-        frozen = {} if self.frozen_hidden is None else {"frozen_hidden": self.frozen_hidden[index]}
-        return {
-            **frozen,
+        batch = {
             "input_ids": input_ids,
             "attention_mask": mask,
             "is_decision": torch.from_numpy(is_decision).to(self.device),
         }
+        if self.frozen_hidden is not None:
+            batch["frozen_hidden"] = self.frozen_hidden[index]
+        if self.candidates is not None:
+            batch["candidates"] = self.candidates[self.token_index(episodes)]
+        return batch
 
     def token_index(self, episodes: np.ndarray) -> Tensor:
         """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""

@@ -29,12 +29,15 @@ class GeneratedEpisode(NamedTuple):
         text: The episode as the task sees it.
         log_prob: Log-probability of each token when it was sampled, shape (T,), on the policy's device.
         values: Critic's value before each token, shape (T,), on the policy's device.
+        candidates: What each token was chosen among, shape (T, ⌈V / 8⌉), see `LanguagePolicy.candidates`; None for all
+            that the environment allows.
     """
 
     number: int
     text: FinishedEpisode
     log_prob: Tensor
     values: Tensor
+    candidates: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,9 @@ class Decoder:
         self.token_ids = torch.zeros((num_rows, n_tokens + 1), dtype=torch.long, device=device)
         self.log_prob = torch.zeros((num_rows, n_tokens + 1), device=device)
         self.values = torch.zeros((num_rows, n_tokens + 1), device=device)
+        self.candidates = torch.zeros(
+            (num_rows, n_tokens + 1, policy.candidate_bytes), dtype=torch.uint8, device=device
+        )
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: np.ndarray) -> None:
@@ -134,6 +140,7 @@ class Decoder:
             self.last_token[:, None], self.position[:, None], self.cache, attended_length=attended
         )[:, 0]  # (B, D)
         column = torch.where(self.is_running, self.n_generated, self.task.max_new_tokens)[:, None]
+        candidates = self.policy.candidates(hidden, self.n_generated)
         token, log_prob = self.policy.choose(
             hidden,
             self.n_generated,
@@ -141,7 +148,10 @@ class Decoder:
             self.sampling.deterministic,
             self.sampling.top_k,
             self.sampling.top_p,
+            candidates,
         )
+        if candidates is not None:
+            self.candidates.scatter_(1, column[:, :, None].expand(-1, -1, candidates.shape[1]), candidates[:, None])
         self.token_ids.scatter_(1, column, token[:, None])
         self.log_prob.scatter_(1, column, log_prob[:, None])
         self.values.scatter_(1, column, self.policy.values_of(hidden)[:, None])
@@ -184,6 +194,7 @@ class Decoder:
 
     def _state(self) -> dict[str, Tensor]:
         names = ["last_token", "position", "n_generated", "is_running", "uniforms", "token_ids", "log_prob", "values"]
+        names.append("candidates")
         return {name: getattr(self, name) for name in names}
 
 
@@ -258,7 +269,8 @@ def generate_episodes(
             token_ids = decoder.token_ids[row, :length].tolist()
             text = task.finish(prompt, token_ids, reason)
             log_prob, values = decoder.log_prob[row, :length].clone(), decoder.values[row, :length].clone()
-            heapq.heappush(finished, GeneratedEpisode(number, text, log_prob, values))
+            candidates = decoder.candidates[row, :length].clone() if policy.candidate_bytes else None
+            heapq.heappush(finished, GeneratedEpisode(number, text, log_prob, values, candidates))
         free = [row for row, _, _ in ended]
         while finished and finished[0].number == due_number:
             yield heapq.heappop(finished)

@@ -30,7 +30,12 @@ def to_record(item: JudgedEpisode) -> EpisodeRecord:
     """Return what the learner keeps of an episode."""
     episode = item.episode
     return EpisodeRecord(
-        episode.text.prompt.token_ids, episode.text.token_ids, item.rewards, episode.values, episode.log_prob
+        episode.text.prompt.token_ids,
+        episode.text.token_ids,
+        item.rewards,
+        episode.values,
+        episode.log_prob,
+        episode.candidates,
     )
 
 

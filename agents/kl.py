@@ -38,6 +38,21 @@ def estimate_kl(log_prob: Tensor, ref_log_prob: Tensor, estimator: KLEstimator =
     raise ValueError(f"kl_estimator must be 'k1', 'k2' or 'k3', got {estimator!r}.")
 
 
+def exact_kl(logits: Tensor, other_logits: Tensor) -> Tensor:
+    """Return KL(p ‖ q) of two distributions over tokens.
+
+    Args:
+        logits: Unnormalised log-probabilities of p with finite entries, shape (N, V); a forbidden token has the least
+            finite number.
+        other_logits: Likewise of q, with the same tokens forbidden.
+
+    Returns:
+        Nats, shape (N,).
+    """
+    log_p, log_q = logits.log_softmax(dim=-1), other_logits.log_softmax(dim=-1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
 class KLController:
     """The coefficient of the KL penalty, fixed or steered towards a target.
 

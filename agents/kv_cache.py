@@ -111,3 +111,26 @@ class RowCache(Cache):
             if layer.is_initialized:
                 layer.keys = layer.keys[rows]
                 layer.values = layer.values[rows]
+
+
+class PairedCache(RowCache):
+    """The cache of a network, and that of another which reads the same rows.
+
+    Args:
+        num_layers: Attention layers of the network.
+        num_rows: Rows B.
+        context_length: Longest context C.
+        device: Where the cache lives.
+        companion: The other's cache.
+    """
+
+    def __init__(
+        self, num_layers: int, num_rows: int, context_length: int, device: torch.device, companion: RowCache
+    ) -> None:
+        super().__init__(num_layers, num_rows, context_length, device)
+        self.companion = companion
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop all rows but the given ones in both caches."""
+        super().keep_rows(rows)
+        self.companion.keep_rows(rows)

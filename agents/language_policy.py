@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from textgym.models import load_language_model
 
+from .candidates import unpack_candidates
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
@@ -38,7 +39,8 @@ class LanguagePolicy(BasePolicy):
     Observations come in two forms. A batch of single contexts, as `TextGen-v0` and plain Stable-Baselines3 give it,
     holds one decision a row: the token after the last real one. A packed batch, as the sequence path gives it, holds
     whole episodes and a key `is_decision`, shape (B, L), True at each position whose next token the policy chose;
-    results are then flattened over decisions, row by row.
+    results are then flattened over decisions, row by row. Where not all decisions count, it also has the indices of
+    those that do, `selected`, and the number of tokens generated before each of these, `n_generated`, shape (N,) each.
 
     Subclasses say what a hidden state is worth (`values_of`), and may choose tokens otherwise (`choose`).
 
@@ -208,12 +210,38 @@ class LanguagePolicy(BasePolicy):
         hidden: Tensor = output.last_hidden_state.float()
         return hidden
 
-    def decision_logits(self, hidden: Tensor, n_generated: Tensor) -> Tensor:
+    @property
+    def candidate_bytes(self) -> int:
+        """Bytes of one decision's `candidates`, 0 where there are none."""
+        return 0
+
+    def candidates(self, hidden: Tensor, n_generated: Tensor) -> Tensor | None:
+        """Return the tokens that are chosen among at each decision, where the policy narrows the choice.
+
+        Generation stores them with the episode, so that an update scores a token among those it was drawn from.
+
+        Args:
+            hidden: Hidden states, as generation has them, shape (N, D).
+            n_generated: Tokens generated before each decision, shape (N,).
+
+        Returns:
+            As `pack_candidates` packs them; None for all that the environment allows.
+        """
+        return None
+
+    def stored_candidates(self, obs: PyTorchObs, hidden: Tensor, n_generated: Tensor) -> Tensor | None:
+        """Return the candidates that a packed batch brings under the key `candidates`, and else the policy's own."""
+        if isinstance(obs, dict) and "candidates" in obs:
+            return obs["candidates"]
+        return self.candidates(hidden, n_generated)
+
+    def decision_logits(self, hidden: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Return logits over allowed tokens, divided by the temperature.
 
         Args:
             hidden: Hidden states, shape (N, D).
             n_generated: Tokens generated before each decision, shape (N,).
+            candidates: As `candidates` returns them; all other tokens are forbidden too.
 
         Returns:
             Float32, shape (N, V), the least finite number at forbidden tokens.
@@ -223,9 +251,9 @@ class LanguagePolicy(BasePolicy):
         logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
-        return self.forbid(cast(Tensor, logits), n_generated)
+        return self.forbid(cast(Tensor, logits), n_generated, candidates)
 
-    def forbid(self, logits: Tensor, n_generated: Tensor) -> Tensor:
+    def forbid(self, logits: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Put the least finite number in the place of forbidden tokens' logits, shape (N, V)."""
         rules = self.token_rules
         if rules.banned_token_ids:
@@ -234,6 +262,9 @@ class LanguagePolicy(BasePolicy):
             is_eos = torch.arange(self.vocab_size, device=logits.device) == rules.eos_token_id
             is_early = (n_generated < rules.min_new_tokens)[:, None] & is_eos
             logits = logits.masked_fill(is_early, torch.finfo(logits.dtype).min)
+        if candidates is not None:
+            is_candidate = unpack_candidates(candidates, self.vocab_size)
+            logits = logits.masked_fill(~is_candidate, torch.finfo(logits.dtype).min)
         return logits
 
     def choose(
@@ -244,6 +275,7 @@ class LanguagePolicy(BasePolicy):
         deterministic: bool = False,
         top_k: int | None = None,
         top_p: float | None = None,
+        candidates: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Choose the next token of each row.
 
@@ -254,11 +286,14 @@ class LanguagePolicy(BasePolicy):
             deterministic: Take the most probable token.
             top_k: See `restrict_to_top`.
             top_p: See `restrict_to_top`.
+            candidates: What `candidates` returns, where it is known already.
 
         Returns:
-            Token ids and their log-probabilities under the unrestricted policy, shape (B,) each.
+            Token ids and their log-probabilities under the policy without `top_k` and `top_p`, shape (B,) each.
         """
-        logits = self.decision_logits(hidden, n_generated)
+        if candidates is None:
+            candidates = self.candidates(hidden, n_generated)
+        logits = self.decision_logits(hidden, n_generated, candidates)
         if deterministic:
             token_ids = logits.argmax(dim=-1)
         elif top_k is None and top_p is None:
@@ -299,16 +334,20 @@ class LanguagePolicy(BasePolicy):
             TypeError: If the observation is not a dict.
             ValueError: If `top_k` or `top_p` is out of range.
         """
+        obs, is_batch = self._read(observation)
+        with torch.no_grad():
+            token_ids = self._predict(obs, deterministic, top_k, top_p).cpu().numpy()
+        return (token_ids if is_batch else token_ids.squeeze(axis=0)), state
+
+    def _read(self, observation: np.ndarray | dict[str, np.ndarray]) -> tuple[PyTorchObs, bool]:
+        """Return an observation as tensors of several rows, and whether it has several; ready for evaluation."""
         if not isinstance(observation, dict):
             raise TypeError(
                 f"predict needs the Dict observation of TextGen-v0, got {type(observation).__name__}; reset() of an "
                 "Env returns a pair of observation and info, that of a VecEnv the observation alone."
             )
         self.set_training_mode(False)
-        obs, is_batch = self.obs_to_tensor(observation)
-        with torch.no_grad():
-            token_ids = self._predict(obs, deterministic, top_k, top_p).cpu().numpy()
-        return (token_ids if is_batch else token_ids.squeeze(axis=0)), state
+        return self.obs_to_tensor(observation)
 
     def _predict(
         self,
@@ -319,7 +358,8 @@ class LanguagePolicy(BasePolicy):
     ) -> Tensor:
         hidden, n_generated = self.decisions(observation)
         uniforms = torch.rand(len(hidden), device=hidden.device)
-        return self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)[0]
+        candidates = self.stored_candidates(observation, hidden, n_generated)
+        return self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p, candidates)[0]
 
     def decisions(self, obs: PyTorchObs, trunk: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """Return the hidden state and the number of tokens generated before each decision, (N, D) and (N,).
@@ -332,9 +372,10 @@ class LanguagePolicy(BasePolicy):
             raise TypeError(f"{type(self).__name__} needs the Dict observation of TextGen-v0, got a tensor.")
         input_ids = obs["input_ids"].long()
         if "is_decision" in obs:
-            is_decision = obs["is_decision"]
-            n_generated = (is_decision.long().cumsum(dim=1) - 1)[is_decision]
-            return self._packed_hidden_states(obs, trunk), n_generated
+            hidden, is_decision = self._packed_hidden_states(obs, trunk), obs["is_decision"]
+            if "selected" in obs:
+                return hidden[obs["selected"]], obs["n_generated"]
+            return hidden, (is_decision.long().cumsum(dim=1) - 1)[is_decision]
         lengths = obs["attention_mask"].long().sum(dim=1)
         # The environment also marks budget that was spent on forbidden tokens, behind the text.
         n_generated = (obs["is_generated"].long() * obs["attention_mask"].long()).sum(dim=1)

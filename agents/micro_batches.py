@@ -39,7 +39,7 @@ def in_micro_batches(
 
     Args:
         evaluate: Gives results, of shape (N, …), of a packed batch and its N actions.
-        obs: Packed batch, shape (B, L) or (B, L, D) each.
+        obs: Packed batch, shape (B, L) or (B, L, D) each; but candidates, decision by decision.
         actions: The actions of all decisions, row by row.
         size: Positions of a micro-batch.
 
@@ -51,12 +51,14 @@ def in_micro_batches(
     parts, n_before = [], 0
     for rows in row_slices(lengths, size):
         longest, count = max(lengths[rows]), sum(n_decisions[rows])
-        part = {key: tensor[rows, :longest] for key, tensor in obs.items()}
-        part_actions = actions[n_before : n_before + count]
+        decisions = slice(n_before, n_before + count)
+        part = {
+            key: tensor[decisions] if key == "candidates" else tensor[rows, :longest] for key, tensor in obs.items()
+        }
         # No random number is drawn in a forward pass, so none has to be drawn again.
         parts.append(
             torch.utils.checkpoint.checkpoint(
-                evaluate, part, part_actions, use_reentrant=False, preserve_rng_state=False
+                evaluate, part, actions[decisions], use_reentrant=False, preserve_rng_state=False
             )
         )
         n_before += count

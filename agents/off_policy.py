@@ -271,7 +271,7 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, OffPolicyAlgorithm):
             n_new = min(len(judged), len(replay.lengths))
             reference = self.network.exploration.reference
             k = min(self.candidates, self.network.vocab_size)
-            replay.append_candidates(probable_tokens(reference, replay, k, len(replay.lengths) - n_new))
+            replay.append_considered(probable_tokens(reference, replay, k, len(replay.lengths) - n_new))
 
     def _after_step(self) -> None:
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)

@@ -9,6 +9,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
+from .chunking import in_chunks
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .language_policy import LanguagePolicy, ModelSource
 from .lora import LoraSource
@@ -145,7 +146,8 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         """
         hidden, n_generated = self.decisions(obs)
         uniforms = torch.rand(len(hidden), device=hidden.device)
-        actions, log_prob = self.choose(hidden, n_generated, uniforms, deterministic)
+        candidates = self.stored_candidates(obs, hidden, n_generated)
+        actions, log_prob = self.choose(hidden, n_generated, uniforms, deterministic, candidates=candidates)
         return actions, self._values(obs, hidden), log_prob
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,31 +161,39 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
 
     def _evaluate(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, n_generated = self.decisions(obs)
-        token_ids = actions.long().flatten()
+        candidates = self.stored_candidates(obs, hidden, n_generated)
         # A chunk's logits are computed again in the backward pass rather than kept.
-        size = max(1, MAX_LOGITS_PER_CHUNK // self.vocab_size)
-        if len(hidden) <= size:
-            log_prob, entropy = self._statistics(hidden, n_generated, token_ids)
-        else:
-            chunks = zip(hidden.split(size), n_generated.split(size), token_ids.split(size), strict=True)
-            parts = [
-                torch.utils.checkpoint.checkpoint(self._statistics, *chunk, use_reentrant=False) for chunk in chunks
-            ]
-            log_prob, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
+        log_prob, entropy = in_chunks(
+            self._statistics, self.rows_per_chunk, hidden, n_generated, actions.long().flatten(), candidates
+        )
         return self._values(obs, hidden), log_prob, entropy
 
     def evaluate_tokens(self, obs: PyTorchObs, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate single tokens, as `evaluate_actions` does, whatever an action is to a subclass."""
         return GPT2Policy.evaluate_actions(self, obs, token_ids)
 
+    @property
+    def rows_per_chunk(self) -> int:
+        """Decisions whose logits are held at once."""
+        return max(1, MAX_LOGITS_PER_CHUNK // self.vocab_size)
+
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution over tokens at each decision."""
         hidden, n_generated = self.decisions(obs)
-        return CategoricalDistribution(self.vocab_size).proba_distribution(self.decision_logits(hidden, n_generated))
+        logits = self.decision_logits(hidden, n_generated, self.stored_candidates(obs, hidden, n_generated))
+        return CategoricalDistribution(self.vocab_size).proba_distribution(logits)
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
-        """Return the value at each decision, shape (N, 1)."""
-        return self._values(obs)
+        """Return the value at each decision, shape (N, 1).
+
+        Its gradient reaches the critic's own parameters and not a trunk that the actor shares: TRPO, which alone
+        differentiates it, would drop the rest.
+        """
+        if self.value_trunk is not None:
+            return self._values(obs)
+        with torch.no_grad():
+            hidden, _ = self.decisions(obs)
+        return self._values(obs, hidden)
 
     def reset_noise(self, n_envs: int = 1) -> None:
         """Do nothing: there is no state-dependent exploration here."""
@@ -197,8 +207,10 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
             "lr_schedule": _no_learning,
         }
 
-    def _statistics(self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        return token_statistics(self.decision_logits(hidden, n_generated), token_ids)
+    def _statistics(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
 
 
 def _no_learning(progress_remaining: float) -> float:

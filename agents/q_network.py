@@ -7,8 +7,8 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
-from .exploration import Exploration, PairedCache
-from .kv_cache import RowCache
+from .exploration import Exploration
+from .kv_cache import PairedCache, RowCache
 from .language_policy import LanguagePolicy, ModelSource
 from .sampling import draw_tokens, restrict_to_top
 from .token_rules import NO_RULES, TokenRules
@@ -23,9 +23,8 @@ class GPT2QNetwork(LanguagePolicy):
     takes for e times less likely is worth τ less. (Logits themselves, taken for values, would first have to be torn to
     the reward's scale.) After training, softmax(Q/τ) is the language model's own distribution.
 
-    Besides the two forms of observations that `LanguagePolicy` names, `forward` takes what `EpisodeReplay` gives: a
-    packed batch with the indices of its decisions, `selected`, the number of tokens generated before each of these,
-    `n_generated`, shape (N,) each, and, where only some tokens are considered, their ids, `candidates`, shape (N, k).
+    A packed batch as `EpisodeReplay` gives it also has, where only some tokens are considered, the ids of these,
+    `considered`, shape (N, k).
 
     Args:
         observation_space: The environment's, with keys `input_ids`, `attention_mask`, `is_generated`.
@@ -97,6 +96,7 @@ class GPT2QNetwork(LanguagePolicy):
         deterministic: bool = False,
         top_k: int | None = None,
         top_p: float | None = None,
+        candidates: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Choose the best token, or, where the random number is below the exploration rate, explore.
 
@@ -107,6 +107,7 @@ class GPT2QNetwork(LanguagePolicy):
             deterministic: Do not explore.
             top_k: Explore only among so many tokens; see `restrict_to_top`.
             top_p: Likewise.
+            candidates: See `LanguagePolicy.choose`.
 
         Returns:
             Token ids and their log-probabilities, exploration included, shape (B,) each.
@@ -121,22 +122,16 @@ class GPT2QNetwork(LanguagePolicy):
             if self.exploration.kind == "reference":
                 logits = reference_logits
             logits = logits.masked_fill(~is_candidate, torch.finfo(logits.dtype).min)
+        q_values = self.forbid(q_values, n_generated, candidates)
         greedy = q_values.argmax(dim=-1)
         if rate == 0:
             return greedy, torch.zeros_like(uniforms)
-        logits = self.forbid(logits, n_generated)
+        logits = self.forbid(logits, n_generated, candidates)
         # Given that a uniform number is below the rate, their ratio is uniform too.
         explored = draw_tokens(restrict_to_top(logits, top_k, top_p), uniforms / rate)
         token_ids = torch.where(uniforms < rate, explored, greedy)
         probability = rate * logits.softmax(dim=-1).gather(1, token_ids[:, None])[:, 0]
         return token_ids, (probability + (1 - rate) * (token_ids == greedy)).log()
-
-    def decisions(self, obs: PyTorchObs, trunk: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Return the hidden state and the number of tokens generated before each decision, (N, D) and (N,)."""
-        hidden, n_generated = super().decisions(obs, trunk)
-        if isinstance(obs, dict) and "selected" in obs:
-            return hidden[obs["selected"]], obs["n_generated"]
-        return hidden, n_generated
 
     def choices(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Return what `choose` wants: as `decisions`, the hidden states followed by the reference's where needed."""
@@ -186,11 +181,11 @@ class GPT2QNetwork(LanguagePolicy):
         return self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)[0]
 
     def _without_others(self, values: Tensor, obs: PyTorchObs) -> Tensor:
-        """Give all tokens but the candidates, where there are any, the least finite value; shape (N, …, V)."""
-        if isinstance(obs, Tensor) or "candidates" not in obs:
+        """Give all tokens but those considered, where these are few, the least finite value; shape (N, …, V)."""
+        if isinstance(obs, Tensor) or "considered" not in obs:
             return values
         is_other = torch.ones((len(values), self.vocab_size), dtype=torch.bool, device=values.device)
-        is_other.scatter_(1, obs["candidates"].long(), False)
+        is_other.scatter_(1, obs["considered"].long(), False)
         is_other = is_other.view(len(values), *[1] * (values.dim() - 2), self.vocab_size)
         return values.masked_fill(is_other, torch.finfo(values.dtype).min)
 

@@ -21,6 +21,29 @@ from .scoring import score_tokens
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 
 
+def frozen_copy(policy: GPT2Policy, model: PreTrainedModel | None = None) -> GPT2Policy:
+    """Return a copy that does not learn and has no critic; what is frozen in the policy is not copied but shared.
+
+    Args:
+        policy: The policy.
+        model: Language model whose copy takes the place of the policy's, of the same vocabulary.
+    """
+    # The optimiser's state and the critic's trunk are of no use to it.
+    left_out = {id(policy.optimizer): None, id(policy.value_trunk): None}
+    if model is not None:
+        left_out[id(policy.language_model)] = None
+    copied = copy.deepcopy(policy, {**frozen_parameters(policy), **left_out})
+    copied.critic = None
+    if model is not None:
+        copied.lora = None
+        copied.language_model = copy.deepcopy(model).float().to(policy.device)
+        if not share_frozen_parameters(policy.language_model, copied.language_model):
+            copied.frozen_layers = 0
+    copied.set_training_mode(False)
+    copied.requires_grad_(False)
+    return copied
+
+
 class Reference:
     """A frozen copy of a policy, whose log-probabilities are processed as the policy's own.
 
@@ -33,21 +56,9 @@ class Reference:
     """
 
     def __init__(self, policy: GPT2Policy, model: PreTrainedModel | None = None) -> None:
-        # Neither the optimiser's state nor the critic is the reference's.
-        left_out = {id(policy.optimizer): None, id(policy.value_trunk): None}
-        if model is not None:
-            left_out[id(policy.language_model)] = None
-        self.policy = copy.deepcopy(policy, {**frozen_parameters(policy), **left_out})
-        self.policy.critic = None
-        if model is not None:
-            self.policy.lora = None
-            self.policy.language_model = copy.deepcopy(model).float().to(policy.device)
-            if not share_frozen_parameters(policy.language_model, self.policy.language_model):
-                self.policy.frozen_layers = 0
-        elif policy.lora is not None:
+        self.policy = frozen_copy(policy, model)
+        if model is None and policy.lora is not None:
             switch_off(self.policy.language_model)
-        self.policy.set_training_mode(False)
-        self.policy.requires_grad_(False)
 
     def log_prob(self, buffer: EpisodeBuffer) -> Tensor:
         """Return the log-probability of each generated token of a buffer, in its order, shape (tokens,)."""

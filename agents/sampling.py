@@ -70,9 +70,10 @@ def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> T
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p is not None:
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}.")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}.")
+    # Rounded sums reach 1 before the rarest tokens.
+    if top_p is not None and top_p < 1:
         ordered, order = logits.softmax(dim=-1).sort(descending=True)
         is_outside = torch.zeros_like(logits, dtype=torch.bool)
         is_outside.scatter_(1, order, ordered.cumsum(dim=-1) - ordered >= top_p)

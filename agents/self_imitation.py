@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .flat_episodes import EpisodeRecord
 from .judging import JudgedEpisode
@@ -16,6 +17,7 @@ class _Kept(NamedTuple):
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     rewards: list[float]
+    candidates: Tensor | None
 
 
 class EpisodeArchive:
@@ -48,9 +50,9 @@ class EpisodeArchive:
         for item in judged:
             text = item.episode.text
             rewards = item.rewards.tolist()
-            self._kept.append(
-                _Kept(max(accumulate(rewards)), item.episode.number, text.prompt.token_ids, text.token_ids, rewards)
-            )
+            candidates = None if item.episode.candidates is None else item.episode.candidates.cpu()
+            peak, number = max(accumulate(rewards)), item.episode.number
+            self._kept.append(_Kept(peak, number, text.prompt.token_ids, text.token_ids, rewards, candidates))
         self._kept.sort(key=lambda kept: (-kept.peak, -kept.number))
         counts: dict[tuple[int, ...], int] = {}
         best: list[_Kept] = []
@@ -80,5 +82,6 @@ class EpisodeArchive:
         for index in sorted(chosen.tolist()):
             kept = self._kept[index]
             unknown = torch.zeros(len(kept.token_ids))
-            records.append(EpisodeRecord(kept.prompt_ids, kept.token_ids, torch.tensor(kept.rewards), unknown, unknown))
+            rewards = torch.tensor(kept.rewards)
+            records.append(EpisodeRecord(kept.prompt_ids, kept.token_ids, rewards, unknown, unknown, kept.candidates))
         return records

@@ -121,17 +121,17 @@ def test_only_candidates_count_in_the_target(kind: type[DQN]) -> None:
     model = algorithm(kind, candidates=3).learn(120)
     replay = model.replay_buffer
     assert replay is not None
-    assert replay.candidates is not None
-    assert replay.candidates.shape == (replay.n_tokens, 3)
+    assert replay.considered is not None
+    assert replay.considered.shape == (replay.n_tokens, 3)
     again = probable_tokens(model.network.exploration.reference, replay, 3)
-    assert torch.equal(replay.candidates, again)
+    assert torch.equal(replay.considered, again)
     samples: Any = replay.sample(20)
     with torch.no_grad():
         values = model.network(samples.next_observations)
-        unrestricted = {key: value for key, value in samples.next_observations.items() if key != "candidates"}
+        unrestricted = {key: value for key, value in samples.next_observations.items() if key != "considered"}
         all_values = model.network(unrestricted)
     is_candidate = torch.zeros(20, model.network.vocab_size, dtype=torch.bool)
-    is_candidate.scatter_(1, samples.next_observations["candidates"].long(), True)
+    is_candidate.scatter_(1, samples.next_observations["considered"].long(), True)
     if values.dim() == 3:
         values, all_values = values[:, 0], all_values[:, 0]
     assert torch.equal(values[is_candidate], all_values[is_candidate])

@@ -123,18 +123,18 @@ def test_the_oldest_episodes_make_room() -> None:
 def test_candidates_stay_with_their_tokens() -> None:
     """The next state's candidates are those of the decision there, whatever was dropped in between."""
     replay = make_replay([1, 0], n_steps=2)
-    replay.append_candidates(torch.tensor([[0, 1], [10, 11], [20, 21], [30, 31]]))
+    replay.append_considered(torch.tensor([[0, 1], [10, 11], [20, 21], [30, 31]]))
     samples: Any = replay.transitions(np.array([1, 0]), np.arange(4))
-    assert samples.next_observations["candidates"][0].tolist() == [30, 31]
-    assert "candidates" not in samples.observations
+    assert samples.next_observations["considered"][0].tolist() == [30, 31]
+    assert "considered" not in samples.observations
     replay.buffer_size = 7
     replay.append([record(3)])
-    replay.append_candidates(torch.tensor([[40, 41], [50, 51], [60, 61]]))
-    assert replay.candidates is not None
-    assert replay.candidates.tolist() == [[0, 1], [10, 11], [20, 21], [30, 31], [40, 41], [50, 51], [60, 61]]
+    replay.append_considered(torch.tensor([[40, 41], [50, 51], [60, 61]]))
+    assert replay.considered is not None
+    assert replay.considered.tolist() == [[0, 1], [10, 11], [20, 21], [30, 31], [40, 41], [50, 51], [60, 61]]
     replay.append([record(1)])
-    replay.append_candidates(torch.tensor([[70, 71]]))
-    assert replay.candidates[:, 0].tolist() == [10, 20, 30, 40, 50, 60, 70]
+    replay.append_considered(torch.tensor([[70, 71]]))
+    assert replay.considered[:, 0].tolist() == [10, 20, 30, 40, 50, 60, 70]
 
 
 def test_minibatches_follow_from_the_seed_and_go_on_after_pickling() -> None:

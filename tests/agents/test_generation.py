@@ -241,7 +241,7 @@ def test_top_k_leaves_only_the_most_probable_tokens_and_the_log_prob_of_all() ->
 class OneOrAll(GPT2Policy):
     """Ends half of all episodes with their first token and the others never."""
 
-    def decision_logits(self, hidden: Tensor, n_generated: Tensor) -> Tensor:
+    def decision_logits(self, hidden: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
         logits = torch.zeros(len(hidden), self.vocab_size)
         logits[:, EOS] = torch.where(n_generated == 0, torch.tensor(float(VOCAB_SIZE - 1)).log(), -1e4)
         return logits

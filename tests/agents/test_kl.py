@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests.agents.tiny import exactly, language_model, letter_task, single_context
 from textgym.agents import PPO, TextGenVecEnv
-from textgym.agents.kl import KLController, KLEstimator, estimate_kl
+from textgym.agents.kl import KLController, KLEstimator, estimate_kl, exact_kl
 from textgym.agents.on_policy import SequenceOnPolicyAlgorithm
 from textgym.agents.policy import GPT2Policy
 from textgym.task import TextTask
@@ -207,3 +207,19 @@ def test_without_a_reference_rewards_are_the_scores() -> None:
     assert float(model.rollout_buffer.rewards.sum()) == totals[-1]
     assert model.ep_info_buffer is not None
     assert sum(info["r"] for info in model.ep_info_buffer) == pytest.approx(totals[-1], abs=1e-3)
+
+
+def test_the_exact_kl_is_that_of_torchs_distributions_and_leaves_forbidden_tokens_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, other = torch.randn((2, 5, 7), generator=generator)
+    categorical = torch.distributions.Categorical
+    expected = torch.distributions.kl_divergence(categorical(logits=logits), categorical(logits=other))
+    torch.testing.assert_close(exact_kl(logits, other), expected)
+    wider = [torch.cat([one, torch.full((5, 2), torch.finfo(torch.float32).min)], dim=1) for one in (logits, other)]
+    wider[1].requires_grad_()
+    kl = exact_kl(*wider)
+    torch.testing.assert_close(kl, expected)
+    kl.sum().backward()
+    assert wider[1].grad is not None
+    assert wider[1].grad.isfinite().all()
+    assert not wider[1].grad[:, 7:].any()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import stable_baselines3
 import torch
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import configure
@@ -23,7 +24,7 @@ from tests.agents.tiny import language_model, waken_critic
 from textgym.agents import PPO, GPT2CompletionPolicy, GPT2Policy, TextGenVecEnv
 from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.agents.on_policy import SequenceOnPolicyAlgorithm
-from textgym.agents.token_rules import TokenRules
+from textgym.agents.token_rules import NO_RULES, TokenRules
 from textgym.completion import TextGenCompletionEnv, TextGenCompletionVectorEnv
 from textgym.env import TextEnv, TextGenEnv
 from textgym.task import TextTask
@@ -52,11 +53,17 @@ class ScriptedBuffer(DictRolloutBuffer):
             yield self._get_samples(indices)
 
 
+class ScriptedMaskableBuffer(ScriptedBuffer, MaskableDictRolloutBuffer):  # type: ignore[misc]
+    """The same of sb3-contrib's buffer, which also keeps the environment's masks."""
+
+
 def make_case(
     task: TextTask,
     ours_class: type[SequenceOnPolicyAlgorithm] = PPO,
     plain_class: type[OnPolicyAlgorithm] = stable_baselines3.PPO,
     *,
+    plain_policy: type[GPT2Policy] = GPT2Policy,
+    plain_buffer: type[ScriptedBuffer] = ScriptedBuffer,
     config: PretrainedConfig | None = None,
     temperature: float = 1.0,
     ours_alone: dict[str, Any] | None = None,
@@ -70,6 +77,8 @@ def make_case(
         task: With prompts in sequence, so that the environment gives them in ours' order.
         ours_class: The class that is tested.
         plain_class: Whose update it must make.
+        plain_policy: The plain one's policy.
+        plain_buffer: The plain one's buffer; where it keeps masks, the policy knows the rules from them alone.
         config: The network; None for `gpt2_config`.
         temperature: Of both policies.
         ours_alone: Arguments of ours that the plain one does not have, or has otherwise.
@@ -77,7 +86,8 @@ def make_case(
         by_completion: An action is a whole completion.
         **settings: Arguments of both.
     """
-    settings = {**SETTINGS, **settings}
+    known = inspect.signature(plain_class).parameters
+    settings = {**{name: value for name, value in SETTINGS.items() if name in known}, **settings}
     # Which random weights end texts at unequal lengths depends on the version of transformers that draws them.
     for seed in range(20):
         policy_kwargs = {"model": language_model(config, seed), "temperature": temperature}
@@ -94,19 +104,19 @@ def make_case(
             break
     assert len(set(lengths.tolist())) > 2, "the episodes are to be of unequal length"
 
-    env = TextGenCompletionEnv(task) if by_completion else TextGenEnv(task)
+    env: Any = TextGenCompletionEnv(task) if by_completion else TextGenEnv(task)
     sizes = np.ones_like(lengths) if by_completion else lengths
     n_actions = int(sizes.sum())
-    if "batch_size" in inspect.signature(plain_class).parameters:
+    if "batch_size" in known:
         settings["batch_size"] = n_actions
     banned = tuple((~task.is_allowed).nonzero()[:, 0].tolist())
     rules = TokenRules(banned, task.min_new_tokens, task.eos_token_id if task.min_new_tokens else None)
-    policy_kwargs = {**policy_kwargs, "token_rules": rules}
+    policy_kwargs = {**policy_kwargs, "token_rules": rules if plain_buffer is ScriptedBuffer else NO_RULES}
     if by_completion:
         policy_kwargs["eos_token_id"] = task.eos_token_id
     plain = plain_class(
-        GPT2CompletionPolicy if by_completion else GPT2Policy, env, n_steps=n_actions, device="cpu",
-        rollout_buffer_class=ScriptedBuffer, policy_kwargs=policy_kwargs, **{**settings, **(plain_alone or {})},
+        GPT2CompletionPolicy if by_completion else plain_policy, env, n_steps=n_actions, device="cpu",
+        rollout_buffer_class=plain_buffer, policy_kwargs=policy_kwargs, **{**settings, **(plain_alone or {})},
     )  # fmt: skip
     plain.policy.load_state_dict(ours.policy.state_dict())
     actions: list[list[Any]] = [list(tokens) for tokens in generated_tokens(buffer)]
@@ -150,8 +160,10 @@ def replay(plain: OnPolicyAlgorithm, env: TextEnv[Any], episodes: list[list[Any]
         observation, _ = env.reset()
         for step, action in enumerate(actions):
             batch = {key: torch.as_tensor(array)[None] for key, array in observation.items()}
+            has_masks = isinstance(buffer, ScriptedMaskableBuffer)
+            masks = {"action_masks": env.action_masks()[None]} if has_masks else {}
             with torch.no_grad():
-                values, log_prob, _ = policy.evaluate_actions(batch, torch.as_tensor(np.array([action])))
+                values, log_prob, _ = policy.evaluate_actions(batch, torch.as_tensor(np.array([action])), **masks)
             stored = {key: array[None] for key, array in observation.items()}
             observation, reward, terminated, _, _ = env.step(action)
             buffer.add(
@@ -161,6 +173,7 @@ def replay(plain: OnPolicyAlgorithm, env: TextEnv[Any], episodes: list[list[Any]
                 np.array([step == 0]),
                 values,
                 log_prob,
+                **masks,
             )
             assert terminated == (step == len(actions) - 1)
     buffer.compute_returns_and_advantage(last_values=torch.zeros(1), dones=np.array([terminated]))

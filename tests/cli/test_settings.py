@@ -133,14 +133,14 @@ def test_no_two_options_have_one_name() -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_algorithm_knows_every_setting_that_it_is_given(name: str) -> None:
+    from textgym.agents.clipped import ClippedOptions
     from textgym.agents.off_policy import ValueOptions
-    from textgym.agents.on_policy import SequenceOptions
     from textgym.training.run import algorithm_class
 
     settings = ALGORITHMS[name]()
     assert settings.name == name
     parameters = inspect.signature(algorithm_class(TrainSettings(algorithm=settings))).parameters
-    options = {*SequenceOptions.__annotations__, *ValueOptions.__annotations__}
+    options = {*ClippedOptions.__annotations__, *ValueOptions.__annotations__}
     assert set(settings.constructor_arguments()) <= {*parameters, *options}
 
 

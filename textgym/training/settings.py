@@ -142,7 +142,7 @@ class AlgorithmSettings(Settings):
 
 
 @dataclass(frozen=True)
-class OnPolicySettings(AlgorithmSettings):
+class RolloutSettings(AlgorithmSettings):
     """What every on-policy algorithm takes; explained in `textgym.agents.on_policy.SequenceOptions`."""
 
     learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
@@ -150,13 +150,11 @@ class OnPolicySettings(AlgorithmSettings):
         1.0, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
     )
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
-    ent_coef: float = setting(0.0, "Reward for entropy.", least=0)
     kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
     kl_target: float | None = setting(
         None, "KL, in nats a completion, towards which kl-coef is adapted. [default: kl-coef stays]", above=0
     )
     kl_horizon: int = setting(1000, "Episodes over which kl-coef is adapted by at most a fifth.", least=1)
-    max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
     temperature: float = setting(1.0, "Divides the logits, in training and evaluation.", above=0)
     decode_rows: int = setting(128, "Completions generated side by side; changes speed alone.", least=1)
 
@@ -181,10 +179,17 @@ class OnPolicySettings(AlgorithmSettings):
 
 
 @dataclass(frozen=True)
-class CriticSettings(OnPolicySettings):
+class OnPolicySettings(RolloutSettings):
+    """What algorithms whose loss is one sum take besides."""
+
+    ent_coef: float = setting(0.0, "Reward for entropy.", least=0)
+    max_grad_norm: float = setting(0.5, "Bound on the gradient's norm.", above=0)
+
+
+@dataclass(frozen=True)
+class AdvantageSettings(RolloutSettings):
     """What on-policy algorithms with a critic take besides."""
 
-    vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
     gamma: float = setting(1.0, "Discount.", above=0, most=1)
     gae_lambda: float = setting(
         0.95, "Trade-off of generalized advantages: 0 little variance, 1 no bias.", least=0, most=1
@@ -193,6 +198,13 @@ class CriticSettings(OnPolicySettings):
     self_imitation: float = setting(
         0.3, "Best episodes so far that each update replays, as a share of its own.", least=0, most=1
     )
+
+
+@dataclass(frozen=True)
+class CriticSettings(AdvantageSettings, OnPolicySettings):
+    """What algorithms take whose critic is a part of the loss."""
+
+    vf_coef: float = setting(0.5, "Weight of the value loss.", least=0)
 
 
 @dataclass(frozen=True)
@@ -259,6 +271,57 @@ class GRPOSettings(ClippedSettings):
     completions_per_prompt: ClassVar[int] = 8
 
     name: str = algorithm_name("GRPO")
+
+
+@dataclass(frozen=True)
+class MaskablePPOSettings(PPOSettings):
+    """Settings of `textgym.agents.MaskablePPO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:MaskablePPO"
+
+    name: str = algorithm_name("MaskablePPO")
+
+
+@dataclass(frozen=True)
+class NLPOSettings(PPOSettings):
+    """Settings of `textgym.agents.NLPO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:NLPO"
+
+    name: str = algorithm_name("NLPO")
+    top_p: float = setting(0.9, "Probability of the tokens that are chosen among.", above=0, most=1)
+    mask_update_interval: int = setting(5, "Rollouts after which these are those of the newest policy.", least=1)
+
+
+@dataclass(frozen=True)
+class PPGSettings(PPOSettings):
+    """Settings of `textgym.agents.PPG`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:PPG"
+
+    name: str = algorithm_name("PPG")
+    n_policy_iterations: int = setting(8, "Rollouts between two auxiliary phases.", least=1)
+    n_aux_epochs: int = setting(2, "Passes over these rollouts in an auxiliary phase.", least=1)
+    beta_clone: float = setting(1.0, "Weight of KL in the auxiliary phase.", least=0)
+
+
+@dataclass(frozen=True)
+class TRPOSettings(AdvantageSettings):
+    """Settings of `textgym.agents.TRPO`, where they are explained."""
+
+    class_path: ClassVar[str] = "textgym.agents:TRPO"
+
+    name: str = algorithm_name("TRPO")
+    learning_rate: float = setting(1e-3, "Step size of Adam, for the critic alone.", above=0)
+    batch_size: int = setting(1024, "Tokens in a minibatch of the critic, nearly.", least=1)
+    target_kl: float = setting(0.02, "Nats a token that one update may move the policy.", above=0)
+    cg_max_steps: int = setting(10, "Steps of the conjugate gradient.", least=1)
+    cg_damping: float = setting(0.01, "Added to the diagonal of the curvature.", least=0)
+    n_critic_updates: int = setting(5, "The critic's passes over each rollout.", least=1)
+    sub_sampling_factor: int = setting(1, "Of this many tokens the policy's update uses one.", least=1)
+    curvature_share: float = setting(
+        0.25, "Share of the episodes that the curvature of KL is measured on.", above=0, most=1
+    )
 
 
 @dataclass(frozen=True)
@@ -336,6 +399,10 @@ ALGORITHMS: dict[str, type[AlgorithmSettings]] = {
     "REINFORCE": REINFORCESettings,
     "RLOO": RLOOSettings,
     "GRPO": GRPOSettings,
+    "MaskablePPO": MaskablePPOSettings,
+    "NLPO": NLPOSettings,
+    "PPG": PPGSettings,
+    "TRPO": TRPOSettings,
     "DQN": DQNSettings,
     "DoubleDQN": DoubleDQNSettings,
     "QRDQN": QRDQNSettings,

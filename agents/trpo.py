@@ -1,0 +1,190 @@
+"""Trust-region policy optimisation on whole text episodes."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+import torch
+from sb3_contrib import TRPO as PlainTRPO
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, RolloutBufferSamples, Schedule
+from torch import Tensor, nn
+
+from .episode_buffer import EpisodeBuffer
+from .on_policy import SequenceOnPolicyAlgorithm, SequenceOptions
+from .policy import GPT2Policy
+
+
+class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
+    """sb3-contrib's TRPO with cached rollouts of whole episodes; its `train` runs unchanged.
+
+    The step is the natural gradient's, as long as the trust region allows, and shortened until the objective has
+    risen inside of it; then the critic learns. Two things make that fit a language model. Gradients of all parameters
+    come from one backward pass, where sb3-contrib makes one for each. And the curvature of KL, which takes
+    `cg_max_steps` products with a matrix, two backward passes each, is measured on a share of the episodes (Schulman
+    et al. 2015, appendix C); objective, gradient and the trust region itself are those of all of them.
+
+    The critic must be a function of the actor's trunk or have a trunk of its own: of what they share, the critic's
+    gradient changes nothing. Attention is switched to the implementation that can be differentiated twice.
+
+    Arguments that sb3-contrib has too mean what they mean there; the defaults are a language model's.
+
+    Args:
+        policy: `"GPT2Policy"`, or a subclass of it.
+        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        learning_rate: The critic's: a number, or a function of the remaining progress.
+        n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
+            tokens come out about `n_steps × n_envs`.
+        batch_size: Tokens a minibatch of the critic, nearly; a minibatch is whole episodes.
+        gamma: Discount. At 1 a token's position in the completion does not change what it is worth.
+        cg_max_steps: Steps of the conjugate gradient.
+        cg_damping: Added to the diagonal of the curvature.
+        line_search_shrinking_factor: What a step that is too long is multiplied by.
+        line_search_max_iter: How often; then the policy stays as it is.
+        n_critic_updates: The critic's passes over each rollout.
+        gae_lambda: See `generalized_advantages`.
+        normalize_advantage: Scale a rollout's advantages to mean 0 and standard deviation 1.
+        target_kl: Nats a token that one update may move the policy.
+        sub_sampling_factor: Of this many tokens the policy's update uses one. It bounds memory, which grows with
+            tokens × vocabulary, about 40 bytes for each of both, and which `micro_batch_size` does not bound.
+        curvature_share: Share of the rollout's episodes, at least one, that the curvature is measured on.
+        **options: See `SequenceOptions`.
+
+    Raises:
+        ValueError: If a number is out of range, or the policy has no critic.
+
+    Reference:
+        Schulman et al. (2015), arXiv:1502.05477.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"GPT2Policy": GPT2Policy}
+
+    def __init__(
+        self,
+        policy: str | type[GPT2Policy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-3,
+        n_steps: int | None = None,
+        batch_size: int = 512,
+        gamma: float = 1.0,
+        cg_max_steps: int = 10,
+        cg_damping: float = 0.01,
+        line_search_shrinking_factor: float = 0.8,
+        line_search_max_iter: int = 10,
+        n_critic_updates: int = 5,
+        gae_lambda: float = 0.95,
+        normalize_advantage: bool = True,
+        target_kl: float = 0.01,
+        sub_sampling_factor: int = 1,
+        curvature_share: float = 0.25,
+        **options: Unpack[SequenceOptions],
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1 token, got {batch_size}.")
+        if sub_sampling_factor < 1:
+            raise ValueError(f"sub_sampling_factor must be at least 1, got {sub_sampling_factor}.")
+        if not 0 < curvature_share <= 1:
+            raise ValueError(f"curvature_share must be above 0 and at most 1, got {curvature_share}.")
+        if target_kl <= 0:
+            raise ValueError(f"target_kl must be above 0, got {target_kl}.")
+        self.curvature_share = curvature_share
+        super().__init__(
+            policy,
+            env,
+            n_steps=n_steps,
+            learning_rate=learning_rate,
+            # Ours counts tokens and is set below; sb3-contrib would warn that it does not divide its own n_steps.
+            batch_size=2,
+            gamma=gamma,
+            cg_max_steps=cg_max_steps,
+            cg_damping=cg_damping,
+            line_search_shrinking_factor=line_search_shrinking_factor,
+            line_search_max_iter=line_search_max_iter,
+            n_critic_updates=n_critic_updates,
+            gae_lambda=gae_lambda,
+            normalize_advantage=normalize_advantage,
+            target_kl=target_kl,
+            sub_sampling_factor=sub_sampling_factor,
+            **options,
+        )
+        self.batch_size = batch_size
+
+    def _choose_buffer(self, seed: int) -> None:
+        super()._choose_buffer(seed)
+        self.rollout_buffer_class = SliceableEpisodeBuffer
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.policy.critic is None:
+            raise ValueError("critic must be 'shared' or 'separate' with TRPO, which trains it apart, got None.")
+        self.policy.language_model.set_attn_implementation("eager")
+
+    def train(self) -> None:
+        """Update as sb3-contrib does, with random numbers that follow from seed and number of the update."""
+        with random_numbers_of(self.seed or 0, self._n_updates, self.device):
+            super().train()
+
+    def _compute_actor_grad(
+        self, kl_div: Tensor, policy_objective: Tensor
+    ) -> tuple[list[nn.Parameter], Tensor, Tensor, list[tuple[int, ...]]]:
+        """Return the actor's parameters, the objective's gradient, KL's, which can be differentiated again, and shapes.
+
+        The actor's parameters are those that the objective depends on, whatever their names.
+        """
+        is_sampled = self.curvature_share < 1
+        parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        # The graph of all episodes is let go before that of the sampled ones is made.
+        found = torch.autograd.grad(policy_objective, parameters, retain_graph=not is_sampled, allow_unused=True)
+        pairs = [pair for pair in zip(parameters, found, strict=True) if pair[1] is not None]
+        actor = [parameter for parameter, _ in pairs]
+        kl_gradients = torch.autograd.grad(self._sampled_kl() if is_sampled else kl_div, actor, create_graph=True)
+        return (
+            actor,
+            torch.cat([gradient.flatten() for _, gradient in pairs]),
+            torch.cat([gradient.flatten() for gradient in kl_gradients]),
+            [parameter.shape for parameter in actor],
+        )
+
+    def _sampled_kl(self) -> Tensor:
+        """Return the mean KL of some episodes' tokens from the policy as it is, which is 0 and curved."""
+        n_episodes = len(self.rollout_buffer.lengths)
+        order = np.random.default_rng((self.seed or 0, self._n_updates)).permutation(n_episodes)
+        samples = self.rollout_buffer.samples(order[: math.ceil(self.curvature_share * n_episodes)])
+        distribution: Any = self.policy.get_distribution(samples.observations[:: self.sub_sampling_factor]).distribution
+        log_prob = distribution.logits  # (N, V), normalised
+        kl: Tensor = (log_prob.exp() * (log_prob - log_prob.detach())).sum(dim=-1).mean()
+        return kl
+
+
+class SliceableBatch(dict[str, Tensor]):
+    """A packed batch, of which a slice leaves out decisions, since sb3-contrib's TRPO slices what it trains on."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a tensor by its name, or the batch with some of its decisions only."""
+        if not isinstance(key, slice):
+            return super().__getitem__(key)
+        selected, n_generated = self.get("selected"), self.get("n_generated")
+        if selected is None or n_generated is None:
+            is_decision = self["is_decision"]
+            n_generated = (is_decision.long().cumsum(dim=1) - 1)[is_decision]
+            selected = torch.arange(len(n_generated), device=is_decision.device)
+        return SliceableBatch(self, selected=selected[key], n_generated=n_generated[key])
+
+
+class SliceableEpisodeBuffer(EpisodeBuffer):
+    """An `EpisodeBuffer` whose observations can be sliced."""
+
+    def samples(self, episodes: np.ndarray) -> RolloutBufferSamples:
+        """Pack the given episodes, by number, longest first."""
+        batch = super().samples(episodes)
+        return batch._replace(observations=SliceableBatch(batch.observations))  # type: ignore[arg-type]
+
+
+@contextmanager
+def random_numbers_of(seed: int, update: int, device: torch.device) -> Iterator[None]:
+    """Let torch's generators begin at numbers that belong to an update, and leave them as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence((seed, update)).generate_state(1)[0]))
+        yield
