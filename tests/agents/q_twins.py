@@ -82,7 +82,7 @@ def make_q_case(
     settings = {**SETTINGS, **settings}
     of_ours = {"train_freq": 100, "exploration": settings.pop("exploration", "reference")}
     # Which random weights end texts at unequal lengths depends on the version of transformers that draws them.
-    for seed in range(20):
+    for seed in range(200):
         arguments = {"model": language_model(config, seed), **(policy_kwargs or {})}
         ours = ours_class("GPT2Policy", TextGenVecEnv(3, task), policy_kwargs=arguments, **of_ours, **settings)
         awaken(ours)
