@@ -2,10 +2,11 @@
 
 from .a2c import A2C
 from .completion_policy import GPT2CompletionPolicy
+from .decoder import Sampling
 from .double_dqn import DoubleDQN
 from .dqn import DQN
 from .evaluation import Evaluation, evaluate
-from .generation import GeneratedEpisode, Sampling, generate_episodes
+from .generation import GeneratedEpisode, generate_episodes
 from .grpo import GRPO
 from .maskable_ppo import MaskableGPT2Policy, MaskablePPO
 from .nlpo import NLPO

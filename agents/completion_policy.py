@@ -8,7 +8,7 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
-from .generation import Decoder, Sampling
+from .decoder import Decoder, Sampling
 from .policy import GPT2Policy
 
 NEEDS_A_DICT = "GPT2CompletionPolicy needs the Dict observation of TextGenCompletion-v0, got a tensor."

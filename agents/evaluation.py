@@ -7,8 +7,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from textgym.task import TextTask
 
+from .decoder import SAMPLED, Sampling
 from .episode_buffer import EpisodeBuffer
-from .generation import SAMPLED, Sampling, generate_episodes
+from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes, to_record
 from .language_policy import LanguagePolicy
 from .q_policy import GPT2QPolicy

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from .chunking import in_chunks
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
-from .language_policy import LanguagePolicy, ModelSource
+from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
 from .precision import Autocast
 from .sampling import token_statistics
 from .token_rules import NO_RULES, TokenRules
+from .trunk import ModelSource
 
 MAX_LOGITS_PER_CHUNK = 1 << 24
 # The term of an actor-critic loss that each result of `evaluate_actions` leads to.

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from .exploration import Exploration
 from .kv_cache import PairedCache, RowCache
-from .language_policy import LanguagePolicy, ModelSource
+from .language_policy import LanguagePolicy
 from .sampling import draw_tokens, restrict_to_top
 from .token_rules import NO_RULES, TokenRules
+from .trunk import ModelSource
 
 
 class GPT2QNetwork(LanguagePolicy):
@@ -168,17 +169,6 @@ class GPT2QNetwork(LanguagePolicy):
         reference = self.exploration.reference
         of_reference = reference.cached_hidden_states(input_ids, positions, cache.companion, rows, attended_length)
         return torch.cat([hidden, of_reference], dim=-1)
-
-    def _predict(
-        self,
-        observation: PyTorchObs,
-        deterministic: bool = False,
-        top_k: int | None = None,
-        top_p: float | None = None,
-    ) -> Tensor:
-        hidden, n_generated = self.choices(observation)
-        uniforms = torch.rand(len(hidden), device=hidden.device)
-        return self.choose(hidden, n_generated, uniforms, deterministic, top_k, top_p)[0]
 
     def _without_others(self, values: Tensor, obs: PyTorchObs) -> Tensor:
         """Give all tokens but those considered, where these are few, the least finite value; shape (N, …, V)."""

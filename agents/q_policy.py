@@ -8,9 +8,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 
-from .language_policy import ModelSource, own_model
 from .q_network import GPT2QNetwork
 from .token_rules import NO_RULES, TokenRules
+from .trunk import ModelSource, own_model
 
 
 class GPT2QPolicy(DQNPolicy):

@@ -9,10 +9,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
-from .language_policy import ModelSource, own_model
 from .q_network import GPT2QNetwork
 from .q_policy import constructor_parameters
 from .token_rules import NO_RULES, TokenRules
+from .trunk import ModelSource, own_model
 
 
 class GPT2QuantileNetwork(GPT2QNetwork):

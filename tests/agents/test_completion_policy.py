@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import textgym  # noqa: F401  (registers the ids)
-from tests.agents.test_learning import answer_task, linear_decline, small_model
+from tests.agents.learning import answer_task, learn, linear_decline, small_model
 from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_task
 from tests.agents.twins import make_case, train_both
 from textgym.agents import A2C, PPO, REINFORCE, GPT2CompletionPolicy, TextGenVecEnv, evaluate
@@ -216,8 +216,9 @@ def test_it_learns_three_tokens_that_depend_on_the_prompt(kind: Any, settings: d
         learning_rate=linear_decline, kl_coef=0.001, seed=0, device="cpu", **settings,
     )  # fmt: skip
     assert evaluate(model, task, 400).score <= 0.3
-    model.learn(16_000)
-    assert evaluate(model, answer_task(prompt_order="sequential"), 400, seed=1).score >= 0.9
+    held_out = answer_task(prompt_order="sequential")
+    learn(model, held_out)
+    assert evaluate(model, held_out, 400, seed=1).score >= 0.9
 
 
 def test_it_learns_inside_plain_sb3() -> None:
@@ -228,7 +229,7 @@ def test_it_learns_inside_plain_sb3() -> None:
         GPT2CompletionPolicy, env, n_steps=16, batch_size=256, n_epochs=4, gamma=1.0, seed=0,
         learning_rate=linear_decline, policy_kwargs={"model": small_model(), "eos_token_id": EOS}, device="cpu",
     )  # fmt: skip
-    model.learn(4_000)
+    learn(model, task, n_tokens=10_000)
     assert evaluate(model, task, 400, seed=1).score >= 0.9
 
 

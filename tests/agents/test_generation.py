@@ -23,7 +23,8 @@ from tests.agents.tiny import (
     single_context,
 )
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, generate_episodes
-from textgym.agents.generation import GeneratedEpisode, Sampling
+from textgym.agents.decoder import Sampling
+from textgym.agents.generation import GeneratedEpisode
 from textgym.agents.kv_cache import RowCache
 from textgym.agents.sampling import episode_uniforms
 from textgym.agents.token_rules import TokenRules

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.agents.test_learning import answer_task, linear_decline, random_score, small_model
+from tests.agents.learning import answer_task, learn, linear_decline, random_score, small_model
 from tests.agents.tiny import gpt2_config, language_model, letter_task
 from textgym.agents import DQN, QRDQN, DoubleDQN, TextGenVecEnv, evaluate
 
@@ -36,8 +36,9 @@ def test_it_learns_three_tokens_that_depend_on_the_prompt(kind: type[DQN], gradi
     )
     assert random_score(task) <= 0.3
     assert evaluate(model, task, 40).score <= 0.3
-    model.learn(8_000)
-    assert evaluate(model, answer_task(prompt_order="sequential"), 40).score >= 0.9
+    held_out = answer_task(prompt_order="sequential")
+    learn(model, held_out, n_tokens=20_000)
+    assert evaluate(model, held_out, 40).score >= 0.9
 
 
 class Noise:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from textgym.agents import GPT2Policy, Sampling, generate_episodes
-from textgym.agents.generation import SAMPLED
+from textgym.agents.decoder import SAMPLED
 from textgym.agents.token_rules import token_rules
 from textgym.agents.vec_env import TextGenVecEnv
 from textgym.models import load_language_model, load_tokenizer

@@ -1,0 +1,167 @@
+"""Rows of tokens that are decoded side by side with a key-value cache: started, stepped, captured, dropped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .language_policy import LanguagePolicy
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        deterministic: Always the most probable token.
+        top_k: Only the k most probable tokens; None for all.
+        top_p: Only the smallest set with this probability; None for all.
+    """
+
+    deterministic: bool = False
+    top_k: int | None = None
+    top_p: float | None = None
+
+
+SAMPLED = Sampling()
+
+
+class DecodingLimits(Protocol):
+    """What decoding needs to know of a task."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and completion have at most, together."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens that a completion has at most."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """What stands behind a prompt."""
+
+    @property
+    def eos_token_id(self) -> int:
+        """What ends a completion."""
+
+
+class Decoder:
+    """B rows that are decoded side by side; all state lies on the policy's device, in tensors of fixed shape.
+
+    Args:
+        policy: Chooses the tokens.
+        task: Gives lengths and the end-of-sequence token.
+        num_rows: Rows B.
+        sampling: How tokens are chosen.
+        is_static: Attend over the whole context at every step, so that no shape ever changes, which CUDA graphs need.
+            Otherwise attention reads no further than the longest row.
+    """
+
+    def __init__(
+        self, policy: LanguagePolicy, task: DecodingLimits, num_rows: int, sampling: Sampling, is_static: bool
+    ) -> None:
+        device = policy.device
+        self.policy, self.task, self.sampling, self.is_static = policy, task, sampling, is_static
+        self.context_length = task.context_length
+        n_tokens = task.max_new_tokens
+        self.cache = policy.make_cache(num_rows, self.context_length)
+        self.last_token = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self.position = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self.n_generated = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self.is_running = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        # The last column takes what rows write that have already ended.
+        self.uniforms = torch.zeros((num_rows, n_tokens + 1), device=device)
+        self.token_ids = torch.zeros((num_rows, n_tokens + 1), dtype=torch.long, device=device)
+        self.log_prob = torch.zeros((num_rows, n_tokens + 1), device=device)
+        self.values = torch.zeros((num_rows, n_tokens + 1), device=device)
+        self.candidates = torch.zeros(
+            (num_rows, n_tokens + 1, policy.candidate_bytes), dtype=torch.uint8, device=device
+        )
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: np.ndarray) -> None:
+        """Put new prompts' tokens, one prompt a row, and random numbers, shape (R, T), into rows that are free."""
+        device = self.position.device
+        index = torch.tensor(rows, device=device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        width = int(lengths.max())
+        padded = torch.full((len(rows), width), self.task.pad_token_id)
+        for row, prompt in enumerate(prompts):
+            padded[row, : len(prompt)] = torch.tensor(prompt)
+        if width > 1:
+            # The prompt's last token is left to the first decoding step, which chooses the token after it.
+            positions = torch.arange(width - 1, device=device).expand(len(rows), -1)
+            self.policy.cached_hidden_states(padded[:, :-1].to(device), positions, self.cache, index, width - 1)
+        self.last_token[index] = padded.gather(1, lengths[:, None] - 1)[:, 0].to(device)
+        self.position[index] = (lengths - 1).to(device)
+        self.n_generated[index] = 0
+        self.is_running[index] = True
+        self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
+
+    def step(self) -> None:
+        """Generate one token in every running row."""
+        attended = None if self.is_static else int(self.position.max()) + 1
+        hidden = self.policy.cached_hidden_states(
+            self.last_token[:, None], self.position[:, None], self.cache, attended_length=attended
+        )[:, 0]  # (B, D)
+        column = torch.where(self.is_running, self.n_generated, self.task.max_new_tokens)[:, None]
+        candidates = self.policy.candidates(hidden, self.n_generated)
+        token, log_prob = self.policy.choose(
+            hidden,
+            self.n_generated,
+            self.uniforms.gather(1, column)[:, 0],
+            self.sampling.deterministic,
+            self.sampling.top_k,
+            self.sampling.top_p,
+            candidates,
+        )
+        if candidates is not None:
+            self.candidates.scatter_(1, column[:, :, None].expand(-1, -1, candidates.shape[1]), candidates[:, None])
+        self.token_ids.scatter_(1, column, token[:, None])
+        self.log_prob.scatter_(1, column, log_prob[:, None])
+        self.values.scatter_(1, column, self.policy.values_of(hidden)[:, None])
+        self.n_generated += self.is_running
+        self.position += self.is_running
+        self.last_token.copy_(token)
+        self.is_running &= (token != self.task.eos_token_id) & (self.n_generated < self.task.max_new_tokens)
+        # A row that has ended stands still inside the context until it is refilled.
+        self.position.clamp_(max=self.context_length - 1)
+
+    def run(self, n_steps: int) -> None:
+        """Generate up to `n_steps` tokens in every running row, without asking the device in between."""
+        for _ in range(n_steps):
+            if self.graph is None:
+                self.step()
+            else:
+                self.graph.replay()
+
+    def capture(self) -> None:
+        """Record one step as a CUDA graph, to be replayed without launching kernel by kernel."""
+        saved = {name: tensor.clone() for name, tensor in self._state().items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self.step()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.step()
+        for name, tensor in self._state().items():
+            tensor.copy_(saved[name])
+
+    def keep_rows(self, rows: Sequence[int]) -> None:
+        """Drop all rows but the given ones, which become rows 0 to R - 1."""
+        index = torch.tensor(rows, device=self.position.device)
+        self.cache.keep_rows(index)
+        for name, tensor in self._state().items():
+            setattr(self, name, tensor[index])
+
+    def _state(self) -> dict[str, Tensor]:
+        names = ["last_token", "position", "n_generated", "is_running", "uniforms"]
+        names += ["token_ids", "log_prob", "values", "candidates"]
+        return {name: getattr(self, name) for name in names}
