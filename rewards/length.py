@@ -84,11 +84,28 @@ class LengthWindow(RewardFunction):
         Raises:
             ValueError: If the unit is "tokens" and `completion_ids` did not come.
         """
+        return [self._score(length) for length in self._lengths(completions, completion_ids)]
+
+    def potentials(
+        self,
+        prompts: Sequence[str],
+        prefixes: Sequence[str],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        **columns: Any,
+    ) -> list[float]:
+        """Return what N unfinished texts may still get: 1 for one that is short, and the score of one that is not.
+
+        This is for potential-based shaping alone. So a text that ends too early loses all of it at its last token, and
+        growing is paid nothing: the choice to end is what is at fault, and where credit for it belongs.
+        """
+        return [self._score(max(length, self.minimum)) for length in self._lengths(prefixes, completion_ids)]
+
+    def _lengths(self, completions: Sequence[str], completion_ids: Sequence[Sequence[int]] | None) -> list[int]:
         if self.unit == "words":
-            return [self._score(count_words(text)) for text in completions]
+            return [count_words(text) for text in completions]
         if self.unit == "characters":
-            return [self._score(len(text.strip())) for text in completions]
-        return [self._score(len(token_ids)) for token_ids in require_ids(completion_ids, "LengthWindow")]
+            return [len(text.strip()) for text in completions]
+        return [len(token_ids) for token_ids in require_ids(completion_ids, "LengthWindow")]
 
     def _score(self, length: int) -> float:
         distance = max(self.minimum - length, length - self.maximum, 0)

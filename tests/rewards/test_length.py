@@ -28,6 +28,12 @@ def test_a_margin_sets_the_distance_on_either_side(length: int, expected: float)
     assert scores == [pytest.approx(expected, abs=1e-15)]
 
 
+@pytest.mark.parametrize(("length", "expected"), [(0, 1.0), (7, 1.0), (10, 1.0), (12, 0.6), (20, 0.0)])
+def test_an_unfinished_text_promises_what_it_may_still_get(length: int, expected: float) -> None:
+    promised = LengthWindow(8, 10, margin=5).potentials(prompts=["The"], prefixes=["x"], completion_ids=[[7] * length])
+    assert promised == [pytest.approx(expected, abs=1e-15)]
+
+
 def test_a_minimum_of_0_has_no_lower_edge() -> None:
     assert LengthWindow(0, 3, unit="characters")(prompts=["a"] * 2, completions=["", "ab"]) == [1.0, 1.0]
 
