@@ -22,7 +22,7 @@ class CriticFreeAlgorithm(SequenceOnPolicyAlgorithm):
     """A mixin before an actor-critic algorithm on the sequence path, whose critic it takes away.
 
     Each token of a completion has the advantage of the completion: the sum of its rewards, which the price of KL is
-    part of, less a baseline.
+    part of, less a baseline. The policy has `critic=None`, without being told.
 
     Args:
         policy: As in the algorithm.
@@ -30,6 +30,9 @@ class CriticFreeAlgorithm(SequenceOnPolicyAlgorithm):
         baseline: `"none"`; `"moving_average"` of earlier rollouts; `"leave_one_out"` or `"group_normalized"` over the
             `completions_per_prompt` completions of one prompt.
         **plain: The algorithm's other arguments.
+
+    Raises:
+        ValueError: If the baseline is unknown, or an argument needs a critic.
     """
 
     def __init__(
@@ -42,9 +45,15 @@ class CriticFreeAlgorithm(SequenceOnPolicyAlgorithm):
                 raise ValueError(
                     f"{name} needs {needed}, and {type(self).__name__} has none. Leave it out, or use PPO or A2C."
                 )
+        policy_kwargs = {"critic": None, **(plain.pop("policy_kwargs", None) or {})}
+        if policy_kwargs["critic"] is not None:
+            raise ValueError(
+                f"critic must be None with {type(self).__name__}, which learns no values, got "
+                f"{policy_kwargs['critic']!r}; leave it out, or use PPO or A2C."
+            )
         self.baseline: Baseline = baseline
         self.moving_average = MovingAverage()
-        super().__init__(policy, env, vf_coef=0.0, gamma=1.0, gae_lambda=1.0, **plain)
+        super().__init__(policy, env, vf_coef=0.0, gamma=1.0, gae_lambda=1.0, policy_kwargs=policy_kwargs, **plain)
 
     def estimate_advantages(self, rewards: Tensor, values: Tensor) -> Tensor:
         """Give each token the advantage of its completion, shape (B, T)."""

@@ -25,6 +25,12 @@ from .reference import ReferenceSource
 from .scoring import probable_tokens
 from .sequence_algorithm import SequenceAlgorithm
 
+NOT_OF_VALUES = {
+    "critic": "what a token is worth, the policy itself says",
+    "micro_batch_size": "a minibatch is one forward pass; lower batch_size, or set gradient_checkpointing",
+    "temperature": "the best token is taken, and explored as the reference would",
+}
+
 
 class ValueOptions(TypedDict, total=False):
     """Keyword arguments that every value-based algorithm on the sequence path takes.
@@ -57,7 +63,7 @@ class ValueOptions(TypedDict, total=False):
         potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`; by default not.
         stats_window_size: As in Stable-Baselines3; `rollout/ep_*` are means over the last rollout.
         tensorboard_log: Folder for TensorBoard events.
-        policy_kwargs: Arguments of the policy, such as `model` and `advantage_scale`.
+        policy_kwargs: Arguments of the policy, such as `model`, `advantage_scale` and `lora`.
         verbose: 0 (the default) silent, 1 information, 2 debugging.
         seed: Decides prompts, tokens and minibatches; None, the default, draws one.
         device: `"auto"` (the default), `"cpu"` or `"cuda"`.
@@ -136,6 +142,9 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, OffPolicyAlgorithm):
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         if isinstance(train_freq, bool) or not isinstance(train_freq, int) or train_freq < 1:
             raise ValueError(f"train_freq must be a number of tokens, at least 1, got {train_freq!r}.")
+        for name, reason in NOT_OF_VALUES.items():
+            if name in (plain.get("policy_kwargs") or {}):
+                raise ValueError(f"{name} must be left out of policy_kwargs with {type(self).__name__}: {reason}.")
         Exploration(exploration, candidates)  # raises where these are wrong
         if reference is None and (exploration == "reference" or candidates is not None):
             raise ValueError(
@@ -181,7 +190,10 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, OffPolicyAlgorithm):
             model=network.language_model,
             critic=None,
             token_rules=network.token_rules,
+            autocast=network.autocast,
         )
+        # The model brings its adapter along, for the reference to switch off.
+        policy.lora = network.lora
         return policy.to(self.device)
 
     def _choose_buffer(self, seed: int) -> None:

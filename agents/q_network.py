@@ -1,6 +1,6 @@
 """A causal language model as a Q-network: the value of each next token, exploration around the best one."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from gymnasium import spaces
@@ -12,7 +12,7 @@ from .kv_cache import PairedCache, RowCache
 from .language_policy import LanguagePolicy
 from .sampling import draw_tokens, restrict_to_top
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource
+from .trunk import ModelSource, TrunkOptions
 
 
 class GPT2QNetwork(LanguagePolicy):
@@ -33,6 +33,7 @@ class GPT2QNetwork(LanguagePolicy):
         model: See `LanguagePolicy`.
         advantage_scale: τ, in units of reward per nat.
         token_rules: Tokens that the environment forbids.
+        **options: `frozen_layers`, `lora`, `autocast` and `gradient_checkpointing`, see `LanguagePolicy`.
 
     Attributes:
         exploration: What is tried besides the best token; none unless it is set.
@@ -49,10 +50,11 @@ class GPT2QNetwork(LanguagePolicy):
         model: ModelSource = None,
         advantage_scale: float = 0.1,
         token_rules: TokenRules = NO_RULES,
+        **options: Unpack[TrunkOptions],
     ) -> None:
         if advantage_scale <= 0:
             raise ValueError(f"advantage_scale must be above 0, got {advantage_scale}.")
-        super().__init__(observation_space, action_space, model=model, token_rules=token_rules)
+        super().__init__(observation_space, action_space, model=model, token_rules=token_rules, **options)
         self.advantage_scale = advantage_scale
         self.exploration = Exploration()
         self.value_net = self._make_value_head()

@@ -1,6 +1,6 @@
 """Q-network and target network on a causal language model, as Stable-Baselines3's DQN wants its policy."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from gymnasium import spaces
@@ -10,7 +10,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 
 from .q_network import GPT2QNetwork
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource, own_model
+from .trunk import ModelSource, TrunkOptions, own_model
 
 
 class GPT2QPolicy(DQNPolicy):
@@ -25,6 +25,7 @@ class GPT2QPolicy(DQNPolicy):
         token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
         optimizer_class: Optimiser of all parameters.
         optimizer_kwargs: Its arguments but the learning rate; Adam's epsilon is 1e-5 by default.
+        **options: `frozen_layers`, `lora`, `autocast` and `gradient_checkpointing`, see `LanguagePolicy`.
     """
 
     q_net: GPT2QNetwork  # type: ignore[assignment]
@@ -41,6 +42,7 @@ class GPT2QPolicy(DQNPolicy):
         token_rules: TokenRules = NO_RULES,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        **options: Unpack[TrunkOptions],
     ) -> None:
         # DQNPolicy's own constructor describes layers on extracted features.
         BasePolicy.__init__(
@@ -54,9 +56,10 @@ class GPT2QPolicy(DQNPolicy):
             "model": own_model(model),
             "advantage_scale": advantage_scale,
             "token_rules": token_rules,
+            **options,
         }
         self._build(lr_schedule)
-        self.net_args["model"] = self.q_net.language_model.config
+        self.net_args.update(model=self.q_net.language_model.config, lora=self.q_net.lora)
 
     @property
     def network(self) -> GPT2QNetwork:

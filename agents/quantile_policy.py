@@ -1,6 +1,6 @@
 """Quantiles of each next token's return, from a causal language model, as sb3-contrib's QR-DQN wants its policy."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from gymnasium import spaces
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .q_network import GPT2QNetwork
 from .q_policy import constructor_parameters
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource, own_model
+from .trunk import ModelSource, TrunkOptions, own_model
 
 
 class GPT2QuantileNetwork(GPT2QNetwork):
@@ -30,6 +30,7 @@ class GPT2QuantileNetwork(GPT2QNetwork):
         model: See `LanguagePolicy`.
         advantage_scale: τ, in units of reward per nat.
         token_rules: Tokens that the environment forbids.
+        **options: See `GPT2QNetwork`.
 
     Raises:
         ValueError: If `n_quantiles` is below 1, or as `GPT2QNetwork` says.
@@ -47,12 +48,18 @@ class GPT2QuantileNetwork(GPT2QNetwork):
         model: ModelSource = None,
         advantage_scale: float = 0.1,
         token_rules: TokenRules = NO_RULES,
+        **options: Unpack[TrunkOptions],
     ) -> None:
         if n_quantiles < 1:
             raise ValueError(f"n_quantiles must be at least 1, got {n_quantiles}.")
         self.n_quantiles = n_quantiles
         super().__init__(
-            observation_space, action_space, model=model, advantage_scale=advantage_scale, token_rules=token_rules
+            observation_space,
+            action_space,
+            model=model,
+            advantage_scale=advantage_scale,
+            token_rules=token_rules,
+            **options,
         )
         self.quantile_offsets = nn.Linear(self.width, n_quantiles * self.width, bias=False)
         nn.init.zeros_(self.quantile_offsets.weight)
@@ -93,6 +100,7 @@ class GPT2QuantilePolicy(QRDQNPolicy):
         token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
         optimizer_class: Optimiser of all parameters.
         optimizer_kwargs: Its arguments but the learning rate.
+        **options: See `GPT2QNetwork`.
     """
 
     quantile_net: GPT2QuantileNetwork  # type: ignore[assignment]
@@ -110,6 +118,7 @@ class GPT2QuantilePolicy(QRDQNPolicy):
         token_rules: TokenRules = NO_RULES,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        **options: Unpack[TrunkOptions],
     ) -> None:
         # QRDQNPolicy's own constructor describes layers on extracted features.
         BasePolicy.__init__(
@@ -125,9 +134,10 @@ class GPT2QuantilePolicy(QRDQNPolicy):
             "model": own_model(model),
             "advantage_scale": advantage_scale,
             "token_rules": token_rules,
+            **options,
         }
         self._build(lr_schedule)
-        self.net_args["model"] = self.quantile_net.language_model.config
+        self.net_args.update(model=self.quantile_net.language_model.config, lora=self.quantile_net.lora)
 
     @property
     def network(self) -> GPT2QuantileNetwork:

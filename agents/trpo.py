@@ -48,12 +48,12 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         normalize_advantage: Scale a rollout's advantages to mean 0 and standard deviation 1.
         target_kl: Nats a token that one update may move the policy.
         sub_sampling_factor: Of this many tokens the policy's update uses one. It bounds memory, which grows with
-            tokens × vocabulary, about 40 bytes for each of both, and which `micro_batch_size` does not bound.
+            tokens × vocabulary, about 40 bytes for each of both.
         curvature_share: Share of the rollout's episodes, at least one, that the curvature is measured on.
         **options: See `SequenceOptions`.
 
     Raises:
-        ValueError: If a number is out of range, or the policy has no critic.
+        ValueError: If a number is out of range, or the policy has no critic, or a `micro_batch_size`.
 
     Reference:
         Schulman et al. (2015), arXiv:1502.05477.
@@ -119,6 +119,11 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         super()._setup_model()
         if self.policy.critic is None:
             raise ValueError("critic must be 'shared' or 'separate' with TRPO, which trains it apart, got None.")
+        if self.policy.micro_batch_size is not None:
+            raise ValueError(
+                "micro_batch_size must be None with TRPO, whose step needs the distributions of all tokens at once, "
+                f"got {self.policy.micro_batch_size}; sub_sampling_factor and gradient_checkpointing save memory."
+            )
         self.policy.language_model.set_attn_implementation("eager")
 
     def train(self) -> None:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypedDict, cast
 
 import torch
 from gymnasium import spaces
@@ -23,6 +23,15 @@ from .precision import Autocast, check_autocast, checkpointed_blocks, precision
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
 ModelSource = PreTrainedModel | PretrainedConfig | str | Path | None
+
+
+class TrunkOptions(TypedDict, total=False):
+    """What of the trunk is trained, in which precision and memory; explained in `LanguagePolicy`."""
+
+    frozen_layers: int
+    lora: LoraSource | None
+    autocast: Autocast | None
+    gradient_checkpointing: bool
 
 
 class Trunk(BasePolicy):

@@ -148,3 +148,12 @@ def test_training_without_a_critic_is_an_error() -> None:
     message = "critic must be 'shared' or 'separate' with TRPO, which trains it apart, got None."
     with pytest.raises(ValueError, match=exactly(message)):
         algorithm(policy_kwargs={"model": gpt2_config(), "critic": None})
+
+
+def test_micro_batches_are_an_error_that_names_what_saves_memory() -> None:
+    message = (
+        "micro_batch_size must be None with TRPO, whose step needs the distributions of all tokens at once, got 20; "
+        "sub_sampling_factor and gradient_checkpointing save memory."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        algorithm(policy_kwargs={"model": gpt2_config(), "micro_batch_size": 20})

@@ -121,7 +121,9 @@ def letter_policy(
 
 
 def waken_critic(policy: GPT2Policy, seed: int = 7) -> None:
-    """Give the value head random weights, the same for the same seed."""
+    """Give the value head, where there is one, random weights, the same for the same seed."""
+    if policy.critic is None:
+        return
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.value_net.parameters():

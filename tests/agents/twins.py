@@ -112,6 +112,7 @@ def make_case(
     banned = tuple((~task.is_allowed).nonzero()[:, 0].tolist())
     rules = TokenRules(banned, task.min_new_tokens, task.eos_token_id if task.min_new_tokens else None)
     policy_kwargs = {**policy_kwargs, "token_rules": rules if plain_buffer is ScriptedBuffer else NO_RULES}
+    policy_kwargs["critic"] = ours.policy.critic
     if by_completion:
         policy_kwargs["eos_token_id"] = task.eos_token_id
     plain = plain_class(
