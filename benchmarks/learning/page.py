@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from textgym.html_page import render_page
 from textgym.replacing import replacing_file
 
 from .figures import by_algorithm, frontier, intervals, learning_curves
@@ -40,15 +40,8 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
     algorithms = list(by_algorithm(finished))
     rows = summarise(finished)
     means, chances = over_tasks(finished)
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("page.html.j2").render(
+    text = render_page(
+        Path(__file__).with_name("page.html.j2"),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         n_finished=len(finished),
         unfinished=[record for record in records if not record.is_finished],

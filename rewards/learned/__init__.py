@@ -6,7 +6,7 @@ from .ensemble import EnsembleRewardModel
 from .evaluation import Evaluation
 from .feedback import BadRow, Feedback, Preference, Rating
 from .folder import load_reward_model
-from .kinds import KINDS, make_reward_model
+from .kinds import KINDS, make_ensemble, make_reward_model
 from .linear_preferences import LinearPreferenceModel
 from .model import Normalisation, RewardModel
 from .network_model import NetworkRewardModel
@@ -39,6 +39,7 @@ __all__ = [
     "draw_reliability",
     "human_ceiling",
     "load_reward_model",
+    "make_ensemble",
     "make_reward_model",
     "pairs_from_ratings",
     "read_feedback",

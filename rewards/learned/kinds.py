@@ -44,6 +44,24 @@ def make_reward_model(kind: str, **arguments: Any) -> RewardModel:
     return KINDS[kind](**arguments)
 
 
+def make_ensemble(kind: str, n_members: int, pessimism: float = 0.0, **arguments: Any) -> EnsembleRewardModel:
+    """Make an ensemble of one kind, whose members differ in their seeds, where the kind has one.
+
+    Args:
+        kind: One of `KINDS`.
+        n_members: How many, at least 2.
+        pessimism: Times their disagreement, which is subtracted.
+        **arguments: Those of the kind's class; `seed` is the first member's.
+
+    Raises:
+        ValueError: As `make_reward_model` and `EnsembleRewardModel`.
+    """
+    takes_seed = "seed" in make_reward_model(kind, **arguments).arguments()
+    first_seed = arguments.pop("seed", 0)
+    seeds = [{"seed": first_seed + number} if takes_seed else {} for number in range(n_members)]
+    return EnsembleRewardModel([make_reward_model(kind, **arguments, **seed) for seed in seeds], pessimism=pessimism)
+
+
 def _nearest(name: str, names: list[str]) -> str:
     matches = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {matches[0]!r}?" if matches else ""

@@ -64,6 +64,7 @@ def read_feedback(
     source: FeedbackSource,
     *,
     columns: Mapping[str, str] | None = None,
+    only: Mapping[str, str] | None = None,
     bad_rows: Literal["refuse", "skip"] = "refuse",
 ) -> Feedback:
     """Read feedback.
@@ -82,6 +83,7 @@ def read_feedback(
     Args:
         source: A .jsonl, .csv or .tsv file, a `datasets.Dataset`, or a list of mappings.
         columns: What the data calls these fields: `{"completion": "text"}` reads completions from the column `text`.
+        only: Reads the rows that have these values in columns of the data: `{"domain": "movie"}`; None for all rows.
         bad_rows: "refuse" raises an error that names them; "skip" leaves them out and keeps them in
             `Feedback.bad_rows`.
 
@@ -104,6 +106,10 @@ def read_feedback(
         raise ValueError(f"bad_rows must be 'refuse' or 'skip', got {bad_rows!r}.")
     fields = _field_names(columns or {})
     rows, name = read_rows(source)
+    wanted = (only or {}).items()
+    rows = [
+        row for row in rows if row.values is None or all(str(row.values.get(key)) == value for key, value in wanted)
+    ]
     has_prompts = any(row.values is not None and fields["prompt"] in row.values for row in rows)
     rated: list[_Rated] = []
     preferred: list[_Preferred] = []

@@ -10,6 +10,7 @@ from .play import play
 from .report import report
 from .reward_model import app as reward_model
 from .rewards import rewards
+from .rlhf import rlhf
 from .serve_reward import serve_reward
 from .sft import sft
 from .tasks import tasks
@@ -35,4 +36,5 @@ app.command()(report)
 app.add_typer(reward_model, name="reward-model")
 app.command()(label)
 app.command()(sft)
+app.command()(rlhf)
 app.add_typer(feedback, name="feedback")

@@ -159,18 +159,14 @@ def evaluate(
 
 
 def _make_model(kind: str, arguments: dict[str, Any], ensemble: int | None, pessimism: float) -> "RewardModel":
-    from textgym.rewards.learned import EnsembleRewardModel, make_reward_model
+    from textgym.rewards.learned import make_ensemble, make_reward_model
 
     try:
         if ensemble is None:
             if pessimism:
                 raise ValueError("--pessimism needs an ensemble; give --ensemble as well.")
             return make_reward_model(kind, **arguments)
-        takes_seed = "seed" in make_reward_model(kind, **arguments).arguments()
-        first_seed = arguments.pop("seed", 0)
-        seeds = [{"seed": first_seed + number} if takes_seed else {} for number in range(ensemble)]
-        members = [make_reward_model(kind, **arguments, **one) for one in seeds]
-        return EnsembleRewardModel(members, pessimism=pessimism)
+        return make_ensemble(kind, ensemble, pessimism, **arguments)
     except ModuleNotFoundError as error:
         refuse(str(error))
 

@@ -1,5 +1,6 @@
 """`textgym sft`: supervised fine-tuning on demonstrations, before reinforcement learning or instead of it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -50,9 +51,12 @@ def sft(
     with checked_input():
         from textgym.training.run_folder import RunFolder
         from textgym.training.sft import SftOptions, fine_tune
+        from textgym.training.stopping import TrainingStopped
 
         RunFolder(output).check_is_free()
         options = SftOptions(str(data), model, epochs, learning_rate, batch_tokens, held_out, patience, seed, device)
         output.parent.mkdir(parents=True, exist_ok=True)
-        fine_tune(options, output, console)
+        # A model that was stopped is one all the same.
+        with suppress(TrainingStopped):
+            fine_tune(options, output, console)
     console.print(f"Written to {output}. Go on with: textgym train --model {output}", soft_wrap=True, highlight=False)

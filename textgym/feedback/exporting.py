@@ -46,9 +46,7 @@ def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f"expected a {' or '.join(SUFFIXES)} file, got {str(path)!r}.")
-    columns, read = FORMATS[format_name]
-    with store.reading() as session:
-        rows = list(read(session))
+    columns, rows = FORMATS[format_name][0], read_judgements(store, format_name)
     with replacing_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":
             table = csv.DictWriter(file, columns)
@@ -57,6 +55,12 @@ def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
         else:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return len(rows)
+
+
+def read_judgements(store: FeedbackStore, format_name: Format) -> list[Row]:
+    """Return the rows of a format; see `export_file`."""
+    with store.reading() as session:
+        return list(FORMATS[format_name][1](session))
 
 
 def _preferences(session: Session) -> Iterator[Row]:

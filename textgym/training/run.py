@@ -28,7 +28,7 @@ from .progress_bar import ProgressCallback
 from .report import describe_reward, final_line, print_completions, print_figures
 from .run_folder import RunFolder, read_json, write_json
 from .samples import prompt_rows, spread_out, to_samples
-from .settings import TrainSettings
+from .settings import RolloutSettings, TrainSettings
 from .stopping import StopRequest, TrainingStopped
 from .token_view import view_tokens
 from .versions import describe_session
@@ -173,7 +173,10 @@ def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
         reward = str(Path(reward).resolve())
     task = replace(settings.task, prompts=_absolute(settings.task.prompts), reward=reward)
     evaluation = replace(settings.evaluation, eval_prompts=_absolute(settings.evaluation.eval_prompts))
-    return replace(settings, model=find_model(settings.model), task=task, evaluation=evaluation)
+    algorithm = settings.algorithm
+    if isinstance(algorithm, RolloutSettings) and algorithm.reference is not None:
+        algorithm = replace(algorithm, reference=find_model(algorithm.reference))
+    return replace(settings, model=find_model(settings.model), task=task, algorithm=algorithm, evaluation=evaluation)
 
 
 def _absolute(source: Any) -> Any:

@@ -1,7 +1,7 @@
 """A run's folder: what lies where, and reading it also where a run was killed in the middle of a line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +80,19 @@ class RunFolder:
 
     def read_tokens(self) -> list[dict[str, Any]]:
         """Return what was made of each token; nothing before training has ended."""
-        return [json.loads(line) for line in whole_lines(self.tokens)] if self.tokens.is_file() else []
+        return read_json_lines(self.tokens)
 
     def write_tokens(self, views: list[dict[str, Any]]) -> None:
         """Write what the policy made of each token; see `textgym.training.token_view`."""
-        with replacing_file(self.tokens) as file:
-            file.write_text("".join(json_line(view) for view in views), encoding="utf-8")
+        write_json_lines(self.tokens, views)
 
     def read_samples(self) -> list[dict[str, Any]]:
         """Return the samples written so far."""
-        return [json.loads(line) for line in whole_lines(self.samples)] if self.samples.is_file() else []
+        return read_json_lines(self.samples)
 
     def write_samples(self, samples: list[dict[str, Any]]) -> None:
         """Replace the samples."""
-        with replacing_file(self.samples) as file:
-            file.write_text("".join(json_line(sample) for sample in samples), encoding="utf-8")
+        write_json_lines(self.samples, samples)
 
     def add_samples(self, samples: list[dict[str, Any]]) -> None:
         """Append samples."""
@@ -106,6 +104,17 @@ def whole_lines(path: Path) -> list[str]:
     """Read a text file's lines but for a last one without an end, which was being written when the run was killed."""
     # At "\n" alone: a JSON string may hold other line separators.
     return path.read_bytes().decode("utf-8", errors="ignore").split("\n")[:-1]
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line; nothing where there is none."""
+    return [json.loads(line) for line in whole_lines(path)] if path.is_file() else []
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of one JSON object a line."""
+    with replacing_file(path) as file:
+        file.write_text("".join(map(json_line, rows)), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

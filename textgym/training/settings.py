@@ -151,6 +151,9 @@ class RolloutSettings(AlgorithmSettings):
     )
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
     kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
+    reference: str | None = setting(
+        None, "Model that KL is measured against: a folder, a run folder, or a hub name. [default: the one trained]"
+    )
     kl_target: float | None = setting(
         None, "KL, in nats a completion, towards which kl-coef is adapted. [default: kl-coef stays]", above=0
     )
@@ -166,6 +169,7 @@ class RolloutSettings(AlgorithmSettings):
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
         not_the_class_s = {"name", "tokens_per_rollout", "temperature", "learning_rate_end"}
+        not_the_class_s |= {"reference"} if self.reference is None else set()
         names = {declared.name for declared in fields(self)} - not_the_class_s
         arguments = {name: getattr(self, name) for name in sorted(names)}
         if self.learning_rate_end < 1:

@@ -2,16 +2,17 @@
 
 import difflib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
 from .settings import ALGORITHMS, AlgorithmSettings, Settings, TaskSettings, TrainSettings
 
 Node = dict[str, Any]
+Section = TypeVar("Section", bound=Settings)
 
 
 def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSettings:
@@ -26,7 +27,7 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSetti
             is of the wrong type or out of range.
         OSError: If the file cannot be read.
     """
-    data = {} if path is None else _read_yaml(path)
+    data = {} if path is None else with_names(read_mapping(path))
     for name, value in overrides.items():
         *sections, key = name.split(".")
         node = data
@@ -45,11 +46,28 @@ def build_settings(data: Mapping[str, Any]) -> TrainSettings:
     Raises:
         ValueError: If a name is unknown, or a value is of the wrong type or out of range.
     """
-    return cast(TrainSettings, _build(TrainSettings, _with_task(data), ""))
+    return build_section(TrainSettings, _with_task(data), everywhere=lambda: [name for name, *_ in all_settings()])
 
 
-def write_settings(settings: TrainSettings) -> str:
-    """Return settings as YAML from which `read_settings` makes the same."""
+def build_section(
+    kind: type[Section], data: object, prefix: str = "", everywhere: Callable[[], list[str]] = list
+) -> Section:
+    """Make a section of settings, and those within it, from plain data.
+
+    Args:
+        kind: Its class.
+        data: A mapping of settings to values; what is not mentioned keeps its default.
+        prefix: What its settings' dotted names begin with, in messages: `"algorithm."`.
+        everywhere: Gives the dotted names among which the nearest one to an unknown name is looked for besides.
+
+    Raises:
+        ValueError: As `build_settings`.
+    """
+    return cast(Section, _build(kind, data, prefix, everywhere))
+
+
+def write_settings(settings: Settings) -> str:
+    """Return settings as YAML from which the same are made."""
     return yaml.safe_dump(_plain(asdict(settings)), sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -71,7 +89,13 @@ def all_settings() -> Iterator[tuple[str, type[Settings], Field[Any], Any]]:
                 yield name, kind, declared, hints[declared.name]
 
 
-def _read_yaml(path: Path) -> Node:
+def read_mapping(path: Path) -> Node:
+    """Read a YAML file that holds a mapping, or nothing.
+
+    Raises:
+        ValueError: If it holds something else.
+        OSError: If it cannot be read.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -80,7 +104,11 @@ def _read_yaml(path: Path) -> Node:
         return {}
     if not isinstance(data, dict):
         raise ValueError(f"{path} must be a mapping of settings to values, got {type(data).__name__}.")
-    # An algorithm or a task without settings of its own may be given by its name alone.
+    return data
+
+
+def with_names(data: Node) -> Node:
+    """Return the settings with an algorithm or a task that was given by its name alone as a section of its own."""
     for section in fields(TrainSettings):
         if isinstance(section.default, AlgorithmSettings | TaskSettings) and isinstance(data.get(section.name), str):
             data[section.name] = {"name": data[section.name]}
@@ -116,7 +144,7 @@ def _known_to_algorithm(settings: Mapping[str, Any], given: Mapping[str, Any]) -
     return {key: value for key, value in settings.items() if key in known or key in given}
 
 
-def _build(kind: type[Settings], data: object, prefix: str) -> Settings:
+def _build(kind: type[Settings], data: object, prefix: str, everywhere: Callable[[], list[str]]) -> Settings:
     if not isinstance(data, Mapping):
         raise ValueError(f"{prefix.rstrip('.')} must be a mapping of settings to values, got {data!r}.")
     if issubclass(kind, AlgorithmSettings):
@@ -126,10 +154,10 @@ def _build(kind: type[Settings], data: object, prefix: str) -> Settings:
     values: Node = {}
     for key, value in data.items():
         if key not in declared:
-            raise ValueError(_unknown(f"{prefix}{key}", [prefix + one for one in declared]))
+            raise ValueError(_unknown(f"{prefix}{key}", [prefix + one for one in declared], everywhere()))
         default = declared[key].default
         if isinstance(default, Settings):
-            values[key] = _build(type(default), {} if value is None else value, f"{prefix}{key}.")
+            values[key] = _build(type(default), {} if value is None else value, f"{prefix}{key}.", everywhere)
         else:
             values[key] = _convert(value, hints[key], f"{prefix}{key}")
     return kind(**values)
@@ -143,9 +171,8 @@ def _algorithm(name: object) -> type[AlgorithmSettings]:
     raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(ALGORITHMS)}.{near}")
 
 
-def _unknown(name: str, siblings: list[str]) -> str:
+def _unknown(name: str, siblings: list[str], everywhere: list[str]) -> str:
     """Say that there is no such setting, and which one was probably meant, here or in another section."""
-    everywhere = [known for known, *_ in all_settings()]
     for names in (siblings, everywhere):
         by_key = {known.rpartition(".")[2]: known for known in reversed(names)}
         matches = difflib.get_close_matches(name.rpartition(".")[2], by_key, n=1)

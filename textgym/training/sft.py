@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from textgym.replacing import replacing_folder
 from .demonstrations import Demonstration, PackedRows, load_demonstrations, pack
 from .model_folder import find_model
 from .run_folder import write_json
-from .stopping import StopRequest
+from .stopping import StopRequest, TrainingStopped
 
 WARMUP_SHARE = 0.05
 LONGEST_ROW = 1024
@@ -107,7 +108,7 @@ def completion_loss(model: PreTrainedModel, rows: PackedRows) -> Tensor:
 def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch]:
     """Fine-tune a model on demonstrations, and write the best epoch's as a folder that `textgym train --model` takes.
 
-    The first Ctrl-C ends training after the present minibatch; the best model so far is written.
+    The first Ctrl-C ends training after the present minibatch; the best model so far is written even then.
 
     Args:
         options: What and how.
@@ -118,6 +119,7 @@ def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch
         What came of each epoch, before training first.
 
     Raises:
+        TrainingStopped: If a signal ended training; the model is written then.
         ValueError: If model or data cannot be found or used.
         OSError: If a file cannot be read or written.
     """
@@ -138,6 +140,8 @@ def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch
         counts = {"learned": len(learned), "held_out": len(held_out)}
         record = {"options": asdict(options), "demonstrations": counts, "epochs": [one._asdict() for one in epochs]}
         write_json(partial / RECORD, record)
+    if training.stopped_by is not None:
+        raise TrainingStopped(training.stopped_by)
     return epochs
 
 
@@ -184,6 +188,7 @@ class _Training:
         self.n_batches = min(len(learned), math.ceil(n_tokens / options.batch_tokens))
         self.n_steps = options.epochs * self.n_batches
         self.step = 0
+        self.stopped_by: signal.Signals | None = None
 
     def run(self) -> list[Epoch]:
         """Train, and leave the best weights in the model."""
@@ -208,6 +213,7 @@ class _Training:
                         best, best_weights = epoch.held_out_loss, copy.deepcopy(self.model.state_dict())
                     if n_worse >= self.options.patience:
                         break
+        self.stopped_by = stop.received
         if best_weights is not None:
             self.model.load_state_dict(best_weights)
         return epochs

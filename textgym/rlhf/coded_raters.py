@@ -1,0 +1,79 @@
+"""Raters in code: each says what a reward says, give or take an error of their own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textgym.reward_protocol import Reward, score_completions
+from textgym.training.report import describe_reward
+
+from .annotators import RatingRow, Text
+
+Columns = Mapping[str, Mapping[str, object]]
+
+
+class Scale(NamedTuple):
+    """Whole numbers from `least` to `most`, as people give them."""
+
+    least: int
+    most: int
+
+
+class CodedRaters:
+    """Raters who see a text as a reward does.
+
+    Args:
+        reward: What a text is worth.
+        n_raters: Raters of each text.
+        noise: Standard deviation of a rater's error.
+        scale: Ratings are rounded to whole numbers on it; None leaves them as they are.
+        columns: By prompt the other columns of the prompts' data, which the reward may read.
+        name: Who they are, in a few words; "" for the reward as it would be typed.
+    """
+
+    def __init__(
+        self,
+        reward: Reward,
+        n_raters: int,
+        noise: float,
+        *,
+        scale: Scale | None = None,
+        columns: Columns | None = None,
+        name: str = "",
+    ) -> None:
+        self.reward = reward
+        self.n_raters = n_raters
+        self.noise = noise
+        self.scale = scale
+        self.columns = columns or {}
+        self.name = name
+
+    def describe(self) -> str:
+        """Return who they are, in a few words."""
+        return f"{self.n_raters} × {self.name or describe_reward(self.reward)}, error ±{self.noise:.2f}"
+
+    def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
+        """Return `n_raters` ratings of each text."""
+        errors = np.random.default_rng(seed).normal(0.0, self.noise, (len(texts), self.n_raters))
+        ratings = np.array(self.true_scores(texts))[:, None] + errors  # (N, raters)
+        if self.scale is not None:
+            ratings = ratings.round().clip(*self.scale)
+        return [
+            {**text._asdict(), "rating": rating, "rater": f"rater {number}"}
+            for text, row in zip(texts, ratings.tolist(), strict=True)
+            for number, rating in enumerate(row, start=1)
+        ]
+
+    def true_scores(self, texts: Sequence[Text]) -> list[float]:
+        """Return what the reward says of each text.
+
+        Raises:
+            RewardError: If it fails.
+        """
+        names = {name for one in self.columns.values() for name in one}
+        columns: dict[str, list[Any]] = {
+            name: [self.columns.get(text.prompt, {}).get(name) for text in texts] for name in sorted(names)
+        }
+        prompts, completions = [text.prompt for text in texts], [text.completion for text in texts]
+        return score_completions(self.reward, prompts, completions, columns, [()] * len(texts)).scores

@@ -1,0 +1,107 @@
+"""A loop's folder: what lies where, each step's output whole or not there."""
+
+from pathlib import Path
+
+from textgym.replacing import replacing_file
+from textgym.training.settings_file import write_settings
+
+from .settings import LoopSettings
+
+
+class RoundFolder:
+    """The files of one round, in the order in which they are made.
+
+    Args:
+        path: The folder.
+        number: The round's, from 1.
+
+    Attributes:
+        completions: What was written, with the ensemble's disagreement, and which of it goes to the annotators.
+        feedback: Their ratings, which `textgym reward-model train --data` reads, too.
+        judgement: How far they agree, and how well the reward model so far foresees what they said.
+        reward_model: The reward model that has learned from this feedback, too.
+        run: The run's folder of `textgym train`.
+        training: Written when that has ended.
+        evaluation: Score, true score and KL of what was trained.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        self.path = path
+        self.number = number
+        self.completions = path / "completions.jsonl"
+        self.feedback = path / "feedback.jsonl"
+        self.judgement = path / "judgement.json"
+        self.reward_model = path / "reward_model"
+        self.run = path / "run"
+        self.training = path / "training.json"
+        self.evaluation = path / "evaluation.json"
+
+
+class LoopFolder:
+    """The files of a loop.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        config: The settings.
+        warm_start: The model that demonstrations were learned by.
+        people: The simulated people, a reward model.
+        store: The feedback store of people.
+        results: The figures of all rounds.
+        report: The page.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.warm_start = path / "warm_start"
+        self.people = path / "people"
+        self.store = path / "feedback.db"
+        self.results = path / "results.json"
+        self.report = path / "report.html"
+
+    def round(self, number: int) -> RoundFolder:
+        """Return the folder of a round, from 1."""
+        return RoundFolder(self.path / f"round-{number}", number)
+
+    def open(self, settings: LoopSettings) -> None:
+        """Make the folder and write the settings, or check that they are those it was begun with.
+
+        More rounds, and fewer people to wait for, are all that may be changed.
+
+        Raises:
+            ValueError: If it holds something else than a loop of these settings.
+        """
+        text = write_settings(settings)
+        if self.config.is_file():
+            self._check(settings)
+        elif self.path.is_file() or (self.path.is_dir() and self._holds_something()):
+            raise ValueError(f"The output {self.path} is not empty, and no loop's folder; name another one.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing_file(self.config) as file:
+            file.write_text(text, encoding="utf-8")
+
+    def _holds_something(self) -> bool:
+        # A call that was killed at once may have left the beginning of its settings.
+        return any(one.name != f"{self.config.name}.partial" for one in self.path.iterdir())
+
+    def _check(self, settings: LoopSettings) -> None:
+        from .settings import read_loop_settings
+
+        before, now = (_fixed(one) for one in (read_loop_settings(self.config), settings))
+        changed = [name for name in before if before[name] != now[name]]
+        if changed:
+            raise ValueError(
+                f"The loop in {self.path} was begun with other settings ({', '.join(changed)}: see {self.config}); "
+                "name another output, or give those. Only rounds and annotators.people.enough may be changed."
+            )
+
+
+def _fixed(settings: LoopSettings) -> dict[str, object]:
+    """Return the settings that stay as they are."""
+    fixed = {name: value for name, value in vars(settings).items() if name not in ("rounds", "output")}
+    people = settings.annotators.get("people")
+    if people is not None:
+        fixed["annotators"] = {name: value for name, value in people.items() if name != "enough"}
+    return fixed

@@ -1,0 +1,217 @@
+"""The loop: rounds of steps, each of whose outputs is on the disk, whole, before the next step begins."""
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from textgym.prompts import load_prompts
+from textgym.reward_protocol import resolve_reward
+from textgym.rewards.learned import RewardModel, load_reward_model
+from textgym.training.run_folder import read_json_lines, write_json, write_json_lines
+from textgym.training.sft import fine_tune
+
+from .annotator_settings import (
+    AnnotatorSettings,
+    CommandAnnotators,
+    PeopleAnnotators,
+    RewardAnnotators,
+    SimulatedAnnotators,
+    read_annotators,
+)
+from .annotators import Annotators, RatingRow, Text
+from .candidates import choose, write_candidates
+from .coded_raters import CodedRaters
+from .command_raters import CommandRaters
+from .finetuning import evaluate_policy, fine_tune_policy
+from .folder import LoopFolder, RoundFolder
+from .report import write_report
+from .reward_learning import judge, known_before, learn, make_model
+from .settings import LoopSettings
+from .simulated_people import fit_people, load_people
+
+# After a step that leaves one of these, there is something new to be seen.
+REPORTED = ("judgement.json", "evaluation.json")
+
+
+class Step(NamedTuple):
+    """A step of the loop.
+
+    Attributes:
+        name: What it does, in words.
+        output: What it leaves; where that is, the step is done.
+        act: Does it.
+    """
+
+    name: str
+    output: Path
+    act: Callable[[], None]
+
+
+class Loop:
+    """Rounds of feedback, reward learning and fine-tuning.
+
+    Args:
+        settings: The settings.
+        console: Where is printed what happens.
+        command: What goes on with the loop, as it is typed.
+
+    Raises:
+        ValueError: If the folder holds something else, a file or name cannot be found, or a setting does not fit.
+        OSError: If a file cannot be read.
+    """
+
+    def __init__(self, settings: LoopSettings, console: Console, command: str = "textgym rlhf CONFIG") -> None:
+        self.settings = settings
+        self.console = console
+        self.command = command
+        self.folder = LoopFolder(Path(settings.output))
+        self._annotator_settings: AnnotatorSettings = read_annotators(settings.annotators)
+        make_model(settings.reward_model)
+        load_prompts(settings.prompts)
+        if isinstance(self._annotator_settings, RewardAnnotators):
+            resolve_reward(self._annotator_settings.reward)
+        self._before = known_before(settings.reward_model, self._share_of_raters())
+        self._annotators: Annotators | None = None
+        self.folder.open(settings)
+
+    def run(self) -> None:
+        """Do all steps that have not been done.
+
+        Raises:
+            WaitingForPeople: If people have to rate first.
+            AnnotatorsError: If a command that rates fails.
+            TrainingStopped: If a signal asked to stop.
+        """
+        for step in self.steps():
+            if not step.output.exists():
+                self.console.rule(step.name)
+                step.output.parent.mkdir(parents=True, exist_ok=True)
+                step.act()
+                if step.output.name in REPORTED:
+                    self.report()
+        self.report()
+
+    def report(self) -> None:
+        """Write results and page anew."""
+        write_report(self.folder, self.settings, self.annotators.describe())
+
+    def steps(self) -> Iterator[Step]:
+        """Yield all steps in order, those that are done as well."""
+        folder = self.folder
+        warm_start = self.settings.warm_start_options(self.settings.model)
+        if warm_start is not None:
+            yield Step("Warm start: learning the demonstrations", folder.warm_start, self._warm_start)
+        if isinstance(self._annotator_settings, SimulatedAnnotators):
+            fit = partial(fit_people, self._annotator_settings, folder.people, self.console)
+            yield Step("Fitting the simulated people", folder.people, fit)
+        for number in range(1, self.settings.rounds + 1):
+            yield from self._round(folder.round(number))
+
+    def _round(self, one: RoundFolder) -> Iterator[Step]:
+        title = f"Round {one.number}"
+        yield Step(f"{title}: writing completions", one.completions, partial(self._write, one))
+        yield Step(f"{title}: asking {self.annotators.describe()}", one.feedback, partial(self._ask, one))
+        yield Step(f"{title}: what the present reward model foresaw", one.judgement, partial(self._judge, one))
+        yield Step(f"{title}: training the reward model", one.reward_model, partial(self._learn, one))
+        yield Step(f"{title}: fine-tuning", one.training, partial(self._fine_tune, one))
+        yield Step(f"{title}: evaluating", one.evaluation, partial(self._evaluate, one))
+
+    @property
+    def annotators(self) -> Annotators:
+        """Who rates; simulated people have to be fitted first."""
+        if self._annotators is None:
+            self._annotators = self._make_annotators()
+        return self._annotators
+
+    @property
+    def first_model(self) -> str:
+        """What the first round trains, and KL is measured against."""
+        return self.settings.model if self.settings.warm_start is None else str(self.folder.warm_start)
+
+    def feedback(self, up_to: int) -> list[RatingRow]:
+        """Return the ratings of all rounds up to one."""
+        return [row for number in range(1, up_to + 1) for row in read_json_lines(self.folder.round(number).feedback)]
+
+    def _make_annotators(self) -> Annotators:
+        chosen = self._annotator_settings
+        if isinstance(chosen, SimulatedAnnotators):
+            return load_people(self.folder.people, chosen.per_item)
+        if isinstance(chosen, CommandAnnotators):
+            return CommandRaters(chosen.command)
+        if isinstance(chosen, PeopleAnnotators):
+            from .people import PeopleRaters
+
+            return PeopleRaters(chosen, chosen.store or str(self.folder.store), self.command)
+        if isinstance(chosen, RewardAnnotators):
+            columns = dict(load_prompts(self.settings.prompts))
+            held_out = self.settings.train_settings(model=self.settings.model, seed=0).eval_prompts
+            columns |= dict(load_prompts(held_out))
+            return CodedRaters(resolve_reward(chosen.reward), chosen.per_item, chosen.noise, columns=columns)
+        raise TypeError(f"expected settings of annotators, got {type(chosen).__name__}.")
+
+    def _share_of_raters(self) -> float:
+        chosen = self._annotator_settings
+        return chosen.share if isinstance(chosen, SimulatedAnnotators) else 0.0
+
+    def _warm_start(self) -> None:
+        options = self.settings.warm_start_options(self.settings.model)
+        if options is None:
+            raise ValueError("There is no warm start.")
+        # Learned elsewhere first: what a signal has cut short is no output.
+        unfinished = self.folder.warm_start.with_suffix(".unfinished")
+        fine_tune(options, unfinished, self.console)
+        unfinished.rename(self.folder.warm_start)
+
+    def _write(self, one: RoundFolder) -> None:
+        collection, seed = self.settings.feedback, self._seed(one, "completions")
+        settings = self.settings.train_settings(model=self._model_before(one), seed=seed)
+        model = self._reward_model_before(one) if collection.selection == "disagreement" else None
+        n_candidates = collection.completions if model is None else collection.n_candidates
+        candidates = write_candidates(settings, n_candidates, seed)
+        asked_before = {Text(row["prompt"], row["completion"]) for row in self.feedback(one.number - 1)}
+        rows = choose(candidates, collection.completions, asked_before=asked_before, model=model, seed=seed)
+        write_json_lines(one.completions, rows)
+
+    def _ask(self, one: RoundFolder) -> None:
+        asked = [Text(row["prompt"], row["completion"]) for row in read_json_lines(one.completions) if row["is_asked"]]
+        write_json_lines(one.feedback, self.annotators.rate(asked, self._seed(one, "ratings")))
+
+    def _judge(self, one: RoundFolder) -> None:
+        rows = read_json_lines(one.feedback)
+        write_json(one.judgement, judge(self._reward_model_before(one), rows, self.settings.reward_model.min_gap))
+
+    def _learn(self, one: RoundFolder) -> None:
+        first = read_json_lines(self.folder.round(1).completions)
+        texts = [Text(row["prompt"], row["completion"]) for row in first]
+        rows = self.feedback(one.number)
+        learn(self.settings.reward_model, self._before, rows, texts, self.console).save(one.reward_model)
+
+    def _fine_tune(self, one: RoundFolder) -> None:
+        settings = self.settings.train_settings(
+            model=self._model_before(one),
+            seed=self._seed(one, "training"),
+            reward=str(one.reward_model),
+            reference=None if one.number == 1 else self.first_model,
+        )
+        fine_tune_policy(settings, one, self.console)
+
+    def _evaluate(self, one: RoundFolder) -> None:
+        write_json(one.evaluation, evaluate_policy(one, self.annotators))
+
+    def _model_before(self, one: RoundFolder) -> str:
+        return self.first_model if one.number == 1 else str(self.folder.round(one.number - 1).run)
+
+    def _reward_model_before(self, one: RoundFolder) -> RewardModel | None:
+        """Return the reward model that has not learned from a round's feedback; None where there is none yet."""
+        if one.number > 1:
+            return load_reward_model(self.folder.round(one.number - 1).reward_model)
+        if not len(self._before):
+            return None
+        return make_model(self.settings.reward_model).fit(self._before, console=self.console)
+
+    def _seed(self, one: RoundFolder, purpose: str) -> int:
+        return random.Random(f"{self.settings.seed} {one.number} {purpose}").randrange(2**31)

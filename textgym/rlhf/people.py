@@ -1,0 +1,85 @@
+"""People as annotators: completions go into a feedback store, and ratings come out when there are enough."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from textgym.feedback.exporting import read_judgements
+from textgym.feedback.importing import import_file
+from textgym.feedback.store import FeedbackStore, ProjectSettings
+from textgym.feedback.tables import Assignment, Item
+from textgym.training.run_folder import write_json_lines
+
+from .annotator_settings import PeopleAnnotators
+from .annotators import RatingRow, Text, WaitingForPeople
+
+
+class PeopleRaters:
+    """People at the page of `textgym label`.
+
+    Args:
+        settings: How many people rate a completion, on which scale.
+        place: The store.
+        command: What goes on with the loop.
+    """
+
+    def __init__(self, settings: PeopleAnnotators, place: str, command: str) -> None:
+        self.settings = settings
+        self.place = place
+        self.command = command
+
+    def describe(self) -> str:
+        """Return who they are, in a few words."""
+        return f"people, {self.settings.per_item} a completion, through {self.place}"
+
+    def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
+        """Put the texts into the store unless they are there, and return what people have said of them.
+
+        A judgement in a word alone ("good") counts as one, but has no rating.
+
+        Raises:
+            WaitingForPeople: If too few texts have been judged by as many people as are asked for.
+        """
+        instructions = self.settings.instructions
+        words = Path(instructions).read_text(encoding="utf-8") if instructions is not None else ""
+        scale = ProjectSettings(self.settings.least_score, self.settings.most_score, words)
+        store = FeedbackStore(self.place, scale)
+        try:
+            self._ask(store, texts)
+            self._wait(store, texts)
+            asked = set(texts)
+            said = read_judgements(store, "ratings")
+            return [row for row in said if Text(row["prompt"], row["completion"]) in asked]
+        finally:
+            store.close()
+
+    def true_scores(self, texts: Sequence[Text]) -> None:
+        """Return None: only people know."""
+
+    def _ask(self, store: FeedbackStore, texts: Sequence[Text]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "asked.jsonl"
+            write_json_lines(path, (text._asdict() for text in texts))
+            import_file(store, path, people=self.settings.per_item)
+
+    def _wait(self, store: FeedbackStore, texts: Sequence[Text]) -> None:
+        """Raise WaitingForPeople unless enough texts have been judged."""
+        judged = (
+            select(Item.prompt, Item.completion_a)
+            .join(Assignment)
+            .where(Item.kind == "rate", Assignment.state == "decided")
+            .group_by(Item.id, Item.prompt, Item.completion_a)
+            .having(func.count(Assignment.id) >= self.settings.per_item)
+        )
+        with store.reading() as session:
+            done = {Text(*row) for row in session.execute(judged)}
+        n_done, n_wanted = len(done & set(texts)), math.ceil(self.settings.enough * len(texts))
+        if n_done < n_wanted:
+            raise WaitingForPeople(
+                f"Waiting for people: {n_done} of {n_wanted} completions are rated, each by {self.settings.per_item}.\n"
+                f"Open the page by: textgym label {self.place}\n"
+                f"Then go on by:    {self.command}"
+            )

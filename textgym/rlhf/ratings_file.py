@@ -1,0 +1,62 @@
+"""Ratings in a file: which rows of it, and what it calls its columns."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textgym.training.settings import PlainData, Settings, setting
+
+if TYPE_CHECKING:
+    from textgym.rewards.learned import Feedback, Rating, Split
+
+
+@dataclass(frozen=True)
+class RatingsFile(Settings):
+    """A file of ratings, as `textgym.rewards.learned.read_feedback` reads it."""
+
+    file: str | None = setting(None, "A .jsonl, .csv or .tsv file; null for none.")
+    columns: PlainData = setting(None, "What it calls a field: {completion: text}.")  # noqa: RUF009 (a field)
+    only: PlainData = setting(None, "Take the rows that have these values: {domain: movie}.")  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        """Check that what belongs to the file is a mapping."""
+        super().__post_init__()
+        for name in ("columns", "only"):
+            if not isinstance(getattr(self, name), Mapping | None):
+                raise ValueError(f"ratings.{name} must be a mapping, got {getattr(self, name)!r}.")
+
+    def read(self) -> "Feedback":
+        """Read the file; without one there is no feedback.
+
+        Raises:
+            ValueError: If a row cannot be used.
+            FileNotFoundError: If there is no such file.
+        """
+        from textgym.rewards.learned import Feedback, read_feedback
+
+        if self.file is None:
+            return Feedback()
+        return read_feedback(self.file, columns=self.columns, only=self.only)
+
+
+def split_by_hash(feedback: "Feedback", share: float) -> "Split":
+    """Split ratings by a hash of their texts, so that a text is on the same side wherever it is found.
+
+    Args:
+        feedback: Ratings.
+        share: Nearly that share of the texts is on the first side.
+
+    Returns:
+        The first side as `training`, the other as `held_out`.
+    """
+    from textgym.rewards.learned import Feedback, Split
+
+    first = tuple(one for one in feedback.ratings if hash_of(one) < share)
+    return Split(Feedback(first), Feedback(tuple(one for one in feedback.ratings if hash_of(one) >= share)))
+
+
+def hash_of(rating: "Rating") -> float:
+    """Return a number from 0 to 1 that the text decides, whatever its case and spaces."""
+    text = " ".join(f"{rating.prompt} {rating.completion}".casefold().split())
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

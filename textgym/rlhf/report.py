@@ -1,0 +1,64 @@
+"""The report of a loop: a page with each round's questions, agreement, figures and completions."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from textgym.html_page import as_svg, render_page
+from textgym.replacing import replacing_file
+from textgym.training.run_folder import read_json, read_json_lines, write_json
+from textgym.training.samples import spread_out
+
+from .figures import draw_rounds
+from .folder import LoopFolder, RoundFolder
+from .results import read_results
+from .settings import LoopSettings
+
+SHOWN_ASKED, SHOWN_PROMPTS = 20, 8
+
+
+def write_report(folder: LoopFolder, settings: LoopSettings, annotators: str) -> None:
+    """Write the results and the page anew, of as many rounds as there are.
+
+    Args:
+        folder: The loop's folder.
+        settings: Its settings.
+        annotators: Who rates, in words.
+    """
+    results = read_results(folder, settings.rounds, annotators)
+    write_json(folder.results, results)
+    rounds = [{**one, "asked": _asked(folder.round(one["round"]))} for one in results["rounds"]]
+    page = render_page(
+        Path(__file__).with_name("report.html.j2"),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        settings=settings,
+        config=folder.config.read_text(encoding="utf-8"),
+        results=results,
+        rounds=rounds,
+        figure=as_svg(draw_rounds(results)) if rounds else None,
+        completions=_completions(folder, [one["round"] for one in rounds if one["evaluation"] is not None]),
+    )
+    with replacing_file(folder.report) as file:
+        file.write_text(page, encoding="utf-8")
+
+
+def _asked(one: RoundFolder) -> dict[str, Any]:
+    """Return some of what was asked, those that the reward models disagreed on most first, with what was said."""
+    said: dict[tuple[str, str], list[float]] = {}
+    for row in read_json_lines(one.feedback):
+        said.setdefault((row["prompt"], row["completion"]), []).append(row["rating"])
+    rows = [row for row in read_json_lines(one.completions) if row["is_asked"]]
+    rows.sort(key=lambda row: -float(row.get("disagreement", 0.0)))
+    shown = [{**row, "ratings": said.get((row["prompt"], row["completion"]), [])} for row in rows[:SHOWN_ASKED]]
+    by_disagreement = bool(rows) and "disagreement" in rows[0]
+    return {"shown": shown, "n": len(rows), "by_disagreement": by_disagreement}
+
+
+def _completions(folder: LoopFolder, numbers: list[int]) -> list[dict[str, Any]]:
+    """Return the completions of some prompts before the first round and after each, the same prompts in all."""
+    by_round = [read_json(folder.round(number).evaluation)["samples"] for number in numbers]
+    if not by_round:
+        return []
+    columns = [by_round[0]["before"], *(samples["after"] for samples in by_round)]
+    chosen = spread_out(min(map(len, columns)), SHOWN_PROMPTS)
+    return [{"prompt": columns[0][row]["prompt"], "samples": [column[row] for column in columns]} for row in chosen]
