@@ -11,12 +11,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from textgym.agents.precision import Autocast
 from textgym.task import TextTask
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of network and texts.
+    """Sizes of network and texts, and where they are worked on.
 
     Attributes:
         n_layer: Transformer blocks.
@@ -27,8 +28,19 @@ class Setting:
         prompt_tokens: Tokens of each prompt.
         new_tokens: Tokens of each completion.
         batch_size: Tokens a minibatch of an update.
+        n_epochs: Times that an update goes through a rollout.
+        device: PyTorch's name of the device.
+        autocast: Precision of matrix products; None for float32.
+        long_tokens: Tokens of each completion where long ones are measured, or None.
+        with_gpt2_shape: Whether the network of the smallest GPT-2 is measured too.
+        rollout_rows: Rows decoded side by side where rollouts are measured alone.
         environment_counts: Environments side by side where they are measured without a network.
+        most_processes: How many environments are measured with a process each, at most.
         seconds: How long environments are stepped a repeat.
+        growing_tokens: Tokens of a completion along which growth is measured.
+        growing_envs: Environments, likewise.
+        growing_vocab: Vocabulary, likewise.
+        kinds: Kinds of cases that are measured unless others are named; empty for all.
     """
 
     n_layer: int = 4
@@ -39,13 +51,29 @@ class Setting:
     prompt_tokens: int = 16
     new_tokens: int = 48
     batch_size: int = 256
-    environment_counts: tuple[int, ...] = (1, 16, 256)
-    seconds: float = 3.0
+    n_epochs: int = 1
+    device: str = "cpu"
+    autocast: Autocast | None = None
+    long_tokens: int | None = 240
+    with_gpt2_shape: bool = True
+    rollout_rows: tuple[int, ...] = (16, 64)
+    environment_counts: tuple[int, ...] = (1, 16, 256, 4096)
+    most_processes: int = 16
+    seconds: float = 2.0
+    growing_tokens: tuple[int, ...] = (16, 64, 256, 1024)
+    growing_envs: tuple[int, ...] = (1, 16, 64, 256, 1024)
+    growing_vocab: tuple[int, ...] = (8192, 50257)
+    kinds: tuple[str, ...] = ()
 
     @property
     def rollout_tokens(self) -> int:
         """Tokens generated in one rollout of one episode an environment."""
         return self.num_envs * self.new_tokens
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision of matrix products."""
+        return self.autocast or "float32"
 
     def describe(self) -> str:
         """Return the sizes of network and texts in a line."""
@@ -65,9 +93,37 @@ QUICK = Setting(
     prompt_tokens=4,
     new_tokens=6,
     batch_size=12,
+    long_tokens=None,
+    with_gpt2_shape=False,
+    rollout_rows=(4, 16),
     environment_counts=(4,),
+    most_processes=0,
     seconds=0.1,
+    growing_tokens=(3, 6),
+    growing_envs=(4,),
+    growing_vocab=(512,),
 )
+H200 = Setting(
+    n_layer=12,
+    n_embd=768,
+    n_head=12,
+    vocab_size=50257,
+    num_envs=256,
+    prompt_tokens=64,
+    new_tokens=128,
+    batch_size=8192,
+    n_epochs=4,
+    device="cuda",
+    autocast="bfloat16",
+    long_tokens=None,
+    with_gpt2_shape=False,
+    rollout_rows=(256,),
+    growing_tokens=(64, 128, 512),
+    growing_envs=(16, 256, 1024),
+    growing_vocab=(8192, 50257),
+    kinds=("iteration", "rollout", "update", "growth"),
+)
+SETTINGS = {"cpu": Setting(), "h200": H200}
 
 
 def make_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:

@@ -12,22 +12,22 @@ from .measurement import CaseResult
 
 
 def print_table(results: Sequence[CaseResult], machine: str) -> None:
-    """Print medians, their spread, and the ratio to the best peer."""
+    """Print medians, their spread, and how many times as good as what it is compared with a contestant is."""
     table = Table(title=f"Speed on {machine}")
     table.add_column("case")
     table.add_column("contestant")
-    for column in ("median", "lowest to highest", "times the best peer"):
+    for column in ("median", "lowest to highest", "times as good"):
         table.add_column(column, justify="right")
     for result in results:
         for index, each in enumerate(result.measurements):
             ratios = result.ratios(each)
-            ratio = f"{each.median / result.best_peer.median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            ratio = f"{result.ratio(each):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             table.add_row(
                 result.case.name if index == 0 else "",
                 f"[bold]{each.name}[/bold]" if each.is_ours else each.name,
-                f"{each.median:,.0f} {result.case.unit}/s",
+                f"{each.median:,.0f} {result.case.unit}",
                 f"{min(each.rates):,.0f} to {max(each.rates):,.0f}",
-                "" if each is result.best_peer else ratio,
+                "compared with" if each is result.baseline else ratio,
             )
         for name, reason in result.case.skipped.items():
             table.add_row("", name, "skipped", reason, "")
@@ -42,47 +42,58 @@ def write_json(results: Sequence[CaseResult], provenance: dict[str, Any], file: 
 
 
 def draw_chart(results: Sequence[CaseResult], title: str, file: Path) -> None:
-    """Draw a panel a case, a bar a contestant, with whiskers from the lowest to the highest rate."""
+    """Draw a panel a case in two columns, a bar a contestant, with whiskers from the lowest to the highest number."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    heights = [len(result.measurements) for result in results]
-    figure = Figure(figsize=(10, 1.2 + sum(0.45 * height + 0.9 for height in heights)), layout="constrained")
+    columns = [results[: (len(results) + 1) // 2], results[(len(results) + 1) // 2 :]]
+    columns = [column for column in columns if column]
+    heights = [[len(result.measurements) + 2 for result in column] for column in columns]
+    figure = Figure(figsize=(10 * len(columns), 1.2 + 0.45 * max(map(sum, heights))), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(results), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for panel, result in zip(panels, results, strict=True):
-        measurements = result.measurements[::-1]
-        medians = [each.median for each in measurements]
-        spread = [
-            [each.median - min(each.rates) for each in measurements],
-            [max(each.rates) - each.median for each in measurements],
-        ]
-        colors = ["#1b6ca8" if each.is_ours else "#b0b0b0" for each in measurements]
-        names = [each.name for each in measurements]
-        panel.barh(names, medians, xerr=spread, color=colors, height=0.6, capsize=3, ecolor="#404040")
-        for row, each in enumerate(measurements):
-            ratio = f"  ({each.median / result.best_peer.median:.1f}×)" if each.is_ours else ""
-            panel.annotate(
-                f"{each.median:,.0f}{ratio}",
-                (max(each.rates), row),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-            )
-        panel.set_title(f"{result.case.name}: {result.case.unit} a second", loc="left", fontsize=10)
-        panel.set_xlim(0, 1.25 * max(max(each.rates) for each in measurements))
-        panel.spines[["top", "right"]].set_visible(False)
+    parts = figure.subfigures(1, len(columns), squeeze=False)[0]
+    for part, column, ratios in zip(parts, columns, heights, strict=True):
+        panels = part.subplots(len(column), 1, squeeze=False, gridspec_kw={"height_ratios": ratios})[:, 0]
+        for panel, result in zip(panels, column, strict=True):
+            _draw_panel(panel, result)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=100)
+
+
+def _draw_panel(panel: Any, result: CaseResult) -> None:
+    measurements = result.measurements[::-1]
+    medians = [each.median for each in measurements]
+    spread = [
+        [each.median - min(each.rates) for each in measurements],
+        [max(each.rates) - each.median for each in measurements],
+    ]
+    colors = ["#1b6ca8" if each.is_ours else "#e0c060" if each.is_limit else "#b0b0b0" for each in measurements]
+    names = [each.name for each in measurements]
+    panel.barh(names, medians, xerr=spread, color=colors, height=0.6, capsize=3, ecolor="#404040")
+    for row, each in enumerate(measurements):
+        ratio = f"  ({result.ratio(each):.2g}×)" if each.is_ours and each is not result.baseline else ""
+        panel.annotate(
+            f"{each.median:,.0f}{ratio}",
+            (max(each.rates), row),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    better = ", less is better" if result.case.is_lower_better else ""
+    panel.set_title(f"{result.case.name}: {result.case.unit}{better}", loc="left", fontsize=10)
+    panel.set_xlim(0, 1.25 * max(max(each.rates) for each in measurements))
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def summary_line(results: Sequence[CaseResult]) -> str:
-    """Return one line of JSON: our rate and its ratio to the best peer, case by case."""
+    """Return one line of JSON: what we reached and its ratio to what it is compared with, case by case."""
     cases = {
         result.case.name: {
-            f"{result.case.unit}_per_second": round(result.ours.median, 1),
-            "ratio": round(result.ours.median / result.best_peer.median, 2),
-            "against": result.best_peer.name,
+            "ours": round(result.ours.median, 1),
+            "unit": result.case.unit,
+            "ratio": round(result.ratio(result.ours), 2),
+            "against": result.baseline.name,
+            "skipped": sorted(result.case.skipped),
         }
         for result in results
     }

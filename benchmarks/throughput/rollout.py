@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from transformers import GenerationConfig, GPT2LMHeadModel
@@ -11,6 +12,7 @@ from textgym.agents.token_rules import token_rules
 from textgym.task import TextTask
 
 from .inputs import Setting, end_texts_at_random, make_model, make_task, make_unequal_task
+from .limits import bandwidth_limit
 from .measurement import Case, Contestant, timed
 
 # What transformers offers for a decoder on one device without offloading.
@@ -24,8 +26,13 @@ class Decoding:
     def __init__(self, setting: Setting, task: TextTask, model: GPT2LMHeadModel, rounds: int = 1) -> None:
         env = TextGenVecEnv(1, task)
         self.policy = GPT2Policy(
-            env.observation_space, env.action_space, _no_learning, model=model, token_rules=token_rules(task)
-        )
+            env.observation_space,
+            env.action_space,
+            _no_learning,
+            model=model,
+            token_rules=token_rules(task),
+            autocast=setting.autocast,
+        ).to(setting.device)
         self.policy.set_training_mode(False)
         self.task, self.num_rows, self.rounds, self.n_episodes = task, setting.num_envs, rounds, 0
 
@@ -44,8 +51,10 @@ class Generate:
     """
 
     def __init__(self, setting: Setting, task: TextTask, model: GPT2LMHeadModel, cache: str, rounds: int = 1) -> None:
-        self.model, self.rounds = model, rounds
-        self.prompts = torch.tensor([prompt.token_ids for prompt in task.prompts[: setting.num_envs]])
+        # Weights in the precision itself are faster than autocast, which converts them at every step.
+        self.model, self.rounds = model.to(setting.device, getattr(torch, setting.precision)), rounds  # type: ignore[arg-type]
+        prompts = [prompt.token_ids for prompt in task.prompts[: setting.num_envs]]
+        self.prompts = torch.tensor(prompts, device=setting.device)
         self.eos_token_id = task.eos_token_id if task.is_allowed[task.eos_token_id] else None
         self.config = GenerationConfig(
             do_sample=True,
@@ -63,7 +72,7 @@ class Generate:
         return sum(self._generate() for _ in range(self.rounds))
 
     def _generate(self) -> int:
-        output = self.model.generate(  # type: ignore[misc]
+        output = self.model.generate(
             self.prompts, attention_mask=torch.ones_like(self.prompts), generation_config=self.config
         )
         completions = output[:, self.prompts.shape[1] :]
@@ -75,42 +84,54 @@ class Generate:
 
 
 def rollout_cases(setting: Setting) -> list[Callable[[], Case]]:
-    """Return cases of equal lengths, for the setting's rows and four times as many, and one of unequal lengths."""
+    """Return cases of equal lengths, for each number of rows, and one of unequal lengths."""
+    equal = [partial(_equal, replace(setting, num_envs=num_rows)) for num_rows in setting.rollout_rows]
+    long_tokens = 5 * setting.new_tokens if setting.device == "cpu" else setting.new_tokens
+    unequal = replace(setting, num_envs=setting.rollout_rows[-1], new_tokens=long_tokens)
+    return [*equal, partial(_unequal, unequal)]
 
-    def make(num_rows: int) -> Case:
-        sized = replace(setting, num_envs=num_rows)
-        task = make_task(sized)
-        sizes = {"sizes": sized.describe(), "dtype": "float32"}
-        contestants = _contestants(sized, task, lambda: make_model(sized), rounds=1)
-        return Case(f"rollout alone, {num_rows} rows", "tokens", sizes, contestants)
 
-    def make_unequal() -> Case:
-        sized = replace(setting, num_envs=4 * setting.num_envs, new_tokens=5 * setting.new_tokens)
-        task = make_unequal_task(sized, sized.num_envs)
-        mean_length = sized.new_tokens // 3
-        contestants = _contestants(
-            sized, task, lambda: end_texts_at_random(make_model(sized), mean_length), ROUNDS_OF_UNEQUAL_LENGTHS
-        )
-        sizes = {
-            "sizes": sized.describe(),
-            "lengths": f"{task.min_new_tokens} to {task.max_new_tokens}, an end in 1 of {mean_length} tokens",
-            "completions": ROUNDS_OF_UNEQUAL_LENGTHS * sized.num_envs,
-            "dtype": "float32",
-        }
-        return Case(f"rollout alone, {sized.num_envs} rows, unequal lengths", "tokens", sizes, contestants)
+def _equal(setting: Setting) -> Case:
+    task = make_task(setting)
+    sizes: dict[str, object] = {"sizes": setting.describe(), "dtype": setting.precision}
+    contestants = _contestants(setting, task, lambda: make_model(setting), rounds=1)
+    if setting.device != "cpu":
+        contestants.append(Contestant("limit of memory bandwidth", partial(bandwidth_limit, setting), is_limit=True))
+    return Case(f"rollout alone, {setting.num_envs} rows", "tokens/s", sizes, contestants)
 
-    equal = [lambda num_rows=num_rows: make(num_rows) for num_rows in (setting.num_envs, 4 * setting.num_envs)]
-    return [*equal, make_unequal]
+
+def _unequal(setting: Setting) -> Case:
+    task = make_unequal_task(setting, setting.num_envs)
+    mean_length = setting.new_tokens // 3
+    contestants = _contestants(
+        setting,
+        task,
+        lambda: end_texts_at_random(make_model(setting), mean_length),
+        ROUNDS_OF_UNEQUAL_LENGTHS,
+        most_repeats=3,
+    )
+    sizes = {
+        "sizes": setting.describe(),
+        "lengths": f"{task.min_new_tokens} to {task.max_new_tokens}, an end in 1 of {mean_length} tokens",
+        "completions": ROUNDS_OF_UNEQUAL_LENGTHS * setting.num_envs,
+        "dtype": setting.precision,
+    }
+    return Case(f"rollout alone, {setting.num_envs} rows, unequal lengths", "tokens/s", sizes, contestants)
 
 
 def _contestants(
-    setting: Setting, task: TextTask, new_model: Callable[[], GPT2LMHeadModel], rounds: int
+    setting: Setting,
+    task: TextTask,
+    new_model: Callable[[], GPT2LMHeadModel],
+    rounds: int,
+    most_repeats: int | None = None,
 ) -> list[Contestant]:
     ours = Decoding(setting, task, new_model(), rounds)
-    contestants = [Contestant("TextGym generate_episodes", timed(ours), is_ours=True)]
+    contestants = [Contestant("TextGym generate_episodes", timed(ours), is_ours=True, most_repeats=most_repeats)]
     for cache in CACHES:
         generate = Generate(setting, task, new_model(), cache, rounds)
-        contestants.append(Contestant(f"transformers generate, {cache} cache", timed(generate)))
+        name = f"transformers generate, {cache} cache"
+        contestants.append(Contestant(name, timed(generate), most_repeats=most_repeats))
     return contestants
 
 

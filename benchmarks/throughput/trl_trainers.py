@@ -38,7 +38,7 @@ class _StepClock(TrainerCallback):
 
 
 class TRLIteration:
-    """Runs a few iterations of a TRL trainer at a time, each of one optimiser step on all completions of a rollout.
+    """Runs a few iterations of a TRL trainer at a time, each of one optimiser step an epoch on all its completions.
 
     Args:
         name: `"RLOO"` or `"GRPO"`.
@@ -77,15 +77,15 @@ def _make_trainer(name: str, setting: Setting, folder: str, beta: float) -> Any:
         generation_kwargs={"min_new_tokens": setting.new_tokens, "suppress_tokens": [task.eos_token_id]},
         beta=beta,
         temperature=1.0,
-        num_iterations=1,
+        num_iterations=setting.n_epochs,
         steps_per_generation=1,
         gradient_accumulation_steps=1,
         gradient_checkpointing=False,
         learning_rate=1e-5,
-        max_steps=ITERATIONS_A_REPEAT,
+        max_steps=ITERATIONS_A_REPEAT * setting.n_epochs,
         # By default it trains in bfloat16, which is emulated on processors without instructions for it.
-        bf16=False,
-        use_cpu=True,
+        bf16=setting.autocast == "bfloat16",
+        use_cpu=setting.device == "cpu",
         report_to="none",
         save_strategy="no",
         logging_strategy="no",
