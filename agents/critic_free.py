@@ -72,7 +72,9 @@ class CriticFreeAlgorithm(SequenceOnPolicyAlgorithm):
         """Update the policy as Stable-Baselines3 does, and log nothing of a critic."""
         super().train()
         for name in ("train/value_loss", "train/explained_variance"):
+            # Stable-Baselines3's TensorBoard writer wants both to have the same names.
             self.logger.name_to_value.pop(name, None)
+            self.logger.name_to_excluded.pop(name, None)
 
     def _setup_model(self) -> None:
         if self.env is not None:

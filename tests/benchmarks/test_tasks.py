@@ -19,7 +19,7 @@ from textgym.env import TextGenEnv
 from textgym.registration import BENCHMARK_TASKS
 from textgym.task import TextTask
 from textgym.task_card import RANDOM, UNTRAINED, TaskCard, read_card, task_ids
-from textgym.training.settings import A2CSettings, PPOSettings
+from textgym.training.algorithms import A2CSettings, PPOSettings
 from textgym.training.settings_file import build_settings
 
 TINY = ("TextGen-Arithmetic-v0", "TextGen-Copy-v0", "TextGen-Reverse-v0")

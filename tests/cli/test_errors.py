@@ -6,7 +6,7 @@ import pytest
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
-from textgym.training.settings import ALGORITHMS
+from textgym.training.algorithms import ALGORITHMS
 
 TRAIN = ("train", "--config", "settings.yaml", "--output", "out")
 

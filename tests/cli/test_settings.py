@@ -8,14 +8,8 @@ import pytest
 import yaml
 
 from textgym.cli.options import option_name
-from textgym.training.settings import (
-    ALGORITHMS,
-    EvaluationSettings,
-    PolicySettings,
-    PPOSettings,
-    TaskSettings,
-    TrainSettings,
-)
+from textgym.training.algorithms import ALGORITHMS, PPOSettings
+from textgym.training.settings import EvaluationSettings, PolicySettings, TaskSettings, TrainSettings
 from textgym.training.settings_file import all_settings, build_settings, read_settings, write_settings
 
 

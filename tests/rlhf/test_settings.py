@@ -9,7 +9,7 @@ import yaml
 from tests.agents.tiny import exactly
 from textgym.rlhf.folder import LoopFolder
 from textgym.rlhf.settings import LoopSettings, read_loop_settings
-from textgym.training.settings import PPOSettings
+from textgym.training.algorithms import PPOSettings
 from textgym.training.settings_file import write_settings
 
 REWARD = {"reward": {"reward": "sentiment"}}

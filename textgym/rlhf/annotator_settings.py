@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textgym.training.settings import PlainData, Settings, setting
+from textgym.training.declaring import PlainData, Settings, setting
 from textgym.training.settings_file import build_section
 
 from .ratings_file import RatingsFile

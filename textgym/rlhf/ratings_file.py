@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textgym.training.settings import PlainData, Settings, setting
+from textgym.training.declaring import PlainData, Settings, setting
 
 if TYPE_CHECKING:
     from textgym.rewards.learned import Feedback, Rating, Split

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from textgym.named_objects import nearest
-from textgym.training.settings import PlainData, RolloutSettings, Settings, TrainSettings, setting
+from textgym.training.algorithm_settings import RolloutSettings
+from textgym.training.declaring import PlainData, Settings, setting
+from textgym.training.settings import TrainSettings
 from textgym.training.settings_file import all_settings, build_section, build_settings, read_mapping, with_names
 
 from .annotator_settings import read_annotators

@@ -18,6 +18,7 @@ from textgym.reward_protocol import Reward, resolve_reward
 from textgym.rewards import reward_names
 from textgym.task import TextTask
 
+from .algorithm_settings import RolloutSettings
 from .callbacks import CheckpointCallback, SampleCallback
 from .checkpoint import load_checkpoint, save_checkpoint
 from .curves import draw_curves
@@ -28,7 +29,7 @@ from .progress_bar import ProgressCallback
 from .report import describe_reward, final_line, print_completions, print_figures
 from .run_folder import RunFolder, read_json, write_json
 from .samples import prompt_rows, spread_out, to_samples
-from .settings import RolloutSettings, TrainSettings
+from .settings import TrainSettings
 from .stopping import StopRequest, TrainingStopped
 from .token_view import view_tokens
 from .versions import describe_session

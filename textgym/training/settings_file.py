@@ -9,7 +9,10 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 import yaml
 
-from .settings import ALGORITHMS, AlgorithmSettings, Settings, TaskSettings, TrainSettings
+from .algorithm_settings import AlgorithmSettings
+from .algorithms import ALGORITHMS
+from .declaring import Settings
+from .settings import TaskSettings, TrainSettings
 
 Node = dict[str, Any]
 Section = TypeVar("Section", bound=Settings)
