@@ -10,7 +10,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from .completion_buffer import CompletionBuffer
@@ -183,7 +182,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         replayed: list[EpisodeRecord] = []
         if self.self_imitation:
             generator = np.random.default_rng((self.seed or 0, self._n_updates))
-            baseline = safe_mean([float(item.rewards.sum()) for item in judged])
+            # Not their mean: what a tenth of them reach, as by chance, needs no replay.
+            baseline = float(np.quantile([float(item.rewards.sum()) for item in judged], 0.9))
             replayed = self.archive.sample(round(self.self_imitation * len(judged)), baseline, generator)
             self.archive.add(judged)
         buffer.reset()

@@ -10,6 +10,9 @@ from torch import Tensor
 from .flat_episodes import EpisodeRecord
 from .judging import JudgedEpisode
 
+# A few successes among many episodes that are merely good have to be heard.
+MAX_COPIES = 4
+
 
 class _Kept(NamedTuple):
     peak: float
@@ -28,8 +31,8 @@ class EpisodeArchive:
     computed anew, it is taken until the critic expects its return (Oh et al. 2018, arXiv:1806.05635, self-imitation
     learning, here through the algorithm's own clipped loss).
 
-    What counts is the highest sum that an episode reaches on its way: with potential shaping, one that was close to
-    success is kept too.
+    What counts is the highest sum that an episode reaches on its way, and of its tokens only those up to there are
+    replayed: with potential shaping, the beginning of a success is learned from too, and not how it was lost.
 
     Args:
         capacity: Number of episodes.
@@ -49,10 +52,14 @@ class EpisodeArchive:
         """Keep those of a rollout's episodes that are among the best."""
         for item in judged:
             text = item.episode.text
-            rewards = item.rewards.tolist()
-            candidates = None if item.episode.candidates is None else item.episode.candidates.cpu()
-            peak, number = max(accumulate(rewards)), item.episode.number
-            self._kept.append(_Kept(peak, number, text.prompt.token_ids, text.token_ids, rewards, candidates))
+            sums = list(accumulate(item.rewards.tolist()))
+            peak = max(sums)
+            end = sums.index(peak) + 1
+            candidates = None if item.episode.candidates is None else item.episode.candidates[:end].cpu()
+            rewards = item.rewards[:end].tolist()
+            self._kept.append(
+                _Kept(peak, item.episode.number, text.prompt.token_ids, text.token_ids[:end], rewards, candidates)
+            )
         self._kept.sort(key=lambda kept: (-kept.peak, -kept.number))
         counts: dict[tuple[int, ...], int] = {}
         best: list[_Kept] = []
@@ -63,21 +70,22 @@ class EpisodeArchive:
         self._kept = best
 
     def sample(self, count: int, baseline: float, generator: np.random.Generator) -> list[EpisodeRecord]:
-        """Draw episodes without replacement, with probabilities in proportion to their highest sum above a baseline.
+        """Draw episodes with probabilities in proportion to their highest sum above a baseline.
 
         Args:
-            count: Number of episodes; fewer where fewer are above the baseline.
-            baseline: What the policy reaches on average by now; worse episodes have nothing to teach.
+            count: Number of episodes; fewer where so few are above the baseline that one would come more than
+                `MAX_COPIES` times on average.
+            baseline: What the policy often reaches by now; worse episodes have nothing to teach.
             generator: Decides which.
 
         Returns:
             Records whose values and log-probabilities are 0 and have to be computed anew.
         """
         excess = np.array([max(kept.peak - baseline, 0.0) for kept in self._kept])
-        count = min(count, int((excess > 0).sum()))
+        count = min(count, MAX_COPIES * int((excess > 0).sum()))
         if count == 0:
             return []
-        chosen = generator.choice(len(self._kept), size=count, replace=False, p=excess / excess.sum())
+        chosen = generator.choice(len(self._kept), size=count, p=excess / excess.sum())
         records = []
         for index in sorted(chosen.tolist()):
             kept = self._kept[index]

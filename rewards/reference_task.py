@@ -38,7 +38,7 @@ REFERENCE_BANNED_WORDS = (
     "hell",
 )
 REFERENCE_LENGTH = (16, 40)  # tokens
-REFERENCE_MARGIN = 4
+REFERENCE_MARGIN = 1
 
 # Between 0 and 1; `BannedWords` is reported as 1 where a banned word occurs.
 reference_task = register_reward(

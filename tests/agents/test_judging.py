@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.agents.tiny import letter_policy, letter_task, share_of_a
 from textgym.agents.generation import generate_episodes
 from textgym.agents.judging import EPISODES_PER_REWARD_CALL, JudgedEpisode, judge_episodes
-from textgym.agents.self_imitation import EpisodeArchive
+from textgym.agents.self_imitation import MAX_COPIES, EpisodeArchive
 from textgym.reward_protocol import RewardError
 from textgym.rewards import Keywords
 from textgym.task import TextTask
@@ -84,12 +85,25 @@ def test_the_archive_keeps_the_best_episodes_and_at_most_two_a_prompt() -> None:
         same = [kept for kept in best if kept.episode.text.prompt == item.episode.text.prompt]
         if len(same) < 2 and len(best) < 5:
             best.append(item)
-    records = archive.sample(5, -1.0, np.random.default_rng(0))
-    assert len(archive) == len(records) == 5
+    records = archive.sample(99, -1.0, np.random.default_rng(0))
+    assert len(archive) == 5
+    assert len(records) == 5 * MAX_COPIES
     assert {tuple(record.token_ids) for record in records} == {item.episode.text.token_ids for item in best}
 
 
-def test_the_archive_teaches_nothing_that_the_policy_reaches_on_average() -> None:
+def test_few_successes_are_heard_among_many_episodes_that_are_merely_good() -> None:
+    """One of 10 episodes is worth 1, the others 0.1; above a baseline of 0.05 that is 0.95 against 9 times 0.05."""
+    episodes = judged(letter_task(prompts=["a"], completions_per_prompt=1), 10)
+    worth = [torch.full((1,), 1.0 if index == 3 else 0.1) for index in range(10)]
+    items = [item._replace(rewards=rewards) for item, rewards in zip(episodes, worth, strict=True)]
+    archive = EpisodeArchive(per_prompt=10)
+    archive.add(items)
+    records = archive.sample(40, 0.05, np.random.default_rng(0))
+    share = sum(record.token_ids == items[3].episode.text.token_ids for record in records) / len(records)
+    assert 0.5 < share < 0.85
+
+
+def test_the_archive_teaches_nothing_that_the_policy_often_reaches() -> None:
     """Episodes at or below the baseline are not drawn."""
     archive = EpisodeArchive()
     archive.add(judged(letter_task(), 10))

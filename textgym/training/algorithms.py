@@ -23,9 +23,9 @@ class PPOSettings(ClippedSettings, CriticSettings):
 
     learning_rate: float = setting(4e-4, "Step size of Adam.", above=0)
     learning_rate_end: float = setting(
-        0.1, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
+        0.05, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
     )
-    kl_coef: float = setting(0.005, "Reward lost for each nat of KL to the model that training began with.", least=0)
+    kl_coef: float = setting(0.003, "Reward lost for each nat of KL to the model that training began with.", least=0)
 
 
 @dataclass(frozen=True)
