@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .episode_buffer import EpisodeBuffer
 from .on_policy import SequenceOnPolicyAlgorithm, SequenceOptions
 from .policy import GPT2Policy
+from .term_watch import is_spoilt
 
 
 class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
@@ -137,6 +138,9 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         """Return the actor's parameters, the objective's gradient, KL's, which can be differentiated again, and shapes.
 
         The actor's parameters are those that the objective depends on, whatever their names.
+
+        Raises:
+            NonFiniteError: If the objective's gradient is NaN or infinite.
         """
         is_sampled = self.curvature_share < 1
         parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
@@ -144,10 +148,14 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         found = torch.autograd.grad(policy_objective, parameters, retain_graph=not is_sampled, allow_unused=True)
         pairs = [pair for pair in zip(parameters, found, strict=True) if pair[1] is not None]
         actor = [parameter for parameter, _ in pairs]
+        objective_gradient = torch.cat([gradient.flatten() for _, gradient in pairs])
+        # The step is not an optimiser's, whose gradients are looked at.
+        if is_spoilt(objective_gradient):
+            raise self._non_finite("the gradient of the policy objective")
         kl_gradients = torch.autograd.grad(self._sampled_kl() if is_sampled else kl_div, actor, create_graph=True)
         return (
             actor,
-            torch.cat([gradient.flatten() for _, gradient in pairs]),
+            objective_gradient,
             torch.cat([gradient.flatten() for gradient in kl_gradients]),
             [parameter.shape for parameter in actor],
         )

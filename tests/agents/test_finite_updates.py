@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from tests.agents.tiny import language_model, letter_task
-from textgym.agents import PPO, TextGenVecEnv
+from textgym.agents import A2C, DQN, PPO, QRDQN, TRPO, TextGenVecEnv
 from textgym.agents.finite_updates import NonFiniteError
 from textgym.agents.term_watch import TermWatch
 
@@ -79,6 +79,41 @@ def test_training_stops_before_a_step_and_says_why(tmp_path: Path, spoil: Callab
     )
     if spoil is not spoil_weights:
         assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+class SpoilAllRewards(BaseCallback):
+    """Spoils what any algorithm is about to learn from."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        stored: Any = getattr(self.model, "replay_buffer", None)
+        if stored is not None:
+            stored.rewards[:] = torch.nan
+        else:
+            spoil_advantages(self.model)  # type: ignore[arg-type]
+
+
+OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "A2C": (A2C, {"n_steps": 20}),
+    "TRPO": (TRPO, {"n_steps": 20}),
+    "DQN": (DQN, {"learning_starts": 0, "train_freq": 40, "batch_size": 20, "gradient_steps": 1}),
+    "QRDQN": (QRDQN, {"learning_starts": 0, "train_freq": 40, "batch_size": 20, "gradient_steps": 1}),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings"), OTHERS.values(), ids=OTHERS)
+def test_other_algorithms_stop_too_and_their_weights_stay(kind: Any, settings: dict[str, Any]) -> None:
+    model = kind(
+        "GPT2Policy", TextGenVecEnv(2, letter_task()), policy_kwargs={"model": language_model()}, seed=0, device="cpu",
+        **settings,
+    )  # fmt: skip
+    before = [parameter.clone() for parameter in model.network.language_model.parameters()]
+    with pytest.raises(NonFiniteError, match="became NaN or infinite"):
+        model.learn(40, callback=SpoilAllRewards())
+    after = model.network.language_model.parameters()
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_an_update_that_ends_with_a_spoilt_weight_is_not_gone_on_from() -> None:
