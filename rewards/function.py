@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textgym.reward_protocol import Reward, RewardResult, Scores, evaluate_reward, reward_name
@@ -110,6 +110,33 @@ class RewardFunction(ABC):
     def parts(self) -> "Sequence[RewardFunction]":
         """Return the rewards that this one is made of."""
         return ()
+
+    def scoring_state(self) -> dict[str, Any]:
+        """Return what scoring has changed in this reward so far, as plain data; its parts keep their own."""
+        return {}
+
+    def restore_scoring_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `scoring_state` returned.
+
+        Raises:
+            ValueError: If this reward keeps no state and is given one.
+        """
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps nothing of what it scored, got {', '.join(sorted(state))}.")
+
+    def whole_state(self) -> dict[str, Any]:
+        """Return `scoring_state` of this reward and, in order, of all that it is made of."""
+        return {"own": self.scoring_state(), "parts": [part.whole_state() for part in self.parts()]}
+
+    def restore_whole_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `whole_state` returned.
+
+        Raises:
+            ValueError: If the reward that it came from was made of other parts.
+        """
+        self.restore_scoring_state(state["own"])
+        for part, of_part in zip(self.parts(), state["parts"], strict=True):
+            part.restore_whole_state(of_part)
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments by name, read from the attributes of the same names."""

@@ -1,7 +1,7 @@
 """A reward brought to mean 0 and variance 1 while it is used."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_potential, evaluate_reward
@@ -16,8 +16,8 @@ class Whiten(RewardWrapper):
 
     Each batch counts before it is whitened, so that what a score becomes depends on what was scored before it: wrap
     what is trained on, and judge by the reward's own terms, which are reported as they are. Where all scores so far
-    are equal, nothing is divided. A pickled copy goes on from where the original was; a run that is resumed begins its
-    statistics anew.
+    are equal, nothing is divided. A pickled copy goes on from where the original was, and so does a run that is
+    resumed.
 
     Token rewards are not changed; what whitening makes of the score is paid at the last token.
 
@@ -50,6 +50,14 @@ class Whiten(RewardWrapper):
         """Standard deviation of the reward's scores so far; 1 where they are all equal."""
         variance = self._squares / self._count if self._count else 0.0
         return math.sqrt(variance) if variance > 1e-16 * max(1.0, self._mean**2) else 1.0
+
+    def scoring_state(self) -> dict[str, Any]:
+        """Return the statistics so far."""
+        return {"count": self._count, "mean": self._mean, "squares": self._squares}
+
+    def restore_scoring_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with these statistics."""
+        self._count, self._mean, self._squares = state["count"], state["mean"], state["squares"]
 
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
         """Score N completions, with the reward's own terms; where it does not apply, the score stays 0."""

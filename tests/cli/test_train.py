@@ -161,6 +161,21 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(
     ]
 
 
+def test_a_reward_that_remembers_its_scores_goes_on_from_them(workplace: Path) -> None:
+    """`Whiten`, inside a sum, divides by the spread of all scores so far."""
+    settings = yaml.safe_load((workplace / "settings.yaml").read_text())
+    settings["task"]["reward"] = [{"whiten": {"reward": "my_rewards:few_letters"}, "weight": 0.5}, "ends_sentence"]
+    (workplace / "whitened.yaml").write_text(yaml.safe_dump(settings))
+    whole = run_command("train", "--config", "whitened.yaml", "--output", "whole")
+    assert whole.exit_code == 0, whole.output
+    (workplace / "interrupt").write_text(f"4 {int(signal.SIGTERM)}")
+    assert run_command("train", "--config", "whitened.yaml", "--output", "run").exit_code == 128 + signal.SIGTERM
+    assert 0 < len(learned_rows(workplace / "run")) < len(learned_rows(workplace / "whole"))
+    resumed = run_command("train", "--resume", "run")
+    assert resumed.exit_code == 0, resumed.output
+    assert_equal_runs(workplace / "run", workplace / "whole")
+
+
 def test_a_run_stopped_in_its_first_evaluation_begins_anew(finished_run: tuple[Path, Result], workplace: Path) -> None:
     (workplace / "interrupt").write_text(f"1 {int(signal.SIGTERM)}")
     stopped = run_command("train", "--config", "settings.yaml", "--output", "run")

@@ -1,5 +1,6 @@
 """Rewards that do something with another one's scores: clipping, whitening, gates, remembering, timing."""
 
+import json
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -225,3 +226,16 @@ def test_what_cannot_be_wrapped_is_refused(make: Any, error: type[Exception], me
 def test_a_step_reward_is_not_wrapped() -> None:
     with pytest.raises(TypeError, match="which pays on the way"):
         Whiten(PayEachStep())
+
+
+def test_a_reward_goes_on_from_the_state_of_an_equal_one() -> None:
+    """What `Whiten` has seen is found inside a sum; a reward without state refuses one."""
+    first, second, fresh = (2 * Whiten(LengthWindow(2, 3, unit="words")) + Keywords(["war"]) for _ in range(3))
+    first(prompts=["The"] * 3, completions=["", "film", "film was good"])
+    second.restore_whole_state(json.loads(json.dumps(first.whole_state())))
+    later = {"prompts": ["The"], "completions": ["film was"]}
+    scores = first(**later)
+    assert second(**later) == scores
+    assert fresh(**later) != scores
+    with pytest.raises(ValueError, match=r"Keywords keeps nothing of what it scored, got mean\."):
+        Keywords(["war"]).restore_scoring_state({"mean": 1.0})

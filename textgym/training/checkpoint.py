@@ -1,7 +1,9 @@
-"""A run's checkpoint: one file with the algorithm and, where it has one, its replay, so that both are of one moment."""
+"""A run's checkpoint: one file with the algorithm, its replay and the reward's statistics, all of one moment."""
 
+import json
 import zipfile
 from io import BytesIO
+from pathlib import Path
 from typing import TypeVar
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -9,12 +11,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.agents.sequence_algorithm import SequenceAlgorithm
 from textgym.replacing import replacing_file
+from textgym.rewards import RewardFunction
 
 from .run_folder import RunFolder
 
 Algorithm = TypeVar("Algorithm", bound=SequenceAlgorithm)
 # Beside Stable-Baselines3's own entries of the `.zip`, which its `load` does not look at.
 REPLAY_ENTRY = "replay_buffer.pkl"
+REWARD_ENTRY = "reward.json"
 
 
 def save_checkpoint(model: SequenceAlgorithm, folder: RunFolder) -> None:
@@ -25,8 +29,9 @@ def save_checkpoint(model: SequenceAlgorithm, folder: RunFolder) -> None:
         if isinstance(model, OffPolicyAlgorithm):
             replay = BytesIO()
             model.save_replay_buffer(replay)
-            with zipfile.ZipFile(partial, "a", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(REPLAY_ENTRY, replay.getbuffer())
+            _add(partial, REPLAY_ENTRY, replay.getbuffer())
+        if isinstance(model.task.reward, RewardFunction):
+            _add(partial, REWARD_ENTRY, json.dumps(model.task.reward.whole_state()))
     model.last_checkpoint = folder.checkpoint
 
 
@@ -43,4 +48,12 @@ def load_checkpoint(kind: type[Algorithm], folder: RunFolder, env: VecEnv, devic
     if isinstance(model, OffPolicyAlgorithm):
         with zipfile.ZipFile(folder.checkpoint) as archive:
             model.load_replay_buffer(BytesIO(archive.read(REPLAY_ENTRY)))
+    if isinstance(model.task.reward, RewardFunction):
+        with zipfile.ZipFile(folder.checkpoint) as archive:
+            model.task.reward.restore_whole_state(json.loads(archive.read(REWARD_ENTRY)))
     return model
+
+
+def _add(archive: Path, entry: str, content: str | memoryview) -> None:
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr(entry, content)
