@@ -86,6 +86,14 @@ class OnPolicySettings(RolloutSettings):
 
 
 @dataclass(frozen=True)
+class OneStepSettings(OnPolicySettings):
+    """What algorithms take that make one step of each rollout: smaller rollouts, for more steps."""
+
+    learning_rate: float = setting(2e-4, "Step size of Adam.", above=0)
+    tokens_per_rollout: int = setting(1024, "Tokens generated between two updates, nearly.", least=2)
+
+
+@dataclass(frozen=True)
 class AdvantageSettings(RolloutSettings):
     """What on-policy algorithms with a critic take besides."""
 

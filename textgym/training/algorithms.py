@@ -8,7 +8,7 @@ from .algorithm_settings import (
     AlgorithmSettings,
     ClippedSettings,
     CriticSettings,
-    OnPolicySettings,
+    OneStepSettings,
     ValueSettings,
     algorithm_name,
 )
@@ -29,7 +29,7 @@ class PPOSettings(ClippedSettings, CriticSettings):
 
 
 @dataclass(frozen=True)
-class A2CSettings(CriticSettings):
+class A2CSettings(OneStepSettings, CriticSettings):
     """Settings of `textgym.agents.A2C`, where they are explained."""
 
     class_path: ClassVar[str] = "textgym.agents:A2C"
@@ -38,7 +38,7 @@ class A2CSettings(CriticSettings):
 
 
 @dataclass(frozen=True)
-class REINFORCESettings(OnPolicySettings):
+class REINFORCESettings(OneStepSettings):
     """Settings of `textgym.agents.REINFORCE`, where they are explained."""
 
     class_path: ClassVar[str] = "textgym.agents:REINFORCE"
@@ -50,7 +50,7 @@ class REINFORCESettings(OnPolicySettings):
 
 
 @dataclass(frozen=True)
-class RLOOSettings(OnPolicySettings):
+class RLOOSettings(OneStepSettings):
     """Settings of `textgym.agents.RLOO`, where they are explained."""
 
     class_path: ClassVar[str] = "textgym.agents:RLOO"
