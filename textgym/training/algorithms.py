@@ -109,8 +109,9 @@ class TRPOSettings(AdvantageSettings):
 
     name: str = algorithm_name("TRPO")
     learning_rate: float = setting(1e-3, "Step size of Adam, for the critic alone.", above=0)
+    tokens_per_rollout: int = setting(2048, "Tokens generated between two updates, nearly.", least=2)
     batch_size: int = setting(1024, "Tokens in a minibatch of the critic, nearly.", least=1)
-    target_kl: float = setting(0.02, "Nats a token that one update may move the policy.", above=0)
+    target_kl: float = setting(0.05, "Nats a token that one update may move the policy.", above=0)
     cg_max_steps: int = setting(10, "Steps of the conjugate gradient.", least=1)
     cg_damping: float = setting(0.01, "Added to the diagonal of the curvature.", least=0)
     n_critic_updates: int = setting(5, "The critic's passes over each rollout.", least=1)
