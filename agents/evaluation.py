@@ -1,5 +1,6 @@
 """Judge a policy on many prompts at once, by its completions."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from textgym.task import TextTask
 
 from .decoder import SAMPLED, Sampling
+from .diversity import distinct_share, self_bleu
 from .episode_buffer import EpisodeBuffer
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes, to_record
@@ -26,8 +28,10 @@ class Evaluation(NamedTuple):
         kl: Estimated KL to the reference in nats a completion (k1); None without a reference.
         n_tokens: Mean tokens a completion.
         ended_share: Share of completions that ended before the token budget.
-        distinct_1: Distinct tokens as a share of all generated tokens (Li et al. 2016, arXiv:1510.03055).
+        perplexity: Of all generated tokens together under the reference; None without one.
+        distinct_1: Distinct tokens as a share of all generated tokens.
         distinct_2: Distinct pairs of neighbouring tokens as a share of all pairs.
+        self_bleu: Mean BLEU of a completion's tokens with the other completions as references.
         episodes: The episodes, in order.
     """
 
@@ -36,23 +40,11 @@ class Evaluation(NamedTuple):
     kl: float | None
     n_tokens: float
     ended_share: float
+    perplexity: float | None
     distinct_1: float
     distinct_2: float
+    self_bleu: float
     episodes: list[JudgedEpisode]
-
-
-def distinct_share(texts: Sequence[Sequence[int]], size: int) -> float:
-    """Return the number of distinct n-grams of tokens in texts, divided by the number of n-grams.
-
-    Args:
-        texts: Token ids of each text.
-        size: n.
-
-    Returns:
-        Between 0 and 1; 0 where no text has `size` tokens.
-    """
-    grams = [tuple(text[start : start + size]) for text in texts for start in range(len(text) - size + 1)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def evaluate(
@@ -97,11 +89,13 @@ def evaluate(
     network.set_training_mode(False)
     generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)
     judged = list(judge_episodes(task, generated))
-    kl = None
+    kl = perplexity = None
     if reference is not None:
         buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
         buffer.fill([to_record(item) for item in judged])
-        kl = float((buffer.old_log_prob - reference.log_prob(buffer)).sum()) / n_episodes
+        log_prob = reference.log_prob(buffer)
+        kl = float((buffer.old_log_prob - log_prob).sum()) / n_episodes
+        perplexity = math.exp(-float(log_prob.double().mean()))
     network.set_training_mode(was_training)
     texts = [item.episode.text for item in judged]
     tokens = [text.token_ids for text in texts]
@@ -114,8 +108,10 @@ def evaluate(
         kl=kl,
         n_tokens=_mean([len(ids) for ids in tokens]),
         ended_share=_mean([text.finish_reason != "length" for text in texts]),
+        perplexity=perplexity,
         distinct_1=distinct_share(tokens, 1),
         distinct_2=distinct_share(tokens, 2),
+        self_bleu=self_bleu(tokens),
         episodes=judged,
     )
 

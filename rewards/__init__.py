@@ -20,6 +20,7 @@ from .plain import as_reward
 from .plain_data import reward_to_data
 from .potential_shaping import PotentialShaping
 from .readability import Readability
+from .reasoning import ReasoningAnswer
 from .reference_task import reference_task
 from .registry import find_reward, register_reward, reward_names
 from .repetition import Repetition
@@ -52,6 +53,7 @@ __all__ = [
     "Perplexity",
     "PotentialShaping",
     "Readability",
+    "ReasoningAnswer",
     "Regex",
     "Repetition",
     "RewardFunction",

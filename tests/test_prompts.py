@@ -1,6 +1,7 @@
 """Prompts from every source, and one clear error for each that cannot be read."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,29 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         load_prompts(path)
     assert str(error.value) == f"There is no file of prompts {path} (looked for {path})."
+
+
+def some_prompts(word: str, number: int = 2) -> list[str]:
+    """Return numbered prompts."""
+    return [f"{word} {index}" for index in range(number)]
+
+
+def test_prompts_are_made_by_a_function_with_its_arguments() -> None:
+    source = {f"{__name__}:some_prompts": {"word": "film"}}
+    assert load_prompts(source) == [("film 0", {}), ("film 1", {})]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {f"{__name__}:some_prompts": {"words": 3}},
+            "are made by some_prompts(word: str, number: int = 2) -> list[str]",
+        ),
+        ({f"{__name__}:pytest": {}}, "take no arguments: they are no function"),
+        ({f"{__name__}:some_prompt": {}}, "Did you mean 'some_prompts'?"),
+    ],
+)
+def test_a_function_of_prompts_that_does_not_fit_is_an_error(source: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_prompts(source)

@@ -51,7 +51,8 @@ class TextEnv(gymnasium.Env[Observation, Action]):
 
     Attributes:
         defaults: Arguments that a subclass has other defaults for.
-        training: Settings that `textgym train --task ID` begins with, in the form of its YAML file.
+        training: Settings that `textgym train --task ID` begins with, in the form of its YAML file; where they depend
+            on the arguments that an id is registered with, a subclass has `training_settings`.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own)
@@ -72,6 +73,11 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         self.render_mode = render_mode
         self.observation_space: spaces.Dict = observation_space(self.task)  # type: ignore[assignment]
         self._printer = EpisodePrinter()
+
+    @classmethod
+    def training_settings(cls, arguments: TaskArguments) -> dict[str, Any]:
+        """Return settings that `textgym train --task ID` begins with, given what the id was registered with."""
+        return dict(cls.training)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

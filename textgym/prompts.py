@@ -2,11 +2,12 @@
 
 import csv
 import difflib
+import inspect
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from .named_objects import find_object
 
@@ -16,7 +17,7 @@ FILE_SUFFIXES = (".txt", ".jsonl", ".csv")
 # These names are arguments of every reward function, so a column cannot reach it under them.
 RESERVED_COLUMNS = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 
-PromptSource = str | Path | Iterable[str] | Iterable[Mapping[str, Any]]
+PromptSource = str | Path | Iterable[str] | Iterable[Mapping[str, Any]]  # a mapping of a name to arguments is the third
 
 
 class Prompt(NamedTuple):
@@ -40,7 +41,8 @@ def load_prompts(source: PromptSource) -> list[tuple[str, dict[str, object]]]:
         source: One of
 
             - the name `"bundled"` (training prompts of the reference task) or `"bundled:held_out"`;
-            - `"module:attribute"` of a list, or of a function that returns one;
+            - `"module:attribute"` of a list, or of a function that returns one; where the function takes arguments, a
+              mapping, `{"module:attribute": {"split": "train"}}`;
             - a `.txt` file (one prompt a line), a `.jsonl` file (one object a line) or a `.csv` file with a header;
             - a list of strings, a list of dicts, a `datasets.Dataset`, or anything else that yields strings or
               dicts and can be read more than once.
@@ -61,6 +63,8 @@ def load_prompts(source: PromptSource) -> list[tuple[str, dict[str, object]]]:
     """
     if isinstance(source, str | Path):
         rows, name, unit = _read_named(source)
+    elif _is_call(source):
+        rows, name, unit = _read_call(*next(iter(dict(source).items())))
     else:
         rows, name, unit = _read_iterable(source), "prompts", "item"
     prompts = [_check_row(row, f"{unit} {number} of {name}") for number, row in rows]
@@ -92,6 +96,27 @@ def _read_named(source: str | Path) -> tuple[Rows, str, str]:
         raise FileNotFoundError(f"There is no file of prompts {path} (looked for {path.absolute()}).")
     readers = {".txt": _read_txt, ".jsonl": read_jsonl, ".csv": read_csv}
     return readers[path.suffix](path), str(path), "line"
+
+
+def _is_call(source: object) -> TypeGuard[Mapping[str, Mapping[str, Any]]]:
+    """Tell a function with its arguments from other mappings, which are mistaken for data sets."""
+    if not isinstance(source, Mapping) or len(source) != 1:
+        return False
+    name, arguments = next(iter(source.items()))
+    return isinstance(name, str) and ":" in name and isinstance(arguments, Mapping)
+
+
+def _read_call(name: str, arguments: Mapping[str, Any]) -> tuple[Rows, str, str]:
+    found = find_object(name, "Prompts")
+    if not callable(found):
+        raise ValueError(f"Prompts {name!r} take no arguments: they are no function, got {found!r}.")
+    try:
+        inspect.signature(found).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"Prompts {name!r} are made by {found.__name__}{inspect.signature(found)}: {error}."
+        ) from error
+    return _read_iterable(found(**arguments)), name, "item"
 
 
 def _read_txt(path: Path) -> Rows:

@@ -5,9 +5,12 @@ import gymnasium
 # The tasks that algorithms are compared on, with their modules and the beginning of their classes' names.
 BENCHMARK_TASKS = {
     "TextGen-Arithmetic-v0": ("arithmetic", "Arithmetic"),
-    "TextGen-Copy-v0": ("copying", "Copy"),
+    "TextGen-Copy-v0": ("strings", "Copy"),
+    "TextGen-Detox-v0": ("detox", "Detox"),
+    "TextGen-IncreasingNumbers-v0": ("numbers", "IncreasingNumbers"),
     "TextGen-Length-v0": ("length", "Length"),
-    "TextGen-Reverse-v0": ("reversing", "Reverse"),
+    "TextGen-Reverse-v0": ("strings", "Reverse"),
+    "TextGen-Sentiment-v0": ("sentiment", "Sentiment"),
 }
 
 

@@ -44,7 +44,7 @@ class TaskCard:
     def training(self) -> dict[str, Any]:
         """Settings that `textgym train --task ID` begins with."""
         arguments: dict[str, Any] = dict(self.arguments)
-        settings = dict(self.env_class.training)
+        settings = self.env_class.training_settings(self.arguments)
         if arguments.get("tokenizer") is not None:
             settings["model"] = arguments["tokenizer"]
         settings["task"] = {key: value for key, value in arguments.items() if key != "tokenizer"}

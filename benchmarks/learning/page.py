@@ -14,7 +14,7 @@ from textgym.replacing import replacing_file
 from .figures import by_algorithm, frontier, intervals, learning_curves
 from .records import RunRecord
 from .statistics import Estimate
-from .summary import Row, card_of, over_tasks, summarise
+from .summary import TEXT_FIGURES, Row, TextRow, card_of, describe_texts, over_tasks, summarise
 
 COLUMNS = ("task", "algorithm", "seeds", "before", "score after (IQM, 95 %)", "KL", "solved", "tokens to solve",
            "seconds to solve")  # fmt: skip
@@ -38,7 +38,13 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
     if not finished:
         raise ValueError(f"None of the {len(records)} runs is finished; go on with them first.")
     algorithms = list(by_algorithm(finished))
-    rows = summarise(finished)
+    rows, text_rows = summarise(finished), describe_texts(finished)
+    # A column that is empty throughout, such as a judge's, is left out.
+    shown = [name for name in TEXT_FIGURES if any(row.figures[name] is not None for row in text_rows)]
+    tables = {
+        "scores": (COLUMNS, [cells(row) for row in rows]),
+        "texts": (("task", "completions of", *shown), [text_cells(row, shown) for row in text_rows]),
+    }
     means, chances = over_tasks(finished)
     text = render_page(
         Path(__file__).with_name("page.html.j2"),
@@ -46,8 +52,7 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         n_finished=len(finished),
         unfinished=[record for record in records if not record.is_finished],
         algorithms=algorithms,
-        columns=COLUMNS,
-        rows=[cells(row) for row in rows],
+        tables=tables,
         mean_figure=intervals(means, "interquartile mean of normalised scores", algorithms) if means else None,
         chance_figure=intervals(chances, "probability of improvement", algorithms) if chances else None,
         n_tasks=len({record.task for record in finished}),
@@ -58,15 +63,15 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     table = page.with_suffix(".md")
-    for path, content in ((page, text), (table, markdown(rows))):
+    for path, content in ((page, text), (table, "\n".join(markdown(*one) for one in tables.values()))):
         with replacing_file(path) as partial:
             partial.write_text(content, encoding="utf-8")
     return table
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return the table of scores as Markdown."""
-    lines = [COLUMNS, ("---", "---", *["---:"] * (len(COLUMNS) - 2)), *map(cells, rows)]
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown, whose columns from the third on are numbers."""
+    lines = [columns, ("---", "---", *["---:"] * (len(columns) - 2)), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -84,6 +89,12 @@ def cells(row: Row) -> tuple[str, ...]:
         _number(row.tokens_to_threshold, ",.0f"),
         _number(row.seconds_to_threshold, ",.0f"),
     )
+
+
+def text_cells(row: TextRow, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the cells of a row on texts, with the figures of some names."""
+    forms = {"KL": ".1f", "perplexity": ",.1f", "tokens": ".1f", "ended": ".0%"}
+    return (row.task, row.algorithm, *(_number(row.figures[name], forms.get(name, ".3f")) for name in names))
 
 
 def _interval(estimate: Estimate) -> str:

@@ -1,9 +1,10 @@
 """The numbers of a report: a row for each algorithm on each task, and what holds over all tasks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,37 @@ class Row:
     seconds_to_threshold: float | None
 
 
+@dataclass(frozen=True)
+class TextRow:
+    """What the completions of one algorithm on one task are like after training, or those of the model before it.
+
+    Attributes:
+        task: The task.
+        algorithm: The algorithm; "before training" for the first model.
+        figures: By name of a figure, see `TEXT_FIGURES`, its mean over the runs; None where it is not known of all.
+    """
+
+    task: str
+    algorithm: str
+    figures: dict[str, float | None]
+
+
+# Name and place in evaluation.json of what a report says of texts, beside the score.
+TEXT_FIGURES = {
+    "score": ("score",),
+    "greedy score": ("greedy", "score"),
+    "judge": ("judge",),
+    "KL": ("kl",),
+    "perplexity": ("perplexity",),
+    "distinct-1": ("distinct_1",),
+    "distinct-2": ("distinct_2",),
+    "self-BLEU": ("self_bleu",),
+    "tokens": ("n_tokens",),
+    "ended": ("ended_share",),
+}
+BEFORE = "before training"
+
+
 def card_of(task: str) -> TaskCard | None:
     """Return what a task says of itself; None for a name that is no registered task."""
     try:
@@ -56,6 +88,17 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
         card = card_of(task)
         for algorithm, runs in by_algorithm([one for one in records if one.task == task]).items():
             rows.append(_row(task, algorithm, runs, card.threshold if card else None))
+    return rows
+
+
+def describe_texts(records: Sequence[RunRecord]) -> list[TextRow]:
+    """Return what completions are like, of finished runs: for each task before training, then for each algorithm."""
+    rows = []
+    for task in dict.fromkeys(record.task for record in records):
+        runs = [record for record in records if record.task == task]
+        rows.append(_text_row(task, BEFORE, [run.evaluation["before"] for run in runs]))
+        for algorithm, own in by_algorithm(runs).items():
+            rows.append(_text_row(task, algorithm, [run.evaluation["after"] for run in own]))
     return rows
 
 
@@ -113,6 +156,21 @@ def _row(task: str, algorithm: str, runs: Sequence[RunRecord], threshold: float 
         tokens_to_threshold=float(np.median([run.tokens[index] for run, index in solved])) if is_usual else None,
         seconds_to_threshold=float(np.median(seconds)) if is_usual and not math.isnan(sum(seconds)) else None,
     )
+
+
+def _text_row(task: str, algorithm: str, evaluations: Sequence[Mapping[str, Any]]) -> TextRow:
+    found = {name: [_figure(one, path) for one in evaluations] for name, path in TEXT_FIGURES.items()}
+    known = {name: [value for value in values if value is not None] for name, values in found.items()}
+    means = {name: float(np.mean(values)) for name, values in known.items() if len(values) == len(evaluations)}
+    return TextRow(task, algorithm, {name: means.get(name) for name in TEXT_FIGURES})
+
+
+def _figure(evaluation: Mapping[str, Any], path: Sequence[str]) -> float | None:
+    """Return a figure of an evaluation; None where an older version has not written it."""
+    value: Any = evaluation
+    for key in path:
+        value = None if value is None else value.get(key)
+    return value
 
 
 def _scores(runs: Sequence[RunRecord]) -> FloatArray:

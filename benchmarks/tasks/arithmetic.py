@@ -7,26 +7,21 @@ from textgym.env import TextGenEnv
 from textgym.task_arguments import TaskArguments
 from textgym.vector import TextGenVectorEnv
 
+from .splits import Split, check_split
+
 SYMBOLS = "0123456789+="
 HELD_OUT_EVERY = 4
 
 
-def train_prompts() -> list[dict[str, str]]:
-    """Return the sums to train on, each with its answer."""
-    return [_prompt(a, b) for a, b in product(range(10), repeat=2) if not _is_held_out(a, b)]
-
-
-def held_out_prompts() -> list[dict[str, str]]:
-    """Return the sums to evaluate on; each is trained on the other way round."""
-    return [_prompt(a, b) for a, b in product(range(10), repeat=2) if _is_held_out(a, b)]
+def sum_prompts(split: Split) -> list[dict[str, str]]:
+    """Return the sums to train on or to evaluate on, each with its answer; the latter are trained on as b + a."""
+    check_split(split)
+    pairs = [(a, b) for a, b in product(range(10), repeat=2) if _is_held_out(a, b) == (split == "held_out")]
+    return [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a, b in pairs]
 
 
 def _is_held_out(a: int, b: int) -> bool:
     return a > b and (a + b) % HELD_OUT_EVERY == 0
-
-
-def _prompt(a: int, b: int) -> dict[str, str]:
-    return {"prompt": f"{a}+{b}=", "answer": str(a + b)}
 
 
 class ArithmeticEnv(TextGenEnv):
@@ -34,8 +29,8 @@ class ArithmeticEnv(TextGenEnv):
 
     ## Description
     A prompt is a sum such as "7+5="; the completion should be "12" and the end. The vocabulary is ten digits, "+", "="
-    and the end, and the model a GPT-2 of 2 blocks and width 64 with random weights. Of the 100 sums, 89 are trained
-    on. The other 11 are held out, and are known the other way round: 7+5 from 5+7. The reward is rare at first and
+    and the end, and the model a GPT-2 of 2 blocks and width 64 with random weights. Of the 100 sums, 90 are trained
+    on. The other 10 are held out, and are known the other way round: 7+5 from 5+7. The reward is rare at first and
     says nothing of a wrong answer's distance, which makes this a test of exploration.
 
     ## Action Space
@@ -73,7 +68,7 @@ class ArithmeticEnv(TextGenEnv):
 
     defaults: ClassVar[TaskArguments] = {
         "tokenizer": f"symbols:{SYMBOLS}",
-        "prompts": f"{__name__}:train_prompts",
+        "prompts": {f"{__name__}:sum_prompts": {"split": "train"}},
         "reward": "answer_match",
         "max_prompt_tokens": 4,
         "max_new_tokens": 4,
@@ -84,7 +79,7 @@ class ArithmeticEnv(TextGenEnv):
             "learning_rate": 1e-3, "tokens_per_rollout": 1024, "batch_size": 512, "n_epochs": 4, "kl_coef": 0.0,
             "potential_shaping": False,
         },
-        "evaluation": {"eval_prompts": f"{__name__}:held_out_prompts"},
+        "evaluation": {"eval_prompts": {f"{__name__}:sum_prompts": {"split": "held_out"}}},
     }  # fmt: skip
 
 

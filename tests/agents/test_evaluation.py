@@ -1,5 +1,6 @@
 """Judging a policy by its completions: each figure against one that is counted by hand."""
 
+import math
 from typing import Any
 
 import pytest
@@ -9,24 +10,8 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from tests.agents.tiny import exactly, full_logits, language_model, letter_policy, letter_task, share_of_a
 from textgym.agents import Sampling, evaluate
-from textgym.agents.evaluation import distinct_share
+from textgym.agents.diversity import distinct_share, self_bleu
 from textgym.agents.reference import Reference
-
-
-@pytest.mark.parametrize(
-    ("texts", "size", "share"),
-    [
-        ([[1, 2, 1, 2]], 1, 2 / 4),
-        ([[1, 2, 1, 2]], 2, 2 / 3),
-        ([[1, 2], [1, 2], [3]], 2, 1 / 2),
-        # No pair reaches over the end of a text.
-        ([[1, 2], [3, 4]], 2, 1.0),
-        ([[1], [2]], 2, 0.0),
-        ([], 1, 0.0),
-    ],
-)
-def test_distinct_shares_by_hand(texts: list[list[int]], size: int, share: float) -> None:
-    assert distinct_share(texts, size) == pytest.approx(share)
 
 
 def test_the_figures_are_those_of_the_episodes() -> None:
@@ -42,6 +27,8 @@ def test_the_figures_are_those_of_the_episodes() -> None:
     assert result.ended_share == sum(text.finish_reason == "eos" for text in texts) / 40
     assert 0 < result.ended_share < 1
     assert result.distinct_2 == distinct_share([text.token_ids for text in texts], 2)
+    assert result.self_bleu == self_bleu([text.token_ids for text in texts])
+    assert result.perplexity is None
     assert result.kl is None
 
 
@@ -77,18 +64,21 @@ def test_neither_rows_nor_what_was_before_change_the_result() -> None:
 
 
 def test_the_kl_is_that_of_whole_completions_under_both_models() -> None:
-    """By plain forward passes of the two language models, token by token."""
+    """By plain forward passes of the two language models, token by token; and so is perplexity."""
     task = letter_task()
     policy, other = letter_policy(task), letter_policy(task, language_model(seed=4))
     result = evaluate(policy, task, 12, reference=Reference(policy, other.language_model))
-    total = 0.0
+    total = nats = 0.0
     for item in result.episodes:
         context = list(item.episode.text.prompt.token_ids)
         for token in item.episode.text.token_ids:
             ours, theirs = (full_logits(each, context).log_softmax(-1)[token] for each in (policy, other))
             total += float(ours - theirs)
+            nats -= float(theirs)
             context.append(token)
     assert result.kl == pytest.approx(total / 12, abs=1e-4)
+    n_tokens = sum(len(item.episode.text.token_ids) for item in result.episodes)
+    assert result.perplexity == pytest.approx(math.exp(nats / n_tokens), rel=1e-4)
     assert evaluate(policy, task, 12, reference=Reference(policy)).kl == pytest.approx(0, abs=1e-4)
 
 

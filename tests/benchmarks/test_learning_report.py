@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from tests.agents.tiny import exactly
-from textgym.benchmarks.learning.page import markdown, write_report
+from textgym.benchmarks.learning.page import COLUMNS, cells, markdown, text_cells, write_report
 from textgym.benchmarks.learning.records import RunRecord, find_records
-from textgym.benchmarks.learning.summary import normalised, over_tasks, summarise
+from textgym.benchmarks.learning.summary import describe_texts, normalised, over_tasks, summarise
 
 SESSION = {
     "device": "cpu: thing", "cores": 2, "torch_threads": 1, "platform": "Linux", "python": "3.11",
@@ -30,7 +30,8 @@ def write_run(folder: Path, algorithm: str, seed: int, scores: list[float], *, f
     (folder / "progress.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     evaluation: dict[str, Any] = {"before": {"tokens": 0, "score": 0.1, "kl": 0.0}}
     if finished:
-        evaluation["after"] = {"tokens": 100 * len(scores), "score": scores[-1], "kl": 2.5}
+        evaluation["after"] = {"tokens": 100 * len(scores), "score": scores[-1], "kl": 2.5, "self_bleu": 0.25,
+                               "ended_share": 0.75, "greedy": {"score": scores[-1] + 0.01}}  # fmt: skip
     (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     sample = {"phase": "after", "prompt": "abc>", "completion": "</script><b>", "score": scores[-1]}
     (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
@@ -69,9 +70,22 @@ def test_a_row_says_what_its_seeds_did(records: list[RunRecord]) -> None:
     assert (ppo.tokens_to_threshold, ppo.seconds_to_threshold) == (450, 9)
     assert (a2c.n_solved, a2c.tokens_to_threshold) == (0, None)
     assert a2c.score.value == pytest.approx(0.4)
-    assert (
-        markdown([a2c]).splitlines()[2].startswith("| TextGen-Copy-v0 | A2C | 2 | 0.100 | 0.400 [0.300, 0.500] | 2.5 |")
-    )
+    line = markdown(COLUMNS, [cells(a2c)]).splitlines()[2]
+    assert line.startswith("| TextGen-Copy-v0 | A2C | 2 | 0.100 | 0.400 [0.300, 0.500] | 2.5 |")
+
+
+def test_a_row_says_what_texts_are_like_and_leaves_out_what_an_older_run_has_not_written(
+    records: list[RunRecord],
+) -> None:
+    finished = [one for one in records if one.is_finished]
+    before, a2c, ppo = describe_texts(finished)
+    assert [row.algorithm for row in (before, a2c, ppo)] == ["before training", "A2C", "PPO"]
+    assert (before.figures["score"], before.figures["KL"]) == (pytest.approx(0.1), 0.0)
+    assert a2c.figures["greedy score"] == pytest.approx((0.31 + 0.51) / 2)
+    assert ppo.figures["self-BLEU"] == 0.25
+    assert ppo.figures["judge"] is None
+    names = ["score", "greedy score", "judge", "ended"]
+    assert text_cells(ppo, names) == ("TextGen-Copy-v0", "PPO", "1.000", "1.010", "-", "75%")
 
 
 def test_over_tasks_the_better_algorithm_comes_first(records: list[RunRecord]) -> None:

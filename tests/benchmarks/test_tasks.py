@@ -13,9 +13,10 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from tests.agents.tiny import exactly
 from textgym.agents import PPO
 from textgym.benchmarks.reference_scores import measure, random_score, write_scores
-from textgym.benchmarks.tasks import arithmetic, copying, reversing
-from textgym.benchmarks.tasks.copying import CopyEnv
+from textgym.benchmarks.tasks.splits import every_nth
+from textgym.benchmarks.tasks.strings import CopyEnv, string_prompts
 from textgym.env import TextGenEnv
+from textgym.prompts import load_prompts
 from textgym.registration import BENCHMARK_TASKS
 from textgym.task import TextTask
 from textgym.task_card import RANDOM, UNTRAINED, TaskCard, read_card, task_ids
@@ -72,12 +73,42 @@ def test_a_docstring_states_the_score_of_the_untrained_model_as_measured(task_id
     assert read_card(task_id).reference_scores[UNTRAINED] == pytest.approx(measured, abs=0.02)
 
 
-@pytest.mark.parametrize("module", [arithmetic, copying, reversing])
-def test_no_held_out_prompt_is_trained_on(module: Any) -> None:
-    train, held_out = ({row["prompt"] for row in rows()} for rows in (module.train_prompts, module.held_out_prompts))
-    assert train
-    assert held_out
-    assert not train & held_out
+@pytest.mark.parametrize("task_id", BENCHMARK_TASKS)
+def test_no_held_out_prompt_is_trained_on(task_id: str) -> None:
+    settings = build_settings({"task": {"name": task_id}})
+    train, held_out = (load_prompts(source) for source in (settings.task.prompts, settings.eval_prompts))
+    assert len(train) > len(held_out) >= 10
+    assert not {text for text, _ in train} & {text for text, _ in held_out}
+    assert len({text for text, _ in train}) == len(train)
+
+
+def test_a_split_that_there_is_not_is_refused() -> None:
+    split: Any = "test"
+    for make in (lambda: string_prompts(split), lambda: every_nth("abc", split, 2)):
+        with pytest.raises(ValueError, match=exactly('split must be "train" or "held_out", got \'test\'.')):
+            make()
+
+
+def score(task_id: str, completion: str) -> float:
+    """Score a completion of a task's first prompt."""
+    task = eval_task(read_card(task_id))
+    token_ids = task.tokenizer(completion)["input_ids"]
+    return task.score([task.finish(task.prompts[0], token_ids, "length")])[0].score
+
+
+@pytest.mark.parametrize(
+    ("task_id", "good", "bad"),
+    [
+        ("TextGen-Sentiment-v0", " is a joy, and I love all of it.", " is a bore, and I hate all of it."),
+        ("TextGen-IncreasingNumbers-v0", " 4 5 6 7 8 9 10 11 12 13", " 4 5 6 5 4 3 2 1 0"),
+        ("TextGen-Detox-v0", " thing that I would like to read twice, or even once more.",
+         " stupid idiot that I would like you to go to hell and die."),
+        ("TextGen-Detox-v0", " thing that I would like to read twice, or even once more.", ""),
+    ],
+)  # fmt: skip
+def test_what_a_task_asks_for_scores_high_and_its_contrary_low(task_id: str, good: str, bad: str) -> None:
+    assert score(task_id, good) > 0.6
+    assert score(task_id, bad) <= 0.35
 
 
 @pytest.mark.parametrize(
@@ -106,8 +137,9 @@ def test_an_agent_trains_the_model_that_the_tasks_tokenizer_belongs_to() -> None
 def test_a_task_decides_the_defaults_of_a_run_and_what_is_given_goes_before_them() -> None:
     settings = build_settings({"task": {"name": "TextGen-Copy-v0", "max_new_tokens": 9}, "algorithm": {"n_epochs": 7}})
     assert settings.model == CopyEnv.defaults["tokenizer"]
-    assert settings.task.prompts == "textgym.benchmarks.tasks.copying:train_prompts"
-    assert settings.eval_prompts == "textgym.benchmarks.tasks.copying:held_out_prompts"
+    prompts = "textgym.benchmarks.tasks.strings:string_prompts"
+    assert settings.task.prompts == {prompts: {"split": "train", "backwards": False}}
+    assert settings.eval_prompts == {prompts: {"split": "held_out", "backwards": False}}
     assert settings.task.max_new_tokens == 9
     assert isinstance(settings.algorithm, PPOSettings)
     assert (settings.algorithm.n_epochs, settings.algorithm.learning_rate) == (7, 1e-3)
@@ -169,3 +201,14 @@ def test_measured_scores_go_into_the_docstring_of_their_class_alone(
     assert source.read_text(encoding="utf-8") == f"class A(TextGenEnv):\n{table}class OtherEnv(TextGenEnv):\n{written}"
     with pytest.raises(ValueError, match="has no row"):
         write_scores(card, {"best": 1.0})
+
+
+def test_the_readme_has_a_row_for_every_task() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    if not readme.is_file():
+        pytest.skip("there is no README beside the tests: they run against an installed package")
+    text = readme.read_text(encoding="utf-8")
+    for card in map(read_card, task_ids()):
+        scores = [card.reference_scores[RANDOM], card.reference_scores[UNTRAINED], max(card.reference_scores.values())]
+        numbers = " | ".join(f"{score:.2f}" for score in [*scores, card.threshold])
+        assert f"| `{card.id}` | {card.summary.partition(':')[0].rstrip('.')} | {numbers} |" in text

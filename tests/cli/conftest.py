@@ -54,7 +54,11 @@ algorithm:
   batch_size: 32
 total_tokens: 250
 checkpoint_seconds: 0
-evaluation: {eval_completions: 12, sample_every: 100, table_rows: 2}
+evaluation:
+  eval_completions: 12
+  sample_every: 100
+  table_rows: 2
+  judge: {length_window: {minimum: 2, maximum: 8, unit: characters}}
 """
 
 

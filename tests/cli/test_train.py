@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
+from textgym.rewards import LengthWindow
 from textgym.training.logs import read_progress
 
 
@@ -78,6 +79,23 @@ def test_a_run_ends_with_what_it_reached(finished_run: tuple[Path, Result]) -> N
     assert after["score"] > before["score"]
     assert before["kl"] == pytest.approx(0, abs=1e-4)
     assert {topic: part["n_completions"] for topic, part in after["topics"].items()} == {"land": 4, "water": 8}
+
+
+def test_a_run_is_also_judged_greedily_and_by_a_judge_that_it_does_not_learn_from(
+    finished_run: tuple[Path, Result],
+) -> None:
+    run, result = finished_run
+    after = json.loads((run / "evaluation.json").read_text())["after"]
+    texts = [sample["completion"] for sample in read_samples(run) if sample["phase"] == "after"]
+    scores = LengthWindow(2, 8, unit="characters")(prompts=[""] * 12, completions=texts)
+    assert after["judge"] == pytest.approx(sum(scores) / 12)
+    assert "the judge's score" in result.output
+    assert "length_window" not in read_progress(run / "progress.csv")[-1].keys() | after["terms"].keys()
+    assert set(after["greedy"]) == {
+        "score", "terms", "n_tokens", "ended_share", "distinct_1", "distinct_2", "self_bleu",
+    }  # fmt: skip
+    assert after["perplexity"] > 1
+    assert 0 <= after["self_bleu"] <= 1
 
 
 def test_a_run_says_how_it_goes_after_each_rollout(finished_run: tuple[Path, Result]) -> None:

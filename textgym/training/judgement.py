@@ -9,8 +9,16 @@ from textgym.agents import Evaluation
 TOPIC_COLUMN = "topic"
 
 
-def to_figures(evaluation: Evaluation) -> dict[str, Any]:
+def to_figures(evaluation: Evaluation, greedy: Evaluation, judge: float | None = None) -> dict[str, Any]:
     """Return an evaluation's figures as plain data, None where there is no number.
+
+    Args:
+        evaluation: Of sampled completions.
+        greedy: Of one completion a prompt, always of the most probable token.
+        judge: Mean score of the sampled completions by a judge that nothing is trained on; None without one.
+
+    Returns:
+        The figures, those of `greedy` under that key.
 
     `share_of_ones` is, for each term, the share of completions where it is 1: the length inside the window, all
     keywords found, a banned word used. `topics` holds number of completions, score and terms of each prompt topic,
@@ -18,15 +26,26 @@ def to_figures(evaluation: Evaluation) -> dict[str, Any]:
     """
     terms = {name: _known(_values(evaluation, name)) for name in evaluation.terms}
     return {
+        **_of_completions(evaluation),
+        "share_of_ones": {name: _mean([float(value == 1.0) for value in values]) for name, values in terms.items()},
+        "judge": judge,
+        "kl": None if evaluation.kl is None else _finite(evaluation.kl),
+        "perplexity": None if evaluation.perplexity is None else _finite(evaluation.perplexity),
+        "topics": _by_topic(evaluation),
+        "greedy": _of_completions(greedy),
+    }
+
+
+def _of_completions(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the figures that sampled and greedy completions have."""
+    return {
         "score": evaluation.score,
         "terms": {name: _finite(value) for name, value in evaluation.terms.items()},
-        "share_of_ones": {name: _mean([float(value == 1.0) for value in values]) for name, values in terms.items()},
-        "kl": None if evaluation.kl is None else _finite(evaluation.kl),
         "n_tokens": evaluation.n_tokens,
         "ended_share": evaluation.ended_share,
         "distinct_1": evaluation.distinct_1,
         "distinct_2": evaluation.distinct_2,
-        "topics": _by_topic(evaluation),
+        "self_bleu": evaluation.self_bleu,
     }
 
 

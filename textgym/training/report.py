@@ -57,11 +57,16 @@ def print_figures(console: Console, before: Mapping[str, Any], after: Mapping[st
             ones = (before["share_of_ones"].get(name), after["share_of_ones"][name])
             rows.append(("  share where it is 1", *ones, []))
     blank: list[float | None] = []
+    if after["judge"] is not None:
+        rows.append(("the judge's score", before["judge"], after["judge"], blank))
     rows += [
+        ("score, most probable tokens", before["greedy"]["score"], after["greedy"]["score"], blank),
         ("KL, nats per completion", before["kl"], after["kl"], blank),
         ("tokens per completion", before["n_tokens"], after["n_tokens"], blank),
         ("ended before the budget", before["ended_share"], after["ended_share"], blank),
         ("distinct pairs of tokens", before["distinct_2"], after["distinct_2"], blank),
+        ("self-BLEU", before["self_bleu"], after["self_bleu"], blank),
+        ("perplexity, first model", before["perplexity"], after["perplexity"], blank),
     ]
     for label, old, new, cells in rows:
         padded = [*cells, *[None] * (len(topics) - len(cells))]

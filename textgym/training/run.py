@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from stable_baselines3.common.callbacks import CallbackList
 
-from textgym.agents import TextGenVecEnv, evaluate
+from textgym.agents import Evaluation, Sampling, TextGenVecEnv, evaluate
 from textgym.agents.language_policy import LanguagePolicy
 from textgym.agents.reference import Reference
 from textgym.agents.sequence_algorithm import SequenceAlgorithm
@@ -34,6 +34,8 @@ from .stopping import StopRequest, TrainingStopped
 from .token_view import view_tokens
 from .versions import describe_session
 
+GREEDY = Sampling(deterministic=True)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,6 +48,7 @@ class Run:
         task: What is trained on.
         eval_task: What is evaluated on: the same with other prompts, each equally often.
         sample_task: A few of these prompts.
+        judge: What is evaluated on, with the reward that only judges; None without one.
         is_resumed: Whether the algorithm was loaded from a checkpoint.
     """
 
@@ -55,6 +58,7 @@ class Run:
     task: TextTask
     eval_task: TextTask
     sample_task: TextTask
+    judge: TextTask | None
     is_resumed: bool
 
     @property
@@ -89,9 +93,12 @@ def prepare(settings: TrainSettings, folder: RunFolder) -> Run:
     n_visited = min(settings.evaluation.eval_completions, len(eval_task.prompts))
     rows = prompt_rows(eval_task, spread_out(n_visited, settings.evaluation.table_rows))
     sample_task = _make_task(settings, reward, rows, "sequential")
+    judge = None
+    if settings.evaluation.judge is not None:
+        judge = _make_task(settings, resolve_reward(settings.evaluation.judge), settings.eval_prompts, "sequential")
     is_resumed = folder.checkpoint.is_file()
     model = _load_algorithm(settings, folder, task) if is_resumed else _make_algorithm(settings, source, task)
-    return Run(settings, folder, model, task, eval_task, sample_task, is_resumed)
+    return Run(settings, folder, model, task, eval_task, sample_task, judge, is_resumed)
 
 
 def execute(run: Run, console: Console) -> None:
@@ -169,11 +176,11 @@ def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) 
 
 def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
     """Name files so that the run can be repeated and resumed from any folder."""
-    reward = settings.task.reward
-    if isinstance(reward, str) and reward not in reward_names() and Path(reward).is_dir():
-        reward = str(Path(reward).resolve())
-    task = replace(settings.task, prompts=_absolute(settings.task.prompts), reward=reward)
-    evaluation = replace(settings.evaluation, eval_prompts=_absolute(settings.evaluation.eval_prompts))
+    options = settings.evaluation
+    task = replace(
+        settings.task, prompts=_absolute(settings.task.prompts), reward=_absolute_reward(settings.task.reward)
+    )
+    evaluation = replace(options, eval_prompts=_absolute(options.eval_prompts), judge=_absolute_reward(options.judge))
     algorithm = settings.algorithm
     if isinstance(algorithm, RolloutSettings) and algorithm.reference is not None:
         algorithm = replace(algorithm, reference=find_model(algorithm.reference))
@@ -182,6 +189,11 @@ def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
 
 def _absolute(source: Any) -> Any:
     return str(Path(source).resolve()) if isinstance(source, str) and Path(source).is_file() else source
+
+
+def _absolute_reward(reward: Any) -> Any:
+    is_folder = isinstance(reward, str) and reward not in reward_names() and Path(reward).is_dir()
+    return str(Path(reward).resolve()) if is_folder else reward
 
 
 def _open_folder(run: Run) -> None:
@@ -223,9 +235,13 @@ def _evaluate(run: Run, phase: str, console: Console, speed: float | None = None
             seed=options.eval_seed,
             reference=run.reference,
         )
+        # A second greedy completion of a prompt would be the first one again.
+        n_greedy = min(options.eval_completions, len(run.eval_task.prompts))
+        greedy = evaluate(run.policy, run.eval_task, n_greedy, seed=options.eval_seed, sampling=GREEDY)
+        judge = None if run.judge is None else _judged(run.judge, evaluation)
     n_tokens = run.model.num_timesteps
     run.folder.add_samples(to_samples(evaluation, n_tokens, phase))
-    figures = {"tokens": n_tokens, **to_figures(evaluation)}
+    figures = {"tokens": n_tokens, **to_figures(evaluation, greedy, judge)}
     written = run.folder.read_evaluation()
     about = {
         "n_completions": options.eval_completions,
@@ -233,6 +249,12 @@ def _evaluate(run: Run, phase: str, console: Console, speed: float | None = None
         "tokens_per_second": speed if speed is not None else written.get("tokens_per_second"),
     }
     write_json(run.folder.evaluation, {**written, **about, phase: figures})
+
+
+def _judged(judge: TextTask, evaluation: Evaluation) -> float:
+    """Return the mean score that a judge gives."""
+    judgements = judge.score([item.episode.text for item in evaluation.episodes])
+    return sum(judgement.score for judgement in judgements) / len(judgements)
 
 
 def _learn(run: Run, console: Console) -> float | None:

@@ -91,6 +91,11 @@ class EvaluationSettings(Settings):
         "Prompts to evaluate on. [default: the bundled held-out ones if the bundled ones are trained on, else those "
         "trained on]",
     )
+    judge: PlainData = setting(  # noqa: RUF009 (a field, no shared value)
+        None,
+        "Another reward, given as --reward is, that scores the completions of the evaluation and that nothing is "
+        "trained on. [default: none]",
+    )
     eval_completions: int = setting(256, "Completions to evaluate.", least=1)
     eval_seed: int = setting(12345, "Seed of the evaluation, the same before and after.", least=0)
     sample_every: int = setting(25_000, "Write a few samples every so many tokens.", least=1)
