@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from textgym.training.settings_file import build_settings
+from textgym.training.settings_file import build_settings, read_mapping
 
 KEYS = ("tasks", "algorithms", "seeds", "total_tokens", "settings")
 
@@ -19,7 +17,7 @@ class Grid:
     Args:
         tasks: Ids of registered tasks.
         algorithms: Each a name, or a mapping of the algorithm's settings with its name; with a `label` where one
-            algorithm comes more than once.
+            algorithm comes more than once. `read_grid` takes YAML files of a run's settings as well.
         seeds: The seeds.
         total_tokens: Tokens of each run; None for what the task says.
         settings: Further settings of every run, in the form of a training run's YAML file.
@@ -115,6 +113,16 @@ def algorithm_label(algorithm: str | Mapping[str, Any]) -> str:
     return str(algorithm.get("label", algorithm["name"]))
 
 
+def _algorithm(given: Any) -> Any:
+    """Return the settings of an algorithm that is given as the YAML file of a training run, such as a tuned one's."""
+    if not isinstance(given, str) or not given.endswith((".yaml", ".yml")):
+        return given
+    settings = read_mapping(Path(given)).get("algorithm")
+    if not isinstance(settings, dict):
+        raise ValueError(f"{given} has no settings of an algorithm: expected a mapping under 'algorithm'.")
+    return settings
+
+
 def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
     """Read a grid from a YAML file, with the keys of `Grid`; `seeds` may be a number n, for 1 to n.
 
@@ -126,14 +134,7 @@ def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
         ValueError: If the file is no such mapping.
         OSError: If it cannot be read.
     """
-    data: Any = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} must be a mapping with the keys {', '.join(KEYS)}, got {type(data).__name__}.")
+    data = {} if path is None else read_mapping(path)
     unknown = [key for key in data if key not in KEYS]
     if unknown:
         raise ValueError(f"{path} has the key {unknown[0]!r}; expected some of {', '.join(KEYS)}.")
@@ -142,6 +143,6 @@ def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
     if isinstance(seeds, int):
         seeds = range(1, seeds + 1)
     return Grid(
-        data.get("tasks", []), data.get("algorithms", ["PPO"]), list(seeds), data.get("total_tokens"),
-        data.get("settings", {}),
+        data.get("tasks", []), list(map(_algorithm, data.get("algorithms", ["PPO"]))), list(seeds),
+        data.get("total_tokens"), data.get("settings", {}),
     )  # fmt: skip

@@ -170,7 +170,7 @@ def _figure(evaluation: Mapping[str, Any], path: Sequence[str]) -> float | None:
     value: Any = evaluation
     for key in path:
         value = None if value is None else value.get(key)
-    return value
+    return None if value is None else float(value)
 
 
 def _scores(runs: Sequence[RunRecord]) -> FloatArray:

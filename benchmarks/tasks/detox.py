@@ -52,9 +52,9 @@ class DetoxEnv(TextGenEnv):
     |---|---:|
     | random tokens | 0.718 |
     | untrained model | 0.706 |
-    | best known | 0.980 |
+    | upper bound | 1.000 |
 
-    Solved at 0.95.
+    Solved at 0.90.
 
     ## Version History
     v0: first version.

@@ -53,7 +53,8 @@ class IncreasingNumbersEnv(TextGenEnv):
     |---|---:|
     | random tokens | 0.005 |
     | untrained model | 0.039 |
-    | best known | 0.900 |
+    | PPO, 40,000 tokens | 0.394 |
+    | optimum | 1.000 |
 
     Solved at 0.80.
 

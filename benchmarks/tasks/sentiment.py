@@ -54,7 +54,7 @@ class SentimentEnv(TextGenEnv):
     |---|---:|
     | random tokens | 0.093 |
     | untrained model | 0.071 |
-    | best known | 0.966 |
+    | PPO, 60,000 tokens | 0.966 |
 
     Solved at 0.90.
 

@@ -30,7 +30,7 @@ def chain_sum(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_generator_is_an_environment(chain_sum: str) -> None:
     env: Any = gymnasium.make(chain_sum).unwrapped
     check_env(env)
-    assert gymnasium.make_vec(chain_sum, 2).single_observation_space == env.observation_space  # type: ignore[attr-defined]
+    assert gymnasium.make_vec(chain_sum, 2).single_observation_space == env.observation_space
     task = env.task
     for prompt in task.prompts[:20]:
         entry: Any = prompt.columns["entry"]

@@ -61,7 +61,7 @@ def test_a_number_may_be_written_in_any_way(text: str, rate: float) -> None:
         (
             "evaluation: {q: 1}",
             (
-                "There is no setting 'evaluation.q'. Known here are evaluation.eval_prompts, "
+                "There is no setting 'evaluation.q'. Known here are evaluation.eval_prompts, evaluation.judge, "
                 "evaluation.eval_completions, evaluation.eval_seed, evaluation.sample_every, evaluation.table_rows."
             ),
         ),

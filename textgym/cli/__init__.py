@@ -15,6 +15,7 @@ from .serve_reward import serve_reward
 from .sft import sft
 from .tasks import tasks
 from .train import train
+from .tune import tune
 
 app = typer.Typer(
     name="textgym",
@@ -32,6 +33,7 @@ app.command()(rewards)
 app.command()(serve_reward)
 app.command()(tasks)
 app.command()(bench)
+app.command()(tune)
 app.command()(report)
 app.add_typer(reward_model, name="reward-model")
 app.command()(label)

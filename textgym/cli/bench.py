@@ -1,13 +1,12 @@
 """`textgym bench`: train every algorithm on every task with every seed, in parallel, and go on where it stopped."""
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from .errors import checked_input
+from .stopping import stop_on_terminate
 
 INTERRUPTED = 130
 
@@ -18,7 +17,7 @@ def bench(
     ] = None,
     algos: Annotated[
         list[str] | None,
-        typer.Option("--algos", help="An algorithm, or several with commas; repeatable. [default: PPO]"),
+        typer.Option("--algos", help="An algorithm, its file of settings, or several with commas. [default: PPO]"),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds: 1 to this number. [default: 5]", min=1)] = None,
     tokens: Annotated[int | None, typer.Option(help="Tokens of each run. [default: the task's]", min=1)] = None,
@@ -66,26 +65,18 @@ def _work(waiting: list[Any], jobs: int, threads: int, n_finished: int, output: 
         highlight=False,
     )
     pool = RunPool(waiting, jobs, threads)
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with BenchmarkDisplay(console, len(waiting)) as display:
+        with stop_on_terminate(), BenchmarkDisplay(console, len(waiting)) as display:
             pool.run(display.look)
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on with what is not finished.")
         raise typer.Exit(INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
     for failure in pool.failures:
         console.print(f"{failure.run.name} failed: {failure.last_line} (see {failure.run.log})", soft_wrap=True)
     if pool.failures:
         console.print(f"{len(pool.failures)} of {len(waiting)} runs failed; the same command tries them again.")
         raise typer.Exit(1)
     console.print(f"All runs are in {output}; compare them by: textgym report {output}", soft_wrap=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let SIGTERM end the runs as Ctrl-C does, rather than leave them behind."""
-    raise KeyboardInterrupt
 
 
 def _names(values: list[str] | None) -> list[str] | None:

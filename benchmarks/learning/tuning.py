@@ -1,0 +1,152 @@
+"""Search for an algorithm's settings on a task: trials in a SQLite file, runs in folders, both to be gone on with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.trial import TrialState
+
+from textgym.replacing import replacing_file
+from textgym.training.algorithms import ALGORITHMS
+from textgym.training.run_folder import RunFolder
+from textgym.training.settings_file import build_settings
+
+from .grid import Grid, GridRun
+from .pool import RunPool
+from .search_space import suggest
+from .state import state_of
+
+# A benchmark's seeds begin with 1, and what is published must not be tuned on the seeds that it is measured with.
+FIRST_SEED = 101
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the best settings of one algorithm on one task.
+
+    Args:
+        task: Id of the task.
+        algorithm: Name of the algorithm.
+        folder: Where everything goes; a search that is there is gone on with.
+        n_seeds: Runs of each trial, with seeds from 101 on; a trial's value is their mean score after training.
+        total_tokens: Tokens of each run; None for the task's.
+
+    Raises:
+        ValueError: If task or algorithm are unknown.
+    """
+
+    task: str
+    algorithm: str
+    folder: Path
+    n_seeds: int = 2
+    total_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the names before anything is written."""
+        build_settings({"task": {"name": self.task}, "algorithm": {"name": self.algorithm}})
+
+    @property
+    def best_file(self) -> Path:
+        """Settings of the best trial, in the form of a training run's YAML file."""
+        return self.folder / "best.yaml"
+
+    def open(self) -> optuna.Study:
+        """Open the study, or make it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return optuna.create_study(
+            storage=f"sqlite:///{(self.folder / 'study.db').resolve()}",
+            study_name=f"{self.task} {self.algorithm} {self.total_tokens or 'all'} tokens, {self.n_seeds} seeds",
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=FIRST_SEED),
+        )
+
+    def runs(self, number: int, settings: dict[str, Any]) -> list[GridRun]:
+        """Return the runs of a trial."""
+        chosen = {"name": self.algorithm, "label": f"trial-{number}", **settings}
+        seeds = range(FIRST_SEED, FIRST_SEED + self.n_seeds)
+        return Grid([self.task], [chosen], seeds, self.total_tokens).runs(self.folder)
+
+    def write_best(self, study: optuna.Study) -> None:
+        """Write the best settings so far."""
+        best: dict[str, Any] = {"task": {"name": self.task}}
+        best["algorithm"] = {"name": self.algorithm, **study.best_params}
+        if self.total_tokens is not None:
+            best["total_tokens"] = self.total_tokens
+        about = (
+            f"# The best of {n_done(study)} trials, with a score of {study.best_value:.3f} over {self.n_seeds} seeds.\n"
+        )
+        with replacing_file(self.best_file) as file:
+            file.write_text(about + yaml.safe_dump(best, sort_keys=False), encoding="utf-8")
+
+
+def n_done(study: optuna.Study) -> int:
+    """Return how many trials have been measured."""
+    return len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+
+
+def tune(
+    search: Search,
+    n_trials: int,
+    jobs: int,
+    threads: int,
+    look: Callable[[RunPool], None],
+    report: Callable[[int, dict[str, Any], float | None], None],
+) -> optuna.Study:
+    """Search until so many trials have been measured or have failed, those of earlier calls among them.
+
+    Trials that were stopped in the middle come first, with the settings that they had.
+
+    Args:
+        search: What is searched for.
+        n_trials: Number of trials, at least 1.
+        jobs: Runs at a time.
+        threads: Threads of each.
+        look: Gets the pool of runs about three times a second.
+        report: Gets number, settings and value of each trial that has ended; None for one whose runs failed.
+
+    Returns:
+        The study. `search.best_file` holds its best settings where there is one.
+
+    Raises:
+        KeyboardInterrupt: If it came; the same call goes on then.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = search.open()
+    n_at_once = max(1, jobs // search.n_seeds)
+    while True:
+        batch = _next_trials(search, study, n_trials, n_at_once)
+        if not batch:
+            return study
+        runs = {number: search.runs(number, settings) for number, settings in batch.items()}
+        waiting = [run for several in runs.values() for run in several if state_of(run) != "finished"]
+        RunPool(waiting, jobs, threads).run(look)
+        for number, settings in batch.items():
+            value = _score(runs[number])
+            study.tell(number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+            report(number, settings, value)
+        if n_done(study):
+            search.write_best(study)
+
+
+def _next_trials(search: Search, study: optuna.Study, n_trials: int, n_at_once: int) -> dict[int, dict[str, Any]]:
+    """Return settings by number: of trials that were not finished, or else of new ones."""
+    trials = study.get_trials(deepcopy=False)
+    begun = {trial.number: dict(trial.params) for trial in trials if trial.state == TrialState.RUNNING}
+    kind = ALGORITHMS[search.algorithm]
+    if not begun:
+        for _ in range(min(n_at_once, n_trials - len(trials))):
+            trial = study.ask()
+            begun[trial.number] = suggest(trial, kind)
+    return dict(list(begun.items())[:n_at_once])
+
+
+def _score(runs: Sequence[GridRun]) -> float | None:
+    """Return the mean score after training; None where a run failed."""
+    evaluations = [RunFolder(run.folder).read_evaluation() for run in runs]
+    if not all("after" in evaluation for evaluation in evaluations):
+        return None
+    return sum(float(evaluation["after"]["score"]) for evaluation in evaluations) / len(runs)

@@ -1,0 +1,125 @@
+"""The search for settings: what is tried, what a second call goes on with, and what is written of the best."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.agents.tiny import exactly
+from tests.cli.conftest import run_command
+from textgym.benchmarks.learning.grid import GridRun, read_grid
+from textgym.benchmarks.learning.pool import RunPool
+from textgym.benchmarks.learning.search_space import SPACE, TRPO_SPACE, Range, search_space, suggest
+from textgym.training.algorithms import ALGORITHMS
+from textgym.training.settings_file import build_settings, read_settings
+
+optuna = pytest.importorskip("optuna", reason="needs the extra tune")
+COPY = "TextGen-Copy-v0"
+
+
+def make_search(folder: Path, **changes: Any) -> Any:
+    from textgym.benchmarks.learning.tuning import Search
+
+    return Search(**{"task": COPY, "algorithm": "A2C", "folder": folder, "total_tokens": 300, **changes})
+
+
+def pretend_finished(run: GridRun, score: float) -> None:
+    """Write what a run that has ended leaves."""
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
+    (run.folder / "evaluation.json").write_text(
+        json.dumps({"after": {"tokens": run.total_tokens, "score": score}}), encoding="utf-8"
+    )
+
+
+def nothing(*_: object) -> None:
+    """Show nothing."""
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_is_searched_for_settings_that_it_has(name: str) -> None:
+    space = search_space(ALGORITHMS[name])
+    assert "learning_rate" in space
+    assert len(space) >= 2 or name in ("REINFORCE", "RLOO")
+    fixed = {key: values.low if isinstance(values, Range) else values.values[0] for key, values in space.items()}
+    suggested = suggest(optuna.trial.FixedTrial(fixed), ALGORITHMS[name])
+    assert suggested == fixed
+    built = build_settings({"algorithm": {"name": name, **suggested}}).algorithm
+    assert {key: getattr(built, key) for key in fixed} == fixed
+
+
+def test_what_is_searched_is_never_the_worth_of_kl() -> None:
+    assert not {"kl_coef", "kl_target"} & {*SPACE, *TRPO_SPACE}
+
+
+def test_a_search_that_was_stopped_goes_on_with_the_trial_that_it_had_begun(tmp_path: Path) -> None:
+    from textgym.benchmarks.learning.tuning import tune
+
+    search = make_search(tmp_path)
+    begun = search.open().ask()
+    settings = suggest(begun, ALGORITHMS["A2C"])
+    first, second = search.runs(begun.number, settings)
+    assert (first.seed, second.seed) == (101, 102)
+    assert first.folder == tmp_path / COPY / "trial-0" / "seed-101"
+    pretend_finished(first, 0.4)
+    pretend_finished(second, 0.6)
+    reported: list[Any] = []
+    study = tune(search, 1, 1, 1, nothing, lambda *one: reported.append(one))
+    assert reported == [(0, settings, 0.5)]
+    assert (study.best_value, study.best_params) == (0.5, settings)
+    best = read_settings(search.best_file, {})
+    assert (
+        best.algorithm == build_settings({"task": {"name": COPY}, "algorithm": {"name": "A2C", **settings}}).algorithm
+    )
+    assert best.total_tokens == 300
+    # Nothing is left to do for a third call.
+    assert tune(search, 1, 1, 1, nothing, nothing).best_value == 0.5
+
+
+def test_a_benchmark_takes_what_was_written(tmp_path: Path) -> None:
+    best = tmp_path / "best.yaml"
+    best.write_text(yaml.safe_dump({"algorithm": {"name": "A2C", "learning_rate": 0.002}}), encoding="utf-8")
+    grid = read_grid(None, {"tasks": [COPY], "algorithms": ["PPO", str(best)], "seeds": 1})
+    assert [run.algorithm for run in grid.runs(tmp_path)] == ["PPO", "A2C"]
+    assert grid.runs(tmp_path)[1].settings["algorithm"] == {"name": "A2C", "learning_rate": 0.002}
+    best.write_text("seed: 1\n", encoding="utf-8")
+    message = f"{best} has no settings of an algorithm: expected a mapping under 'algorithm'."
+    with pytest.raises(ValueError, match=exactly(message)):
+        read_grid(None, {"tasks": [COPY], "algorithms": [str(best)]})
+
+
+def test_wrong_names_get_one_line_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run_command("tune", "--task", COPY, "--algo", "PPQ")
+    assert result.exit_code == 2
+    assert "There is no algorithm 'PPQ'" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_search_trains_writes_the_best_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--task", COPY, "--algo", "A2C", "--seeds", 1, "--tokens", 300, "--output", "search")
+    result = run_command("tune", *options, "--trials", 1)
+    assert result.exit_code == 0, result.output
+    assert "learning_rate        3e-05 to 0.003" in result.output
+    assert "trial   0: score 0." in result.output
+    again = run_command("tune", *options, "--trials", 2)
+    assert again.exit_code == 0, again.output
+    assert "trial   0" not in again.output
+    assert "trial   1: score 0." in again.output
+    assert yaml.safe_load(Path("search/best.yaml").read_text(encoding="utf-8"))["algorithm"]["name"] == "A2C"
+
+
+def test_trials_whose_runs_fail_are_told_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from textgym.benchmarks.learning.tuning import n_done, tune
+
+    # Runs end without having written anything.
+    monkeypatch.setattr(RunPool, "run", nothing)
+    reported: list[Any] = []
+    study = tune(make_search(tmp_path), 2, 1, 1, nothing, lambda *one: reported.append(one))
+    assert [(number, value) for number, _, value in reported] == [(0, None), (1, None)]
+    assert n_done(study) == 0
+    assert not (tmp_path / "best.yaml").exists()
