@@ -8,13 +8,15 @@ vector machine. The second judge is VADER's lexicon, which people made. PPO trai
 to please the reward alone; every few thousand tokens all three score completions of held-out prompts. Each score
 is in standard deviations of the untrained model's completions, 0 being their mean.
 
-The over-optimisation point is where a judge's score is highest: beyond it, the reward goes on rising and the judge
-does not (Gao, Schulman and Hilton 2022, arXiv:2210.10760, figure 1).
+The over-optimisation point of a judge is where it parts from the reward: from there to the next look it gains less than
+a quarter of what the reward gains. The figure is that of Gao, Schulman and Hilton (2022, arXiv:2210.10760, figure 1);
+both judges' scores have upper bounds, so that they level off rather than fall.
 """
 
 import json
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -40,6 +42,8 @@ TITLES = {
     "vader": "VADER, a lexicon",
 }
 COLOURS = {"reward": "#222222", "judge": "#0072B2", "vader": "#D55E00"}
+JUDGES = ("judge", "vader")
+PARTING_SHARE = 0.25
 N_REFERENCE_TEXTS = 512
 SETTINGS: dict[str, Any] = {
     "n_steps": 4096,
@@ -136,13 +140,16 @@ def film_prompts(source: str) -> list[str]:
     return [text for text, columns in load_prompts(source) if columns["topic"] == "films"]
 
 
-def peak(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the row in which a judge is most pleased."""
-    return max(rows, key=lambda row: row[name])
+def parting(rows: Sequence[dict[str, Any]], judge: str) -> dict[str, Any]:
+    """Return the last row up to which a judge gains at least `PARTING_SHARE` of what the reward gains."""
+    for before, after in pairwise(rows):
+        if after[judge] - before[judge] < PARTING_SHARE * (after["reward"] - before["reward"]):
+            return before
+    return rows[-1]
 
 
 def draw(runs: dict[int, list[dict[str, Any]]], picture: Path) -> None:
-    """Draw each one's score over the square root of KL, as Gao et al. do; a ring marks a judge's highest score."""
+    """Draw each one's score over the square root of KL, as Gao et al. do; a ring marks where a judge parts from it."""
     figure = Figure(figsize=(7.5, 4.8), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     for number, rows in enumerate(runs.values()):
@@ -152,10 +159,10 @@ def draw(runs: dict[int, list[dict[str, Any]]], picture: Path) -> None:
                 distances, [row[name] for row in rows], color=COLOURS[name], linewidth=1.8, marker="o", markersize=3,
                 alpha=1.0 if number == 0 else 0.45, label=title if number == 0 else None,
             )  # fmt: skip
-            if name != "reward":
-                best = peak(rows, name)
+            if name in JUDGES:
+                point = parting(rows, name)
                 axes.plot(
-                    max(best["kl"], 0.0) ** 0.5, best[name], marker="o", markersize=10, markerfacecolor="none",
+                    max(point["kl"], 0.0) ** 0.5, point[name], marker="o", markersize=10, markerfacecolor="none",
                     markeredgecolor=COLOURS[name], markeredgewidth=1.6,
                 )  # fmt: skip
     axes.axhline(0, color="#999999", linewidth=0.8)
@@ -170,7 +177,7 @@ def draw(runs: dict[int, list[dict[str, Any]]], picture: Path) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
     domain: Annotated[str, typer.Option(help="Which rows.")] = "movie",
-    tokens: Annotated[int, typer.Option(help="Tokens of training.")] = 100_000,
+    tokens: Annotated[int, typer.Option(help="Tokens of training.")] = 60_000,
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "1,2",
     kl_coef: Annotated[
         float, typer.Option(help="Price of a nat of KL; low, so that there is something to see.")
@@ -207,8 +214,8 @@ def main(
         f"--tokens {tokens} --seeds {seeds} --kl-coef {kl_coef} --learning-rate {learning_rate}",
         "machine": describe_machine(),
         "n_ratings": len(feedback),
-        "peaks": {
-            seed: {name: {"tokens": peak(rows, name)["tokens"], "kl": peak(rows, name)["kl"]} for name in TITLES}
+        "partings": {
+            seed: {judge: {key: parting(rows, judge)[key] for key in ("tokens", "kl")} for judge in JUDGES}
             for seed, rows in runs.items()
         },
         "runs": runs,

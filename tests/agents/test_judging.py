@@ -94,13 +94,28 @@ def test_the_archive_keeps_the_best_episodes_and_at_most_two_a_prompt() -> None:
 def test_few_successes_are_heard_among_many_episodes_that_are_merely_good() -> None:
     """One of 10 episodes is worth 1, the others 0.1; above a baseline of 0.05 that is 0.95 against 9 times 0.05."""
     episodes = judged(letter_task(prompts=["a"], completions_per_prompt=1), 10)
-    worth = [torch.full((1,), 1.0 if index == 3 else 0.1) for index in range(10)]
-    items = [item._replace(rewards=rewards) for item, rewards in zip(episodes, worth, strict=True)]
+    items = []
+    for index, item in enumerate(episodes):
+        rewards = torch.zeros(len(item.episode.text.token_ids))
+        rewards[-1] = 1.0 if index == 3 else 0.1
+        items.append(item._replace(rewards=rewards))
     archive = EpisodeArchive(per_prompt=10)
     archive.add(items)
     records = archive.sample(40, 0.05, np.random.default_rng(0))
     share = sum(record.token_ids == items[3].episode.text.token_ids for record in records) / len(records)
     assert 0.5 < share < 0.85
+
+
+def test_an_episode_is_replayed_up_to_where_it_was_worth_most() -> None:
+    """What came after, here the loss of what a promising beginning had earned, is not taught."""
+    (item,) = judged(letter_task(min_new_tokens=4), 1)
+    rewards = torch.zeros(len(item.episode.text.token_ids))
+    rewards[1], rewards[-1] = 0.5, -0.5
+    archive = EpisodeArchive()
+    archive.add([item._replace(rewards=rewards)])
+    record, *_ = archive.sample(1, 0.0, np.random.default_rng(0))
+    assert tuple(record.token_ids) == item.episode.text.token_ids[:2]
+    assert record.rewards.tolist() == [0.0, 0.5]
 
 
 def test_the_archive_teaches_nothing_that_the_policy_often_reaches() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from textgym.benchmarks.over_optimisation import Judges, Texts, draw, film_prompts, main, peak
+from textgym.benchmarks.over_optimisation import Judges, Texts, draw, film_prompts, main, parting
 from textgym.benchmarks.reward_models import read_domain
 
 GOOD = ["a lovely, warm film", "wonderful and moving", "great fun, and lovely songs", "a great and moving story"]
@@ -41,13 +41,18 @@ def test_the_prompts_open_texts_on_films_and_the_held_out_ones_are_others() -> N
     assert not set(training) & set(held_out)
 
 
-def test_a_judge_s_peak_is_marked_in_the_figure(tmp_path: Path) -> None:
+def test_a_judge_parts_from_the_reward_where_it_gains_less_than_a_quarter_of_its_gain(tmp_path: Path) -> None:
     rows = [
-        {"tokens": tokens, "kl": kl, "reward": float(tokens), "judge": judge, "vader": judge / 2}
-        for tokens, kl, judge in [(0, -0.1, 0.0), (1, 2.0, 1.0), (2, 9.0, 0.5)]
+        {"tokens": tokens, "kl": kl, "reward": reward, "judge": judge, "vader": reward}
+        for tokens, kl, reward, judge in [
+            (0, -0.1, 0.0, 0.0),
+            (1, 2.0, 1.0, 0.9),
+            (2, 9.0, 2.0, 1.2),
+            (3, 20.0, 4.0, 1.6),
+        ]
     ]
-    assert peak(rows, "judge")["tokens"] == 1
-    assert peak(rows, "reward")["tokens"] == 2
+    assert parting(rows, "judge")["tokens"] == 2
+    assert parting(rows, "vader")["tokens"] == 3
     draw({1: rows, 2: rows[:2]}, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
