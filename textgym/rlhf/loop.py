@@ -14,24 +14,16 @@ from textgym.rewards.learned import RewardModel, load_reward_model
 from textgym.training.run_folder import read_json_lines, write_json, write_json_lines
 from textgym.training.sft import fine_tune
 
-from .annotator_settings import (
-    AnnotatorSettings,
-    CommandAnnotators,
-    PeopleAnnotators,
-    RewardAnnotators,
-    SimulatedAnnotators,
-    read_annotators,
-)
+from .annotator_making import make_annotators
+from .annotator_settings import AnnotatorSettings, RewardAnnotators, SimulatedAnnotators, read_annotators
 from .annotators import Annotators, RatingRow, Text
 from .candidates import choose, write_candidates
-from .coded_raters import CodedRaters
-from .command_raters import CommandRaters
 from .finetuning import evaluate_policy, fine_tune_policy
 from .folder import LoopFolder, RoundFolder
 from .report import write_report
 from .reward_learning import judge, known_before, learn, make_model
 from .settings import LoopSettings
-from .simulated_people import fit_people, load_people
+from .simulated_people import fit_people
 
 # After a step that leaves one of these, there is something new to be seen.
 REPORTED = ("judgement.json", "evaluation.json")
@@ -69,11 +61,11 @@ class Loop:
         self.console = console
         self.command = command
         self.folder = LoopFolder(Path(settings.output))
-        self._annotator_settings: AnnotatorSettings = read_annotators(settings.annotators)
+        self._chosen: AnnotatorSettings = read_annotators(settings.annotators)
         make_model(settings.reward_model)
         load_prompts(settings.prompts)
-        if isinstance(self._annotator_settings, RewardAnnotators):
-            resolve_reward(self._annotator_settings.reward)
+        if isinstance(self._chosen, RewardAnnotators):
+            resolve_reward(self._chosen.reward)
         self._before = known_before(settings.reward_model, self._share_of_raters())
         self._annotators: Annotators | None = None
         self.folder.open(settings)
@@ -105,8 +97,8 @@ class Loop:
         warm_start = self.settings.warm_start_options(self.settings.model)
         if warm_start is not None:
             yield Step("Warm start: learning the demonstrations", folder.warm_start, self._warm_start)
-        if isinstance(self._annotator_settings, SimulatedAnnotators):
-            fit = partial(fit_people, self._annotator_settings, folder.people, self.console)
+        if isinstance(self._chosen, SimulatedAnnotators):
+            fit = partial(fit_people, self._chosen, folder.people, self.console)
             yield Step("Fitting the simulated people", folder.people, fit)
         for number in range(1, self.settings.rounds + 1):
             yield from self._round(folder.round(number))
@@ -124,7 +116,7 @@ class Loop:
     def annotators(self) -> Annotators:
         """Who rates; simulated people have to be fitted first."""
         if self._annotators is None:
-            self._annotators = self._make_annotators()
+            self._annotators = make_annotators(self._chosen, self.settings, self.folder, self.command)
         return self._annotators
 
     @property
@@ -136,26 +128,8 @@ class Loop:
         """Return the ratings of all rounds up to one."""
         return [row for number in range(1, up_to + 1) for row in read_json_lines(self.folder.round(number).feedback)]
 
-    def _make_annotators(self) -> Annotators:
-        chosen = self._annotator_settings
-        if isinstance(chosen, SimulatedAnnotators):
-            return load_people(self.folder.people, chosen.per_item)
-        if isinstance(chosen, CommandAnnotators):
-            return CommandRaters(chosen.command)
-        if isinstance(chosen, PeopleAnnotators):
-            from .people import PeopleRaters
-
-            return PeopleRaters(chosen, chosen.store or str(self.folder.store), self.command)
-        if isinstance(chosen, RewardAnnotators):
-            columns = dict(load_prompts(self.settings.prompts))
-            held_out = self.settings.train_settings(model=self.settings.model, seed=0).eval_prompts
-            columns |= dict(load_prompts(held_out))
-            return CodedRaters(resolve_reward(chosen.reward), chosen.per_item, chosen.noise, columns=columns)
-        raise TypeError(f"expected settings of annotators, got {type(chosen).__name__}.")
-
     def _share_of_raters(self) -> float:
-        chosen = self._annotator_settings
-        return chosen.share if isinstance(chosen, SimulatedAnnotators) else 0.0
+        return self._chosen.share if isinstance(self._chosen, SimulatedAnnotators) else 0.0
 
     def _warm_start(self) -> None:
         options = self.settings.warm_start_options(self.settings.model)
