@@ -52,6 +52,7 @@ class DetoxEnv(TextGenEnv):
     |---|---:|
     | random tokens | 0.718 |
     | untrained model | 0.706 |
+    | PPO, 40,000 tokens | 0.937 |
     | upper bound | 1.000 |
 
     Solved at 0.90.

@@ -13,6 +13,7 @@ import typer
 from textgym.allocator import keep_freed_memory
 from textgym.training.run_folder import RunFolder
 from textgym.training.settings_file import read_settings
+from textgym.training.shipped_configs import find_config
 
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
@@ -28,7 +29,8 @@ CHANGEABLE = ("total_tokens", "device", "checkpoint_seconds")
 def train(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="YAML file of settings; the options below go before it.")
+        Path | None,
+        typer.Option("--config", "-c", help="YAML file, or rl4lms-imdb; the options below go before it."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="New folder for the run. [default: runs/DATE_TIME]")
@@ -66,7 +68,7 @@ def train(
     else:
         folder = RunFolder(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         with checked_input():
-            settings = read_settings(config, given)
+            settings = read_settings(config and find_config(config), given)
             folder.check_is_free()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
