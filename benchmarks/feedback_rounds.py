@@ -145,10 +145,10 @@ def _dress(axes: Axes, label: str, height: str) -> None:
 def main(
     data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
     runs: Annotated[Path, typer.Option(help="Folder for the loops.")] = Path("runs/feedback_rounds"),
-    completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 600,
-    tokens: Annotated[int, typer.Option(help="Tokens of training, in all rounds together.")] = 75_000,
+    completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 360,
+    tokens: Annotated[int, typer.Option(help="Tokens of training, in all rounds together.")] = 18_000,
     kl_coef: Annotated[float, typer.Option(help="Reward lost for each nat of KL to the first model.")] = 0.02,
-    eval_completions: Annotated[int, typer.Option(help="Completions that the policy is judged by.")] = 256,
+    eval_completions: Annotated[int, typer.Option(help="Completions that the policy is judged by.")] = 160,
     seed: Annotated[int, typer.Option(help="Seed of both loops.")] = 1,
     encoder: Annotated[str | None, typer.Option(help="Folder of an encoder. [default: the package's]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice by default.")] = None,
