@@ -159,7 +159,7 @@ def test_a_run_repeats_from_its_own_config(finished_run: tuple[Path, Result], wo
 def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(
     finished_run: tuple[Path, Result], workplace: Path, number: signal.Signals
 ) -> None:
-    # The first calls of the reward are the evaluation's and the first rollout's.
+    # The first calls of the reward are those of the evaluation, sampled and greedy, and the first rollout's.
     (workplace / "interrupt").write_text(f"3 {int(number)}")
     stopped = run_command("train", "--config", "settings.yaml", "--output", "run")
     assert stopped.exit_code == 128 + number
@@ -206,7 +206,8 @@ def test_a_run_stopped_in_its_first_evaluation_begins_anew(finished_run: tuple[P
 def test_what_was_logged_after_the_last_checkpoint_is_made_again_and_not_twice(
     finished_run: tuple[Path, Result], workplace: Path
 ) -> None:
-    (workplace / "fail").write_text("4 0")
+    # Two calls in the first evaluation, sampled and greedy, and then one a rollout.
+    (workplace / "fail").write_text("5 0")
     arguments = ("--config", "settings.yaml", "--output", "run", "--checkpoint-seconds", "1000")
     failed = run_command("train", *arguments)
     assert failed.exit_code == 2
