@@ -60,7 +60,7 @@ def print_figures(console: Console, before: Mapping[str, Any], after: Mapping[st
     if after["judge"] is not None:
         rows.append(("the judge's score", before["judge"], after["judge"], blank))
     rows += [
-        ("score, most probable tokens", before["greedy"]["score"], after["greedy"]["score"], blank),
+        ("score of greedy texts", before["greedy"]["score"], after["greedy"]["score"], blank),
         ("KL, nats per completion", before["kl"], after["kl"], blank),
         ("tokens per completion", before["n_tokens"], after["n_tokens"], blank),
         ("ended before the budget", before["ended_share"], after["ended_share"], blank),
