@@ -1,6 +1,6 @@
 """A small task whose answer depends on the prompt, and how an algorithm is made to learn it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ SETTINGS: dict[str, Any] = {
     "target_kl": 0.05,
     # Without it some seeds settle on two letters of three.
     "ent_coef": 0.03,
-    "seed": 0,
     "device": "cpu",
 }
 
@@ -81,9 +80,17 @@ class StopWhenLearned(BaseCallback):
         return evaluate(self.model, self.task, 200, seed=2).score < self.score
 
 
-def learn(model: BaseAlgorithm, task: TextTask, *, n_tokens: int = 40_000, score: float = 0.95) -> BaseAlgorithm:
-    """Train until `task` is learned, for at most `n_tokens`: how long it takes differs from processor to processor.
+def learn(
+    make: Callable[[int], BaseAlgorithm], task: TextTask, *, n_tokens: int = 40_000, score: float = 0.95
+) -> BaseAlgorithm:
+    """Train what `make(seed)` returns until `task` is learned, each of three seeds for at most `n_tokens`.
 
-    For the last digits of a sum do, and after some updates the texts are other ones.
+    How long it takes, and with which seeds it settles on two letters of three, differs from processor to processor: the
+    last digits of a sum do, and after some updates the texts are other ones.
     """
-    return model.learn(n_tokens, callback=EveryNTimesteps(2_000, StopWhenLearned(task, score)))
+    for seed in range(3):
+        model = make(seed)
+        model.learn(n_tokens, callback=EveryNTimesteps(2_000, StopWhenLearned(task, score)))
+        if evaluate(model, task, 200, seed=2).score >= score:
+            break
+    return model

@@ -9,6 +9,7 @@ import pytest
 import stable_baselines3
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import textgym  # noqa: F401  (registers the ids)
@@ -211,25 +212,31 @@ LEARNERS: dict[str, tuple[Any, dict[str, Any], int]] = {
 def test_it_learns_three_tokens_that_depend_on_the_prompt(kind: Any, settings: dict[str, Any], group_size: int) -> None:
     """The optimum is 1; random and untrained policies score 0.07."""
     task = answer_task(completions_per_prompt=group_size)
-    model = kind(
-        "GPT2CompletionPolicy", TextGenCompletionVectorEnv(16, task), policy_kwargs={"model": small_model()},
-        learning_rate=linear_decline, kl_coef=0.001, seed=0, device="cpu", **settings,
-    )  # fmt: skip
-    assert evaluate(model, task, 400).score <= 0.3
+
+    def make(seed: int) -> BaseAlgorithm:
+        return kind(
+            "GPT2CompletionPolicy", TextGenCompletionVectorEnv(16, task), policy_kwargs={"model": small_model()},
+            learning_rate=linear_decline, kl_coef=0.001, seed=seed, device="cpu", **settings,
+        )  # fmt: skip
+
+    assert evaluate(make(0), task, 400).score <= 0.3
     held_out = answer_task(prompt_order="sequential")
-    learn(model, held_out)
+    model = learn(make, held_out)
     assert evaluate(model, held_out, 400, seed=1).score >= 0.9
 
 
 def test_it_learns_inside_plain_sb3() -> None:
     """One letter that depends on the prompt; 4,000 completions, from 0.07 of 1."""
     task = answer_task(1)
-    env = DummyVecEnv([lambda: TextGenCompletionEnv(task)] * 16)
-    model = stable_baselines3.PPO(
-        GPT2CompletionPolicy, env, n_steps=16, batch_size=256, n_epochs=4, gamma=1.0, seed=0,
-        learning_rate=linear_decline, policy_kwargs={"model": small_model(), "eos_token_id": EOS}, device="cpu",
-    )  # fmt: skip
-    learn(model, task, n_tokens=10_000)
+
+    def make(seed: int) -> BaseAlgorithm:
+        env = DummyVecEnv([lambda: TextGenCompletionEnv(task)] * 16)
+        return stable_baselines3.PPO(
+            GPT2CompletionPolicy, env, n_steps=16, batch_size=256, n_epochs=4, gamma=1.0, seed=seed,
+            learning_rate=linear_decline, policy_kwargs={"model": small_model(), "eos_token_id": EOS}, device="cpu",
+        )  # fmt: skip
+
+    model = learn(make, task, n_tokens=10_000)
     assert evaluate(model, task, 400, seed=1).score >= 0.9
 
 

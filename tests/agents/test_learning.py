@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import stable_baselines3
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from tests.agents.learning import SETTINGS, answer_task, learn, random_score, small_model
 from textgym.agents import A2C, GRPO, PPO, REINFORCE, RLOO, GPT2Policy, Sampling, TextGenVecEnv, evaluate
@@ -15,13 +16,15 @@ def test_it_learns_three_tokens_that_depend_on_the_prompt() -> None:
     That takes 8,000 to 12,000 tokens and three seconds of one core.
     """
     task = answer_task()
-    model = PPO(
-        "GPT2Policy", TextGenVecEnv(16, task), policy_kwargs={"model": small_model()}, kl_coef=0.001, **SETTINGS
-    )
+
+    def make(seed: int) -> PPO:
+        env, policy_kwargs = TextGenVecEnv(16, task), {"model": small_model()}
+        return PPO("GPT2Policy", env, policy_kwargs=policy_kwargs, kl_coef=0.001, seed=seed, **SETTINGS)
+
     assert random_score(task) <= 0.3
-    assert evaluate(model, task, 400).score <= 0.3
+    assert evaluate(make(0), task, 400).score <= 0.3
     held_out = answer_task(prompt_order="sequential")
-    learn(model, held_out)
+    model = learn(make, held_out)
     assert evaluate(model, held_out, 400, seed=1).score >= 0.9
     assert evaluate(model, held_out, 4, sampling=Sampling(deterministic=True)).score >= 0.9
 
@@ -42,14 +45,17 @@ def test_other_algorithms_learn_it_too(algorithm: Any, settings: dict[str, Any],
     A2C, REINFORCE and RLOO, which take one step a rollout, have smaller rollouts.
     """
     task = answer_task(completions_per_prompt=group_size)
-    shared = {name: SETTINGS[name] for name in ("learning_rate", "seed", "device")}
-    kwargs = {"model": small_model()}
-    model = algorithm(
-        "GPT2Policy", TextGenVecEnv(16, task), policy_kwargs=kwargs, kl_coef=0.001, **{**shared, **settings}
-    )
-    assert evaluate(model, task, 400).score <= 0.3
+    shared = {name: SETTINGS[name] for name in ("learning_rate", "device")}
+
+    def make(seed: int) -> BaseAlgorithm:
+        env, policy_kwargs = TextGenVecEnv(16, task), {"model": small_model()}
+        return algorithm(
+            "GPT2Policy", env, policy_kwargs=policy_kwargs, kl_coef=0.001, seed=seed, **{**shared, **settings}
+        )
+
+    assert evaluate(make(0), task, 400).score <= 0.3
     held_out = answer_task(prompt_order="sequential")
-    learn(model, held_out)
+    model = learn(make, held_out)
     assert evaluate(model, held_out, 400, seed=1).score >= 0.9
     assert evaluate(model, held_out, 4, sampling=Sampling(deterministic=True)).score >= 0.9
 
@@ -57,7 +63,8 @@ def test_other_algorithms_learn_it_too(algorithm: Any, settings: dict[str, Any],
 def test_a_strong_penalty_for_kl_keeps_it_from_learning() -> None:
     """The control: the same run, at 10 points of reward for a nat, stays at 0.07, where it began."""
     task = answer_task()
-    model = PPO("GPT2Policy", TextGenVecEnv(16, task), policy_kwargs={"model": small_model()}, kl_coef=10.0, **SETTINGS)
+    env, policy_kwargs = TextGenVecEnv(16, task), {"model": small_model()}
+    model = PPO("GPT2Policy", env, policy_kwargs=policy_kwargs, kl_coef=10.0, seed=0, **SETTINGS)
     model.learn(8_000)
     assert evaluate(model, task, 400).score <= 0.3
 
@@ -65,13 +72,13 @@ def test_a_strong_penalty_for_kl_keeps_it_from_learning() -> None:
 def test_the_policy_learns_inside_plain_sb3() -> None:
     """One letter that depends on the prompt: random 0.08, untrained 0.07, trained 0.99, of 1."""
     task = answer_task(1)
-    model = stable_baselines3.PPO(
-        GPT2Policy,
-        TextGenVecEnv(16, task),
-        policy_kwargs={"model": small_model()},
-        **{**SETTINGS, "n_steps": 16, "batch_size": 256},
-    )
+    settings = {**SETTINGS, "n_steps": 16, "batch_size": 256}
+
+    def make(seed: int) -> BaseAlgorithm:
+        env, policy_kwargs = TextGenVecEnv(16, task), {"model": small_model()}
+        return stable_baselines3.PPO(GPT2Policy, env, policy_kwargs=policy_kwargs, seed=seed, **settings)
+
     assert random_score(task) <= 0.3
-    assert evaluate(model, task, 400).score <= 0.3
-    learn(model, task)
+    assert evaluate(make(0), task, 400).score <= 0.3
+    model = learn(make, task)
     assert evaluate(model, task, 400, seed=1).score >= 0.9

@@ -155,8 +155,9 @@ def test_a_warm_start_learns_the_demonstrations_first(workplace: Path, tiny_mode
                  prompts=["The sea", "A lake", "Hills", "sand", "A tree"])  # fmt: skip
     result = run_command("rlhf", "loop.yaml")
     assert "Warm start: learning the demonstrations" in result.output
-    written = [row["completion"] for row in read_json_lines(workplace / "loop/round-1/completions.jsonl")]
-    assert " yes" in written
+    written = "".join(row["completion"] for row in read_json_lines(workplace / "loop/round-1/completions.jsonl"))
+    # Of an untrained model's letters hardly any; which of them, and in what order, differs between processors.
+    assert sum(letter in " yes" for letter in written) >= 0.75 * len(written)
     assert result.exit_code == 0, result.output
     evaluation = read_json(workplace / "loop/round-1/evaluation.json")
     assert evaluation["before"]["kl"] == pytest.approx(0, abs=1e-5)
