@@ -1,5 +1,6 @@
 """A whole completion as one action: in our algorithms and in plain Stable-Baselines3."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def make_letter_env(render_mode: str | None = None) -> TextGenCompletionEnv:
     return TextGenCompletionEnv(letter_task(), render_mode=render_mode)
 
 
-LEARNERS: dict[str, tuple[Any, dict[str, Any], int]] = {
+LEARNERS: dict[str, tuple[Callable[..., BaseAlgorithm], dict[str, Any], int]] = {
     "PPO": (PPO, {"n_steps": 32, "batch_size": 512, "n_epochs": 4, "clip_range": 0.3}, 1),
     "A2C": (A2C, {"n_steps": 8, "ent_coef": 0.05}, 1),
     "REINFORCE": (REINFORCE, {"n_steps": 8, "ent_coef": 0.05, "baseline": "leave_one_out"}, 4),
@@ -209,7 +210,9 @@ LEARNERS: dict[str, tuple[Any, dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize(("kind", "settings", "group_size"), LEARNERS.values(), ids=LEARNERS)
-def test_it_learns_three_tokens_that_depend_on_the_prompt(kind: Any, settings: dict[str, Any], group_size: int) -> None:
+def test_it_learns_three_tokens_that_depend_on_the_prompt(
+    kind: Callable[..., BaseAlgorithm], settings: dict[str, Any], group_size: int
+) -> None:
     """The optimum is 1; random and untrained policies score 0.07."""
     task = answer_task(completions_per_prompt=group_size)
 

@@ -1,5 +1,6 @@
 """Policies learn a small task whose answer depends on the prompt, on the sequence path and in plain SB3."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def test_it_learns_three_tokens_that_depend_on_the_prompt() -> None:
 
 
 ONE_STEP = {"n_steps": 8, "ent_coef": 0.05}
-OTHERS: dict[str, tuple[Any, dict[str, Any], int]] = {
+OTHERS: dict[str, tuple[Callable[..., BaseAlgorithm], dict[str, Any], int]] = {
     "A2C": (A2C, ONE_STEP, 1),
     "REINFORCE": (REINFORCE, ONE_STEP, 1),
     "RLOO": (RLOO, ONE_STEP, 4),
@@ -39,7 +40,9 @@ OTHERS: dict[str, tuple[Any, dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize(("algorithm", "settings", "group_size"), OTHERS.values(), ids=OTHERS)
-def test_other_algorithms_learn_it_too(algorithm: Any, settings: dict[str, Any], group_size: int) -> None:
+def test_other_algorithms_learn_it_too(
+    algorithm: Callable[..., BaseAlgorithm], settings: dict[str, Any], group_size: int
+) -> None:
     """From 0.07 to 0.96 or more (four seeds), in 10,000 tokens for GRPO and 12,000 to 18,000 for the others.
 
     A2C, REINFORCE and RLOO, which take one step a rollout, have smaller rollouts.
