@@ -11,7 +11,7 @@ from torch import Tensor
 from .candidates import unpack_candidates
 from .lora import LoraSource
 from .precision import Autocast, precision
-from .sampling import draw_tokens, restrict_to_top
+from .sampling import draw_by_probability, draw_tokens, restrict_to_top
 from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource, Trunk
@@ -81,9 +81,8 @@ class LanguagePolicy(Trunk):
         self.temperature = temperature
         self.token_rules = token_rules
         self.term_watch = TermWatch()
-        is_banned = torch.zeros(self.vocab_size, dtype=torch.bool)
-        is_banned[list(token_rules.banned_token_ids)] = True
-        self.register_buffer("is_banned", is_banned, persistent=False)
+        banned = torch.tensor(token_rules.banned_token_ids, dtype=torch.long)
+        self.register_buffer("banned_token_ids", banned, persistent=False)
 
     @property
     def candidate_bytes(self) -> int:
@@ -122,24 +121,23 @@ class LanguagePolicy(Trunk):
             Float32, shape (N, V), the least finite number at forbidden tokens.
         """
         with precision(hidden.device, self.autocast):
-            logits = self.language_model.get_output_embeddings()(hidden)[:, : self.vocab_size]
+            logits = self.language_model.get_output_embeddings()(hidden)
+        if logits.shape[1] > self.vocab_size:
+            logits = logits[:, : self.vocab_size]
         logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
         return self.forbid(cast(Tensor, logits), n_generated, candidates)
 
     def forbid(self, logits: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
-        """Put the least finite number in the place of forbidden tokens' logits, shape (N, V)."""
-        rules = self.token_rules
+        """Put the least finite number in the place of forbidden tokens' logits, shape (N, V), which are changed."""
+        rules, lowest = self.token_rules, torch.finfo(logits.dtype).min
         if rules.banned_token_ids:
-            logits = logits.masked_fill(cast(Tensor, self.is_banned), torch.finfo(logits.dtype).min)
+            logits.index_fill_(1, cast(Tensor, self.banned_token_ids), lowest)
         if rules.min_new_tokens and rules.eos_token_id is not None:
-            is_eos = torch.arange(self.vocab_size, device=logits.device) == rules.eos_token_id
-            is_early = (n_generated < rules.min_new_tokens)[:, None] & is_eos
-            logits = logits.masked_fill(is_early, torch.finfo(logits.dtype).min)
+            logits[:, rules.eos_token_id].masked_fill_(n_generated < rules.min_new_tokens, lowest)
         if candidates is not None:
-            is_candidate = unpack_candidates(candidates, self.vocab_size)
-            logits = logits.masked_fill(~is_candidate, torch.finfo(logits.dtype).min)
+            logits.masked_fill_(~unpack_candidates(candidates, self.vocab_size), lowest)
         return logits
 
     def choose(
@@ -169,14 +167,15 @@ class LanguagePolicy(Trunk):
         if candidates is None:
             candidates = self.candidates(hidden, n_generated)
         logits = self.decision_logits(hidden, n_generated, candidates)
+        # One softmax serves both: `logsumexp` alone would cost three times as much.
+        probabilities = logits.softmax(dim=-1)
         if deterministic:
             token_ids = logits.argmax(dim=-1)
         elif top_k is None and top_p is None:
-            token_ids = draw_tokens(logits, uniforms)
+            token_ids = draw_by_probability(probabilities, uniforms)
         else:
             token_ids = draw_tokens(restrict_to_top(logits, top_k, top_p), uniforms)
-        log_prob = logits.gather(1, token_ids[:, None])[:, 0] - logits.logsumexp(dim=-1)
-        return token_ids, log_prob
+        return token_ids, probabilities.gather(1, token_ids[:, None])[:, 0].log()
 
     def values_of(self, hidden: Tensor) -> Tensor:
         """Return the value of hidden states, shape (N, D), as float32, shape (N,)."""

@@ -30,10 +30,7 @@ def _counter_generator(seed: int, counter: int) -> np.random.Generator:
 
 
 def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw one token a row by inverting the cumulative distribution.
-
-    One pass of softmax, cumulative sum and binary search; `torch.multinomial` draws V exponentials a row, which costs
-    more than a small network does.
+    """Draw one token a row; see `draw_by_probability`.
 
     Args:
         logits: Unnormalised log-probabilities, shape (B, V).
@@ -42,8 +39,24 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         Token ids, shape (B,). A token of probability 0 is never drawn.
     """
+    return draw_by_probability(torch.softmax(logits.float(), dim=-1), uniforms)
+
+
+def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw one token a row by inverting the cumulative distribution.
+
+    One pass of cumulative sum and one binary search; `torch.multinomial` draws V exponentials a row, which costs
+    more than a small network does.
+
+    Args:
+        probabilities: Float32, shape (B, V).
+        uniforms: Numbers in [0, 1), shape (B,).
+
+    Returns:
+        Token ids, shape (B,). A token of probability 0 is never drawn.
+    """
     # Double precision, because a float32 sum over 50,000 tokens loses the rarest of them.
-    cumulative = torch.softmax(logits.float(), dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (B, V)
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)  # (B, V)
     total = cumulative[:, -1]
     # Rounding must not reach the total, beyond which no token lies.
     target = torch.minimum(uniforms.double() * total, torch.nextafter(total, torch.zeros_like(total)))
