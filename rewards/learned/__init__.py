@@ -1,7 +1,9 @@
 """Reward models learned from human feedback: ratings, comments and preferences, four families under one interface."""
 
 from .agreement import Agreement, human_ceiling
+from .augmentation import augment, reliance
 from .calibration import Calibration, draw_reliability
+from .counterfactuals import Counterfactual, read_counterfactual
 from .ensemble import EnsembleRewardModel
 from .evaluation import Evaluation
 from .feedback import BadRow, Feedback, Preference, Rating
@@ -21,6 +23,7 @@ __all__ = [
     "Agreement",
     "BadRow",
     "Calibration",
+    "Counterfactual",
     "EnsembleRewardModel",
     "Evaluation",
     "Feedback",
@@ -36,12 +39,15 @@ __all__ = [
     "SVMRewardModel",
     "Split",
     "TreeRewardModel",
+    "augment",
     "draw_reliability",
     "human_ceiling",
     "load_reward_model",
     "make_ensemble",
     "make_reward_model",
     "pairs_from_ratings",
+    "read_counterfactual",
     "read_feedback",
+    "reliance",
     "split_feedback",
 ]

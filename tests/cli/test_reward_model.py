@@ -1,6 +1,7 @@
 """`textgym reward-model` trains on a file, judges on what it held out, and leaves a folder that is a reward."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,28 @@ def test_a_folder_without_a_model_is_refused(ratings: Path) -> None:
         2,
         "Error: nowhere is not the folder of a reward model: it does not exist.\n",
     )
+
+
+def test_counterfactuals_are_added_to_what_is_learned_from(ratings: Path) -> None:
+    arguments = (*TRAIN, "--kind", "ridge", "--reference-model", "none")
+    result = run_command(
+        *arguments, "--augment", "exchange: {film: song}", "--augment", "{take_out: [zebra], change: -1}"
+    )
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^\d+ counterfactuals added to 96$", result.stdout, re.MULTILINE)
+    assert re.search(r"^exchange 1 pairs of words: moves a score by 0\.\d\d on average$", result.stdout, re.MULTILINE)
+    assert "take out zebra: changes no held-out text" in result.stdout
+    record = json.loads((ratings / "mine" / "reward_model.json").read_text())["record"]
+    assert record["reliance"]["exchange 1 pairs of words"] < 0.5
+    assert record["n_ratings"] > 96
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("exchange: gendr", "Did you mean 'gender'?"), ("exchange: [", "--augment must be YAML such as")],
+)
+def test_a_wrong_counterfactual_is_refused(ratings: Path, change: str, message: str) -> None:
+    refused = run_command(*TRAIN, "--kind", "ridge", "--augment", change)
+    assert refused.exit_code == 2
+    assert message in refused.stderr
+    assert not (ratings / "mine").exists()

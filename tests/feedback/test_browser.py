@@ -176,6 +176,19 @@ def test_a_person_chats_scores_and_rewrites(sqlite_store: FeedbackStore, enter: 
     page.keyboard.press("n")
     expect(page.locator(".turn")).to_have_count(0)
     expect(page.locator("#count")).to_have_text("1 done, 0 left")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")  # goes back to the conversation,
+    expect(page.locator(".rewritten")).to_have_text("world")
+    expect(page.locator("#count")).to_have_text("0 done, 1 left")
+    page.keyboard.press("u")  # takes score and rewriting back,
+    expect(page.locator(".rewritten")).to_be_hidden()
+    expect(page.locator("#state")).to_have_text("Taken back")
+    expect(page.locator(".turn [type=radio]:checked")).to_have_count(0)
+    page.keyboard.press("u")  # and what was said, which may then be said otherwise
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.locator("[name=said]")).to_have_value("Hello n1")
+    page.keyboard.press("u")
+    expect(page.locator("#error")).to_have_text("There is nothing to undo.")
 
 
 def test_nothing_that_was_typed_is_lost_by_a_reload(sqlite_store: FeedbackStore, enter: Enter) -> None:

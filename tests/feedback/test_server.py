@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -149,6 +150,55 @@ def test_a_chat_is_answered_scored_rewritten_and_closed(sqlite_store: FeedbackSt
     assert (after["subject"], after["turns"], after["progress"]) == ("", [], {"n_done": 1, "n_left": 0})
 
 
+def test_a_chat_is_taken_back_step_by_step_and_each_step_once(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 2, "chat")
+    chat = ada.get("/api/chat").json()["chat"]
+    first, second = (
+        ada.post("/api/chat/turns", json={"chat": chat, "number": number, "said": "Hi"}).json()["id"]
+        for number in range(2)
+    )
+    ada.post("/api/chat/judgements", json={"turn": second, "score": 2, "rewriting": "there"})
+    ada.post("/api/chat/close", json={"chat": chat})
+    empty = ada.get("/api/chat").json()
+    assert (empty["subject"], empty["progress"]) == ("prompt 1", {"n_done": 1, "n_left": 1})
+
+    def take_back(what: str, turn: int | None = None, where: int = chat) -> Any:
+        # Each is sent twice, as after a broken connection.
+        answers = [ada.post("/api/chat/undo", json={"chat": where, "what": what, "turn": turn}) for _ in range(2)]
+        assert answers[0].json() == answers[1].json()
+        return answers[0].json()
+
+    opened = take_back("close", where=empty["chat"])
+    assert (opened["chat"], opened["subject"], opened["progress"]) == (chat, "prompt 0", {"n_done": 0, "n_left": 2})
+    judged = take_back("judgement", second)["turns"]
+    assert [(turn["id"], turn["score"], turn["rewriting"]) for turn in judged] == [
+        (first, None, None), (second, None, None)
+    ]  # fmt: skip
+    assert [turn["id"] for turn in take_back("turn", second)["turns"]] == [first]
+    assert take_back("turn", first)["turns"] == []
+    assert take_back("close") == {"detail": "There is nothing to undo."}
+    # The conversations that were taken back can be had after all.
+    for subject in ("prompt 0", "prompt 1", ""):
+        now = ada.get("/api/chat").json()
+        assert now["subject"] == subject
+        ada.post("/api/chat/turns", json={"chat": now["chat"], "number": 0, "said": "Hi"})
+        ada.post("/api/chat/close", json={"chat": now["chat"]})
+
+
+def test_a_chat_that_went_on_in_another_window_is_not_taken_back(ada: TestClient) -> None:
+    chat = ada.get("/api/chat").json()["chat"]
+    turns = [
+        ada.post("/api/chat/turns", json={"chat": chat, "number": number, "said": "Hi"}).json()["id"]
+        for number in range(2)
+    ]
+    for body in ({"what": "turn", "turn": turns[0]}, {"what": "close"}):
+        refused = ada.post("/api/chat/undo", json={"chat": chat, **body})
+        assert (refused.status_code, refused.json()["detail"]) == (
+            409, "This conversation has gone on elsewhere; reload the page."
+        )  # fmt: skip
+    assert len(ada.get("/api/chat").json()["turns"]) == 2
+
+
 def test_something_said_again_after_a_broken_connection_is_answered_once(
     sqlite_store: FeedbackStore, ada: TestClient
 ) -> None:
@@ -192,6 +242,8 @@ def test_nobody_reads_or_changes_another_persons_chat(sqlite_store: FeedbackStor
         assert bo.post("/api/chat/turns", json={"chat": chat, "number": 1, "said": "Hi"}).status_code == 422
         assert bo.post("/api/chat/judgements", json={"turn": turn, "score": 1}).status_code == 422
         assert bo.post("/api/chat/close", json={"chat": chat}).status_code == 422
+        undoing = {"chat": chat, "what": "turn", "turn": turn}
+        assert bo.post("/api/chat/undo", json=undoing).status_code == 422
 
 
 def test_english_and_chinese_have_the_same_words() -> None:

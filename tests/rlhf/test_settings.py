@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from tests.agents.tiny import exactly
+from textgym.rewards.learned import Feedback
+from textgym.rlhf.annotators import RatingRow, Text
 from textgym.rlhf.folder import LoopFolder
+from textgym.rlhf.reward_learning import learn
 from textgym.rlhf.settings import LoopSettings, read_loop_settings
 from textgym.training.algorithms import PPOSettings
 from textgym.training.settings_file import write_settings
@@ -46,6 +50,11 @@ def test_settings_come_back_from_what_is_written_of_them(tmp_path: Path) -> None
         ({"reward_model": {"ensemble": None}},
          ("feedback.selection 'disagreement' needs reward_model.ensemble, the number of models that may disagree; give "
          "it, or choose 'random'.")),
+        ({"reward_model": {"augment": {"exchange": "gender"}}},
+         "reward_model.augment must be a list of counterfactuals, got {'exchange': 'gender'}."),
+        ({"reward_model": {"augment": [{"exchange": "names", "change": 1}]}},
+         ("A counterfactual must change one thing, got {'change': 1, 'exchange': 'names'}; expected for example "
+          "{exchange: gender}, {oppose: sentiment}, {take_out: [Python], change: -1}.")),
         ({"warm_start": {"epochs": 3}}, "warm_start must have data, a file of demonstrations, got {'epochs': 3}."),
         ({"warm_start": {"data": "a", "epoch": 3}}, "warm_start has no option 'epoch'. Did you mean 'epochs'?"),
     ],
@@ -82,3 +91,14 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "loop").mkdir()
     (tmp_path / "loop/config.yaml.partial").write_text("out", encoding="utf-8")
     LoopFolder(tmp_path / "loop").open(settings)
+
+
+def test_feedback_is_augmented(tmp_path: Path) -> None:
+    settings = read(tmp_path, reward_model={"augment": [{"exchange": {"sea": "lake"}}]})
+    rows: list[RatingRow] = [
+        {"prompt": "A", "completion": text, "rating": rating, "rater": "anna"}
+        for text, rating in (("the sea", 1.0), ("a hill", 2.0), ("a lake", 3.0))
+    ]
+    texts = [Text("A", "the sea"), Text("A", "a hill")]
+    model = learn(settings.reward_model, Feedback(), rows, texts, Console(quiet=True))
+    assert model.record["n_ratings"] == 5

@@ -10,7 +10,7 @@ from .libraries import silence_libraries
 from .reward_report import report_evaluation, say
 
 if TYPE_CHECKING:
-    from textgym.rewards.learned import Feedback, RewardModel
+    from textgym.rewards.learned import Counterfactual, Feedback, RewardModel
 
 FEEDBACK = "Feedback"
 SCALE = "Scale"
@@ -81,6 +81,17 @@ def train(
     held_out: Annotated[
         float, typer.Option(help="Share of the feedback that judges the model.", rich_help_panel=FEEDBACK)
     ] = 0.2,
+    augment_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--augment",
+            help="Learn from each text once more with one thing changed: 'exchange: gender', 'exchange: names' (the "
+            "rating kept), 'oppose: sentiment' (mirrored), '{take_out: [Python], change: -1}', put_in, '{cut: 0.5}'. "
+            "In YAML; may be given more than once.",
+            rich_help_panel=FEEDBACK,
+            metavar="CHANGE",
+        ),
+    ] = None,
     min_gap: GapOption = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Decides what is held out.", rich_help_panel=FEEDBACK)] = 0,
     reference_model: Annotated[
@@ -118,20 +129,28 @@ def train(
         silence_libraries()
         from rich.console import Console
 
-        from textgym.rewards.learned import split_feedback
+        from textgym.rewards.learned import augment, reliance, split_feedback
         from textgym.rewards.learned.folder import check_is_free
 
         check_is_free(output)
+        counterfactuals = [_counterfactual(text) for text in augment_by or []]
         model = _make_model(kind, _settings(setting or []), ensemble, pessimism)
         feedback = _read(data, column or [], skip_bad_rows)
         weights = {name: _number(value) for name, value in _pairs(rater_weight or [], "--rater-weight").items()}
         split = split_feedback(feedback.with_rater_weights(weights), held_out, seed)
-        model.fit(split.training, console=Console(stderr=True))
+        training = augment(split.training, counterfactuals)
+        if counterfactuals:
+            say(f"{len(training) - len(split.training):,} counterfactuals added to {len(split.training):,}")
+        model.fit(training, console=Console(stderr=True))
         _normalise(model, reference_model, reference_prompts, reference_completions, reference_tokens)
     evaluation = model.evaluate(split.held_out, min_gap=min_gap)
     model.record["evaluation"] = evaluation.as_dict()
+    changes = {one.name: reliance(model, *split.held_out.texts(), one) for one in counterfactuals}
+    model.record["reliance"] = changes
     model.save(output)
     report_evaluation(evaluation, split.held_out, output / "reliability.png", kind)
+    for name, change in changes.items():
+        say(f"{name}: {'changes no held-out text' if change is None else f'moves a score by {change:.2f} on average'}")
     say(f"The reward model is in {output}. Use it by: textgym train --reward {output}")
 
 
@@ -204,6 +223,17 @@ def _normalise(
         [completion for _, completion in written],
         texts=f"{n_completions:,} completions of {reference}",
     )
+
+
+def _counterfactual(text: str) -> "Counterfactual":
+    import yaml
+
+    from textgym.rewards.learned import read_counterfactual
+
+    try:
+        return read_counterfactual(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"--augment must be YAML such as 'exchange: gender', got {text!r} ({error}).") from error
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Conversations with the model: each turn is kept with the context it was written in, rated, and rewritten."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
@@ -38,6 +38,7 @@ class Exchange(NamedTuple):
     answer: str
 
 
+ChatStep: TypeAlias = Literal["judgement", "turn", "close"]
 # From the conversation so far, and what is said now.
 Answerer: TypeAlias = Callable[[list[Exchange], str], Answer]
 
@@ -124,6 +125,60 @@ def close_chat(session: Session, annotator_id: int, chat_id: int) -> None:
     if chat.assignment is not None and chat.assignment.state == "open":
         chat.assignment.state, chat.assignment.ended_at = "decided", utc_now()
     session.flush()
+
+
+def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatStep, turn_id: int | None = None) -> Chat:
+    """Take back the last step of a conversation; taken back again after a broken connection, it changes nothing more.
+
+    Args:
+        session: A writing session.
+        annotator_id: The person.
+        chat_id: The conversation that the person sees.
+        what: "judgement" takes score and rewriting from an answer, "turn" takes back what was said with its answer, and
+            "close" goes back from a conversation in which nothing has been said to the one before it.
+        turn_id: The turn, which must be the conversation's last; None for "close".
+
+    Returns:
+        The conversation that the person is then in.
+
+    Raises:
+        ValueError: If it is not this person's conversation.
+        StateError: If there is nothing to take back, or the conversation has gone on in another window.
+    """
+    chat = session.scalar(_open(annotator_id).with_for_update(of=Chat))
+    if what == "close":
+        return _reopen(session, annotator_id, chat_id, chat)
+    if chat is None or chat.id != chat_id or (turn_id is not None and chat.turns and turn_id < chat.turns[-1].id):
+        _own(session, annotator_id, chat_id)
+        raise StateError("This conversation has gone on elsewhere; reload the page.")
+    if chat.turns and chat.turns[-1].id == turn_id:
+        if what == "judgement":
+            chat.turns[-1].score = chat.turns[-1].rewriting = None
+        else:
+            chat.turns.pop()
+        session.flush()
+    return chat
+
+
+def _reopen(session: Session, annotator_id: int, chat_id: int, chat: Chat | None) -> Chat:
+    """Go back from an empty conversation to the last that was closed; its item, if it has one, is open again."""
+    if chat is not None and chat.id != chat_id:
+        return chat
+    if chat is None or chat.turns:
+        _own(session, annotator_id, chat_id)
+        raise StateError("This conversation has gone on elsewhere; reload the page.")
+    closed = select(Chat).where(Chat.annotator_id == annotator_id, Chat.ended_at.is_not(None))
+    last = session.scalar(closed.order_by(Chat.ended_at.desc(), Chat.id.desc()).limit(1).with_for_update(of=Chat))
+    if last is None:
+        raise StateError("There is nothing to undo.")
+    # A person is in one conversation at a time: the empty one goes before the other is opened.
+    session.delete(chat)
+    session.flush()
+    last.ended_at = None
+    if last.assignment is not None and last.assignment.state == "decided":
+        last.assignment.state, last.assignment.ended_at = "open", None
+    session.flush()
+    return last
 
 
 def _text(turn: Turn) -> str:

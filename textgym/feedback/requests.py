@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from .chats import ChatStep
 from .judgements import LONGEST_TEXT, Choice, Reason, Undone
 from .queue import Progress
 from .tables import Assignment, Chat, Kind, Quality, Turn
@@ -68,6 +69,14 @@ class CloseBody(BaseModel):
     """Which conversation is over."""
 
     chat: int
+
+
+class ChatUndoBody(BaseModel):
+    """Which step of a conversation is taken back."""
+
+    chat: int
+    what: ChatStep
+    turn: int | None = None
 
 
 def item_answer(assignment: Assignment | None, progress: Progress, undone: Undone | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy.orm import Session
 
 from . import requests as bodies
-from .chats import Answerer, close_chat, judge_turn, open_chat, say
+from .chats import Answerer, close_chat, judge_turn, open_chat, say, undo_in_chat
 from .judgements import ComparisonAnswer, RatingAnswer, StateError, compare, rate, skip, undo
 from .pages import PAGE, Pages
 from .queue import next_assignment, progress
@@ -155,3 +155,10 @@ def _add_chatting(app: FastAPI, store: FeedbackStore, sign_in: SignIn, options: 
         with store.writing() as session:
             close_chat(session, sign_in.known(session, request).id, body.chat)
         return {}
+
+    @app.post("/api/chat/undo")
+    def take_back_in_chat(body: bodies.ChatUndoBody, request: Request) -> dict[str, Any]:
+        with store.writing() as session:
+            person = sign_in.known(session, request)
+            chat = undo_in_chat(session, person.id, body.chat, body.what, body.turn)
+            return bodies.chat_answer(chat, progress(session, person.id, "chat"))

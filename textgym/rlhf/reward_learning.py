@@ -10,6 +10,7 @@ from textgym.feedback.agreement import krippendorff_alpha
 from textgym.rewards.learned import (
     Feedback,
     RewardModel,
+    augment,
     human_ceiling,
     make_ensemble,
     make_reward_model,
@@ -59,7 +60,8 @@ def learn(
         ValueError: If it cannot learn from them.
     """
     said = read_feedback(rows)
-    model = make_model(settings).fit(replace(said, ratings=before.ratings + said.ratings), console=console)
+    feedback = augment(replace(said, ratings=before.ratings + said.ratings), settings.counterfactuals())
+    model = make_model(settings).fit(feedback, console=console)
     prompts, completions = (list(column) for column in zip(*first_texts, strict=True))
     return model.normalise(prompts, completions, texts="completions of the loop's first model")
 

@@ -15,6 +15,7 @@ from .annotator_settings import read_annotators
 from .ratings_file import RatingsFile
 
 if TYPE_CHECKING:
+    from textgym.rewards.learned import Counterfactual
     from textgym.training.sft import SftOptions
 
 # What the loop itself gives to `textgym train` and `textgym sft`.
@@ -50,10 +51,32 @@ class RewardModelSettings(Settings):
     settings: PlainData = setting(None, "Arguments of its class.")  # noqa: RUF009 (a field, no shared value)
     ensemble: int | None = setting(4, "Models that learn from bootstrap samples; null for one model.", least=2)
     pessimism: float = setting(0.0, "Times their disagreement, which is subtracted from the score.", least=0)
+    augment: PlainData = setting(  # noqa: RUF009
+        None, "Counterfactuals to learn from as well, a list: {exchange: gender}, {oppose: sentiment} and so on."
+    )
     ratings: RatingsFile = RatingsFile()  # noqa: RUF009 (frozen, as the sections below)
     min_gap: float = setting(
         1.0, "Pairs count in the accuracy on new feedback whose ratings differ by more than this.", least=0
     )
+
+    def __post_init__(self) -> None:
+        """Check ranges and counterfactuals."""
+        super().__post_init__()
+        self.counterfactuals()
+
+    def counterfactuals(self) -> "list[Counterfactual]":
+        """Return those that feedback is augmented by.
+
+        Raises:
+            ValueError: If they are no list of counterfactuals.
+        """
+        if self.augment is None:
+            return []
+        from textgym.rewards.learned import read_counterfactual
+
+        if not isinstance(self.augment, list):
+            raise ValueError(f"reward_model.augment must be a list of counterfactuals, got {self.augment!r}.")
+        return [read_counterfactual(spec) for spec in self.augment]
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,7 @@ function addTurn(turn) {
   if (drafts.read(`rewriting ${turn.id}`) !== null) openRewriting(section);
 }
 
-async function load() {
-  const answer = await ask("/api/chat");
+function display(answer) {
   chat = answer.chat;
   showProgress(answer.progress);
   const subject = document.getElementById("subject");
@@ -89,6 +88,25 @@ async function load() {
   list.replaceChildren();
   message.value = drafts.read(`message ${chat}`) ?? "";
   answer.turns.forEach(addTurn);
+}
+
+async function load() {
+  display(await ask("/api/chat"));
+}
+
+// The last step: what was made of the last answer, else what was said, else the closing of the last conversation.
+function undo() {
+  if (chat === null) return;
+  alone(async () => {
+    const { id: turn, said, score, rewriting } = list.lastElementChild?.turn ?? {};
+    const isJudged = turn !== undefined && (score !== null || rewriting !== null);
+    const what = turn === undefined ? "close" : isJudged ? "judgement" : "turn";
+    const answer = await ask("/api/chat/undo", { chat, what, turn });
+    drafts.drop(`rewriting ${turn}`);
+    if (what === "turn" && message.value.trim() === "") drafts.write(`message ${chat}`, said);
+    display(answer);
+    show(words.undone);
+  });
 }
 
 function send() {
@@ -124,6 +142,7 @@ form.addEventListener("submit", (event) => {
   send();
 });
 document.getElementById("close").addEventListener("click", startAnew);
+document.getElementById("undo").addEventListener("click", undo);
 
 onKeys((key, field, event) => {
   if (key === "Enter" && field === message && !event.shiftKey) return send(), true;
@@ -132,6 +151,7 @@ onKeys((key, field, event) => {
   const last = list.lastElementChild;
   if (key === "m") return message.focus(), true;
   if (key === "n") return startAnew(), true;
+  if (key === "u") return undo(), true;
   if (last && key === "r") return openRewriting(last), true;
   const input = last && /^[1-9]$/.test(key) && last.querySelectorAll("[type=radio]")[Number(key) - 1];
   if (!input) return false;
