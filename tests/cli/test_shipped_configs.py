@@ -12,10 +12,12 @@ from tests.agents.tiny import exactly
 from tests.cli.conftest import run_command
 from tests.fakes import EOS_TOKEN_ID, VOCAB_SIZE, byte_tokenizer
 from textgym.benchmarks.imdb import imdb_prompts
+from textgym.prompts import load_prompts
+from textgym.rlhf.settings import read_loop_settings
 from textgym.training.algorithms import PPOSettings
 from textgym.training.logs import read_progress
 from textgym.training.settings_file import read_settings
-from textgym.training.shipped_configs import config_names, find_config
+from textgym.training.shipped_configs import LOOPS, config_names, find_config
 
 
 @pytest.fixture
@@ -96,3 +98,15 @@ def test_a_name_that_nothing_ships_under_is_refused(tmp_path: Path, monkeypatch:
         find_config(Path("rl4lms-imbd"))
     assert run_command("train", "--config", "rl4lms-imbd").exit_code == 2
     assert find_config(Path("mine.yaml")) == Path("mine.yaml")
+
+
+def test_the_loop_that_ships_asks_people_about_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config_names(LOOPS) == ["films"]
+    settings = read_loop_settings(find_config(Path("films"), LOOPS))
+    assert settings.annotators == {"people": {"per_item": 1}}
+    assert all(len(load_prompts(source)) >= 25 for source in (settings.prompts, settings.eval_prompts))
+    refused = run_command("rlhf", "film")
+    assert refused.exit_code == 2
+    assert "expected a YAML file, or one of films, which ship with TextGym. Did you mean 'films'?" in refused.stderr
+    assert list(tmp_path.iterdir()) == []

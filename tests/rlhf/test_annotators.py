@@ -172,6 +172,23 @@ def say_all(place: Path, name: str, n_skipped: int = 0) -> int:
     return n_rated
 
 
+def test_what_everybody_skips_is_not_waited_for(workplace: Path, tiny_model: Path) -> None:
+    write_config(workplace, tiny_model, annotators={"people": {"per_item": 1}}, rounds=1)
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
+    asked = [row for row in read_json_lines(workplace / "loop/round-1/completions.jsonl") if row["is_asked"]]
+    assert say_all(workplace / "loop/feedback.db", "Anna", n_skipped=2) == len(asked) - 2
+    done = run_command("rlhf", "loop.yaml")
+    assert done.exit_code == 0, done.output
+    assert len(read_json_lines(workplace / "loop/round-1/feedback.jsonl")) == len(asked) - 2
+
+
+def test_where_everything_is_skipped_somebody_has_to_rate(workplace: Path, tiny_model: Path) -> None:
+    write_config(workplace, tiny_model, annotators={"people": {"per_item": 1}}, rounds=1)
+    run_command("rlhf", "loop.yaml")
+    say_all(workplace / "loop/feedback.db", "Anna", n_skipped=100)
+    assert "Waiting for people: 0 of 1 completions are rated" in run_command("rlhf", "loop.yaml").output
+
+
 def test_people_are_waited_for_and_the_same_command_goes_on(workplace: Path, tiny_model: Path) -> None:
     annotators = {"people": {"per_item": 2, "enough": 0.5}}
     write_config(workplace, tiny_model, annotators=annotators)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 from typer.testing import Result
 
@@ -129,6 +130,16 @@ def test_a_loop_that_is_killed_at_every_step_equals_one_that_was_never_killed(
     kill_at("loop/report.html")
     assert run_command("rlhf", "loop.yaml").exit_code == 0
     assert_equal_loops(workplace / "loop", finished_loop[0])
+
+
+def test_two_processes_do_not_work_in_one_folder(workplace: Path, tiny_model: Path) -> None:
+    write_config(workplace, tiny_model, annotators={"people": {"per_item": 1}})
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
+    with FileLock(workplace / "loop/.lock"):
+        refused = run_command("rlhf", "loop.yaml")
+    assert refused.exit_code == 2
+    assert "loop is being worked on by another 'textgym rlhf loop.yaml'; wait, or end it." in refused.stderr
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
 
 
 def test_a_finished_loop_is_left_alone_and_may_get_more_rounds(

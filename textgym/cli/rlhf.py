@@ -23,7 +23,9 @@ WAITING, FAILED, INTERRUPTED = 3, 1, 130
 
 
 def rlhf(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="YAML file of settings; see below.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="YAML file of settings, see below; or films, to try it out.")
+    ],
 ) -> None:
     """Improve a language model by feedback: people rate, a reward model learns, the policy improves, and again.
 
@@ -63,10 +65,11 @@ def rlhf(
             from textgym.rlhf.loop import Loop
             from textgym.rlhf.settings import read_loop_settings
             from textgym.training.report import report_console
+            from textgym.training.shipped_configs import LOOPS, find_config
 
             silence_libraries()
             keep_freed_memory()
-            loop = Loop(read_loop_settings(config), report_console(), f"textgym rlhf {config}")
+            loop = Loop(read_loop_settings(find_config(config, LOOPS)), report_console(), f"textgym rlhf {config}")
         _run(loop)
     except KeyboardInterrupt:
         sys.stderr.write(f"Stopped. Go on with: textgym rlhf {config}\n")

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from textgym.prompts import load_prompts
@@ -77,7 +78,17 @@ class Loop:
             WaitingForPeople: If people have to rate first.
             AnnotatorsError: If a command that rates fails.
             TrainingStopped: If a signal asked to stop.
+            ValueError: If another process is at work in the folder.
         """
+        try:
+            with FileLock(self.folder.lock, timeout=0):
+                self._run()
+        except Timeout as error:
+            raise ValueError(
+                f"{self.folder.path} is being worked on by another {self.command!r}; wait, or end it."
+            ) from error
+
+    def _run(self) -> None:
         for step in self.steps():
             if not step.output.exists():
                 self.console.rule(step.name)

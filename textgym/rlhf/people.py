@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from textgym.feedback.exporting import read_judgements
 from textgym.feedback.importing import import_file
@@ -38,7 +39,8 @@ class PeopleRaters:
     def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
         """Put the texts into the store unless they are there, and return what people have said of them.
 
-        A judgement in a word alone ("good") counts as one, but has no rating.
+        A judgement in a word alone ("good") counts as one, but has no rating. A text that as many people have skipped
+        as were to rate it is waited for no longer.
 
         Raises:
             WaitingForPeople: If too few texts have been judged by as many people as are asked for.
@@ -66,20 +68,27 @@ class PeopleRaters:
             import_file(store, path, people=self.settings.per_item)
 
     def _wait(self, store: FeedbackStore, texts: Sequence[Text]) -> None:
-        """Raise WaitingForPeople unless enough texts have been judged."""
-        judged = (
-            select(Item.prompt, Item.completion_a)
-            .join(Assignment)
-            .where(Item.kind == "rate", Assignment.state == "decided")
-            .group_by(Item.id, Item.prompt, Item.completion_a)
-            .having(func.count(Assignment.id) >= self.settings.per_item)
-        )
+        """Raise WaitingForPeople unless enough texts have been judged, of those that people have not given up."""
+        asked = set(texts)
         with store.reading() as session:
-            done = {Text(*row) for row in session.execute(judged)}
-        n_done, n_wanted = len(done & set(texts)), math.ceil(self.settings.enough * len(texts))
-        if n_done < n_wanted:
+            judged, skipped = (asked & self._texts(session, state) for state in ("decided", "skipped"))
+        left = len(asked) - len(skipped - judged)
+        n_wanted = max(1, math.ceil(self.settings.enough * left))
+        if len(judged) < n_wanted:
             raise WaitingForPeople(
-                f"Waiting for people: {n_done} of {n_wanted} completions are rated, each by {self.settings.per_item}.\n"
+                f"Waiting for people: {len(judged)} of {n_wanted} completions are rated, each by "
+                f"{self.settings.per_item}.\n"
                 f"Open the page by: textgym label {self.place}\n"
                 f"Then go on by:    {self.command}"
             )
+
+    def _texts(self, session: Session, state: str) -> set[Text]:
+        """Return the texts that as many people as are asked for have decided on, or skipped."""
+        rows = session.execute(
+            select(Item.prompt, Item.completion_a)
+            .join(Assignment)
+            .where(Item.kind == "rate", Assignment.state == state)
+            .group_by(Item.id, Item.prompt, Item.completion_a)
+            .having(func.count(Assignment.id) >= self.settings.per_item)
+        )
+        return {Text(*row) for row in rows}

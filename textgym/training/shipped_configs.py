@@ -1,18 +1,20 @@
-"""Settings that ship with the package, by name: `textgym train --config rl4lms-imdb`."""
+"""Settings that ship with the package, by name: `textgym train --config rl4lms-imdb`, `textgym rlhf films`."""
 
 from pathlib import Path
 
 from textgym.named_objects import nearest
 
-FOLDER = Path(__file__).parent.parent / "bundled" / "configs"
+BUNDLED = Path(__file__).parent.parent / "bundled"
+# Settings of `textgym train`, and of `textgym rlhf`.
+CONFIGS, LOOPS = BUNDLED / "configs", BUNDLED / "loops"
 
 
-def config_names() -> list[str]:
-    """Return the names of the settings that ship with the package."""
-    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+def config_names(folder: Path = CONFIGS) -> list[str]:
+    """Return the names of the settings in a folder that ships with the package."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
-def find_config(path: Path) -> Path:
+def find_config(path: Path, folder: Path = CONFIGS) -> Path:
     """Return a file of settings: a file as it is named, or else one that ships with the package under that name.
 
     Raises:
@@ -20,9 +22,10 @@ def find_config(path: Path) -> Path:
     """
     if path.is_file() or path.suffix:
         return path
-    if str(path) not in config_names():
+    names = config_names(folder)
+    if str(path) not in names:
         raise ValueError(
-            f"There are no settings {str(path)!r}: expected a YAML file, or one of {', '.join(config_names())}, which "
-            f"ship with TextGym.{nearest(str(path), config_names())}"
+            f"There are no settings {str(path)!r}: expected a YAML file, or one of {', '.join(names)}, which "
+            f"ship with TextGym.{nearest(str(path), names)}"
         )
-    return FOLDER / f"{path}.yaml"
+    return folder / f"{path}.yaml"
