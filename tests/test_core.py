@@ -19,12 +19,14 @@ from tests.fakes import (
     byte_tokenizer,
     core_state,
     count_a,
+    fail,
     score_each_token,
     tokens,
 )
 from textgym.contexts import as_numpy
 from textgym.core import StepResult, TextCore
 from textgym.reward_protocol import RewardError
+from textgym.rewards import PotentialShaping
 from textgym.stop_strings import tokens_that_may_stop
 from textgym.task import TextTask
 
@@ -408,6 +410,61 @@ def test_a_core_pickles_and_goes_on_where_it_was() -> None:
         each.begin([0])
         step(each, *tokens("a."))
     assert core_state(twin) == core_state(core)
+
+
+ALL_RULES: dict[str, Any] = {"min_new_tokens": 2, "stop": ["..", "ab"], "banned_token_ids": tokens("x")}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, ALL_RULES, {"reward": PayEachStep()}, {"reward": PotentialShaping(count_a), **ALL_RULES}],
+    ids=["plain", "all rules", "step rewards", "shaped"],
+)
+def test_a_single_row_is_the_same_whether_plain_tokens_are_told_apart_or_not(arguments: dict[str, Any]) -> None:
+    told_apart, all_alike = (make_core(max_new_tokens=9, prompt_order="random", **arguments) for _ in range(2))
+    generator = np.random.default_rng(0)
+    actions = generator.choice([*tokens("abcx."), EOS_TOKEN_ID], size=600, p=[0.2, 0.2, 0.3, 0.1, 0.1, 0.1]).tolist()
+    n_plain = 0
+    for core in (told_apart, all_alike):
+        core.schedule.seed(0)
+        core.begin()
+    for action in actions:
+        expected = step(all_alike, action)
+        if told_apart.append_plain(action):
+            n_plain += 1
+            assert (expected.rewards.item(), expected.is_over.item(), expected.is_forbidden.item()) == (0, False, False)
+        else:
+            result = step(told_apart, action)
+            assert [each.tolist() for each in result[:3]] == [each.tolist() for each in expected[:3]]
+            assert result.endings == expected.endings
+        assert core_state(told_apart) == core_state(all_alike)
+        if expected.is_over.item():
+            for core in (told_apart, all_alike):
+                core.begin()
+    assert (n_plain > 200) == ("reward" not in arguments)
+
+
+def test_no_token_is_plain_before_begin_after_the_end_or_beside_other_rows() -> None:
+    core = make_core()
+    assert not core.append_plain(0)
+    core.begin()
+    step(core, EOS_TOKEN_ID)
+    assert not core.append_plain(0)
+    two = make_core(2)
+    two.begin()
+    assert not two.append_plain(0)
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 3])
+def test_several_tokens_are_taken_back_where_the_reward_fails(n_before: int) -> None:
+    core = make_core(2, reward=fail, banned_token_ids=tokens("x"), prompts=["p", "quite"])
+    core.begin()
+    for token in tokens("axb")[:n_before]:
+        step(core, token, *tokens("a"))
+    before = core_state(core)
+    with pytest.raises(RewardError):
+        core.play(core.contexts.array([[*tokens("axc"), EOS_TOKEN_ID, 0], [*tokens("xxxxx")]]))
+    assert core_state(core) == before
 
 
 def count_python_calls(function: Callable[[], object]) -> int:

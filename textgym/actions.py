@@ -19,7 +19,9 @@ def read_token(action: Any, vocab_size: int) -> int:
         TypeError: If it is not an integer.
         ValueError: If it is not between 0 and V - 1.
     """
-    token = action.item() if isinstance(action, np.ndarray | Tensor) and action.ndim == 0 else action
+    token = action
+    if not isinstance(token, int | np.integer) and isinstance(token, np.ndarray | Tensor) and token.ndim == 0:
+        token = token.item()
     if isinstance(token, bool) or not isinstance(token, int | np.integer):
         raise TypeError(f"The action must be one integer, a token id, got {action!r}.")
     if not 0 <= token < vocab_size:

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from .actions import read_tokens
-from .contexts import Array, as_numpy
-from .core import BoolArray, StepResult, TextCore
+from .contexts import Array, BoolArray, as_numpy
+from .core import StepResult, TextCore
 from .env import TextEnv
 from .task import TextTask
 from .task_arguments import TaskArguments

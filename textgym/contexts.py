@@ -1,6 +1,6 @@
 """The tokens of B episodes as arrays on one device, and where each one's prompt stops and its text ends."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +12,8 @@ from .task import TextTask
 
 # numpy.ndarray or torch.Tensor, used only by what the Python array API standard says of both.
 Array: TypeAlias = Any
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Counts: TypeAlias = npt.NDArray[np.int64]
 
 
 def array_library(device: torch.device) -> Any:
@@ -25,11 +27,6 @@ def as_numpy(array: Array) -> npt.NDArray[Any]:
     return converted
 
 
-def to_host(*arrays: Array) -> Iterable[npt.NDArray[Any]]:
-    """Return arrays of one shape and dtype as numpy's, by one copy from the device for all of them."""
-    return as_numpy(torch.stack(arrays)) if isinstance(arrays[0], Tensor) else arrays
-
-
 class Contexts:
     """Contexts of B rows, changed in place.
 
@@ -40,8 +37,7 @@ class Contexts:
 
     Attributes:
         observation: The three arrays of an observation, each of shape (B, C); see `TextGenEnv`.
-        prompt_length: Tokens of each row's prompt, shape (B,).
-        n_generated: Tokens generated, shape (B,).
+        n_generated: Tokens generated, shape (B,), on the host like all that the rules ask for.
         n_used: Tokens of the budget used up, shape (B,): those generated and one for each forbidden action.
     """
 
@@ -49,17 +45,19 @@ class Contexts:
         library = array_library(device)
         self._is_numpy = library is np
         self._device = str(device)
+        self._context_length = task.context_length
         shape = (num_envs, task.context_length)
         self.observation = {
             "input_ids": library.full(shape, task.pad_token_id, dtype=library.int64, device=self._device),
             "attention_mask": library.zeros(shape, dtype=library.int8, device=self._device),
             "is_generated": library.zeros(shape, dtype=library.int8, device=self._device),
         }
-        self.prompt_length = self.array(np.zeros(num_envs, dtype=np.int64))
-        self.n_generated = self.array(np.zeros(num_envs, dtype=np.int64))
-        self.n_used = self.array(np.zeros(num_envs, dtype=np.int64))
-        self._rows = self.array(np.arange(num_envs))
-        self._last = task.context_length - 1
+        self.n_generated = np.zeros(num_envs, dtype=np.int64)
+        self.n_used = np.zeros(num_envs, dtype=np.int64)
+        self._prompt_length = np.zeros(num_envs, dtype=np.int64)
+        # Where each row's completion begins in the flattened arrays: one index costs a fifth of two.
+        self._first = np.zeros(num_envs, dtype=np.int64)
+        self._pad_token_id = task.pad_token_id
         lengths = np.array([len(prompt.token_ids) for prompt in task.prompts])
         token_ids = np.full((len(lengths), task.context_length), task.pad_token_id, dtype=np.int64)
         for row, prompt in zip(token_ids, task.prompts, strict=True):
@@ -70,7 +68,7 @@ class Contexts:
             "attention_mask": self.array(is_prompt.astype(np.int8)),
             "is_generated": self.array(np.zeros_like(is_prompt, dtype=np.int8)),
         }
-        self._prompt_lengths = self.array(lengths)
+        self._prompt_lengths = lengths
 
     @property
     def _library(self) -> Any:
@@ -92,11 +90,13 @@ class Contexts:
         row_ids, prompt_ids = self.array(rows), self.array(prompts)
         for key, array in self.observation.items():
             array[row_ids] = self._prompts[key][prompt_ids]
-        self.prompt_length[row_ids] = self._prompt_lengths[prompt_ids]
-        self.n_generated[row_ids] = 0
-        self.n_used[row_ids] = 0
+        host_rows = np.asarray(rows)
+        self._prompt_length[host_rows] = self._prompt_lengths[prompts]
+        self._first[host_rows] = self._prompt_length[host_rows] + host_rows * self._context_length
+        self.n_generated[host_rows] = 0
+        self.n_used[host_rows] = 0
 
-    def append(self, tokens: Array, is_appended: Array | None, is_playing: Array | None) -> None:
+    def append(self, tokens: Array, is_appended: BoolArray | None, is_playing: BoolArray | None) -> None:
         """Append a token to each row, and use up one token of its budget.
 
         Args:
@@ -104,36 +104,52 @@ class Contexts:
             is_appended: False where the text is left as it is, None for nowhere; shape (B,).
             is_playing: False where the row is left alone altogether, None for nowhere; shape (B,).
         """
-        ids, mask, generated = self.observation.values()
-        end = self.prompt_length + self.n_generated
-        budget_end = self.prompt_length + self.n_used
-        if is_playing is not None:  # a row that is over may have filled its context
-            end, budget_end = (self._library.clip(position, 0, self._last) for position in (end, budget_end))
-        at, budget_at = (self._rows, end), (self._rows, budget_end)
-        ids[at] = tokens if is_appended is None else self._library.where(is_appended, tokens, ids[at])
-        mask[at] = 1 if is_appended is None else mask[at] | is_appended
-        generated[budget_at] = 1 if is_playing is None else generated[budget_at] | is_playing
+        ids, mask, generated = (array.reshape(-1) for array in self.observation.values())
+        text_end, budget_end = self._first + self.n_generated, self._first + self.n_used
+        if is_appended is not None:
+            text_end, tokens = text_end[is_appended], tokens[self.array(is_appended.nonzero()[0])]
+        if is_playing is not None:
+            budget_end = budget_end[is_playing]
+        at = self.array(text_end)
+        ids[at] = tokens
+        mask[at] = 1
+        generated[self.array(budget_end)] = 1
         self.n_generated = self.n_generated + (1 if is_appended is None else is_appended)
         self.n_used = self.n_used + (1 if is_playing is None else is_playing)
+
+    def append_to_only_row(self, token: int) -> None:
+        """Do what `append` does with one row, at a tenth of its cost."""
+        ids, mask, generated = self.observation.values()
+        first, n_generated = self._first.item(), self.n_generated.item()
+        ids[0, first + n_generated] = token
+        mask[0, first + n_generated] = 1
+        generated[0, first + self.n_used.item()] = 1
+        self.n_generated[0] = n_generated + 1
+        self.n_used[0] += 1
 
     def copy(self) -> dict[str, Array]:
         """Return the observation's arrays as fresh ones."""
         return {key: self._library.asarray(array, copy=True) for key, array in self.observation.items()}
 
-    def state(self) -> tuple[Any, ...]:
-        """Return a copy of all that changes, for `restore`."""
-        return self.copy(), self.prompt_length, self.n_generated, self.n_used
+    def copy_of_only_row(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the only row's arrays as fresh ones of numpy, each of shape (C,)."""
+        return {key: np.array(as_numpy(array[0])) for key, array in self.observation.items()}
 
-    def restore(self, state: tuple[Any, ...]) -> None:
-        """Go back to what `state` returned."""
-        self.observation, self.prompt_length, self.n_generated, self.n_used = state
+    def rewind(self, n_generated: Counts, n_used: Counts) -> None:
+        """Take back what has been appended since each row had so many tokens and had used so much of its budget."""
+        ids, mask, generated = self.observation.values()
+        for row in np.flatnonzero(self.n_used > n_used).tolist():
+            text_end = int(self._prompt_length[row] + n_generated[row])
+            ids[row, text_end:] = self._pad_token_id
+            mask[row, text_end:] = 0
+            generated[row, int(self._prompt_length[row] + n_used[row]) :] = 0
+        self.n_generated, self.n_used = n_generated, n_used
 
     def generated_ids(self, rows: Sequence[int]) -> list[list[int]]:
         """Return the tokens generated in some rows."""
         if not rows:
             return []
-        row_ids = self.array(rows)
-        token_ids = self.observation["input_ids"][row_ids].tolist()
-        starts = self.prompt_length[row_ids].tolist()
-        lengths = self.n_generated[row_ids].tolist()
+        token_ids = self.observation["input_ids"][self.array(rows)].tolist()
+        starts = self._prompt_length[rows].tolist()
+        lengths = self.n_generated[rows].tolist()
         return [ids[start : start + length] for ids, start, length in zip(token_ids, starts, lengths, strict=True)]

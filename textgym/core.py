@@ -14,7 +14,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from torch import Tensor
 
-from .contexts import Array, Contexts, to_host
+from .contexts import Array, BoolArray, Contexts, as_numpy
 from .endings import judge
 from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
@@ -23,7 +23,6 @@ from .shaping import asks_for_shaping
 from .stop_strings import tokens_that_may_stop
 from .task import FinishReason, TextTask
 
-BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -43,20 +42,22 @@ class StepResult(NamedTuple):
     endings: dict[int, dict[str, Any]]
 
 
-class _Rules(NamedTuple):
-    """What the rules say of one token for each row, each of shape (B,).
+class _Appended(NamedTuple):
+    """What came of one token for each row.
 
-    The first two lie on the device, None for all rows; `is_forbidden` and `may_stop` are None for no row. `may_end`
-    tells whether any row's episode ends here, or has to be looked at to tell.
+    Attributes:
+        is_appended: Whether the row's text has grown, None where every row's has, shape (B,).
+        is_forbidden: Whether the token was forbidden, None where none was, shape (B,).
+        reasons: Why rows have ended with it.
     """
 
-    is_appended: Array | None
-    is_playing: Array | None
+    is_appended: BoolArray | None
     is_forbidden: BoolArray | None
-    is_eos: BoolArray
-    may_stop: BoolArray | None
-    is_spent: BoolArray
-    may_end: bool
+    reasons: dict[int, FinishReason]
+
+
+# What is known of a token before its row is looked at.
+_PLAIN, _EOS, _FORBIDDEN, _MAY_STOP = range(4)
 
 
 class TextCore:
@@ -85,8 +86,11 @@ class TextCore:
         self._pays_steps = isinstance(task.reward, StepReward)
         self._is_shaped = asks_for_shaping(task.reward)
         self._paid = np.zeros(self.num_envs)  # of the score that is shaped, how much each row has been paid
-        self._is_allowed = self.contexts.array(task.is_allowed)
-        self._may_stop = self.contexts.array(tokens_that_may_stop(task)) if task.stop else None
+        self._kinds = _kinds_of_tokens(task)
+        # Where nothing but the last token is ever paid, most tokens of a single row are only appended.
+        self._may_be_plain = self.num_envs == 1 and not self._pays_steps and not self._is_shaped
+        self._is_plain = (self._kinds == _PLAIN).tolist()
+        self._has_begun = False  # every row
 
     def begin(self, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> None:
         """Start the next episode in some rows, or in all."""
@@ -94,6 +98,7 @@ class TextCore:
         for row in row_ids.tolist():
             self.schedule.advance(row)
             self.endings.pop(row, None)
+        self._has_begun = self._has_begun or bool((self.schedule.current >= 0).all())
         self.contexts.begin(row_ids, self.schedule.current[row_ids])
         self._paid[row_ids] = 0.0
         self.is_over[row_ids] = False
@@ -111,6 +116,19 @@ class TextCore:
         """
         return self.play(tokens[:, None], is_playing)
 
+    def append_plain(self, token: int) -> bool:
+        """Append a token to the only row where `step` would do nothing else, and return whether that was done.
+
+        It would do something else where the row is over, where the token may end the text or is forbidden, where it is
+        the last of the budget, and where it is paid.
+        """
+        if not (self._may_be_plain and self._is_plain[token] and self._has_begun and not self.endings):
+            return False
+        if self.contexts.n_used.item() >= self.task.max_new_tokens - 1:
+            return False
+        self.contexts.append_to_only_row(token)
+        return True
+
     def play(self, tokens: Array, is_playing: BoolArray | None = None) -> StepResult:
         """Append several tokens to each row, until its episode ends; what is left of a row's tokens is ignored.
 
@@ -126,43 +144,41 @@ class TextCore:
             RewardError: If the reward fails; then nothing has changed.
         """
         self._check_playable(is_playing)
-        playing = np.ones(self.num_envs, dtype=np.bool_) if is_playing is None else is_playing.copy()
-        is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
+        before = self.contexts.n_generated, self.contexts.n_used, self._paid
         rewards = np.zeros(self.num_envs)
+        is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
         reasons: dict[int, FinishReason] = {}
+        n_tokens = tokens.shape[1]
         # Where several tokens are paid at once, only their sum is seen, and that is the score's.
-        is_shaped = self._is_shaped and tokens.shape[1] == 1
-        pays_on_the_way = self._pays_steps or is_shaped
-        before = self.contexts.state() if pays_on_the_way or tokens.shape[1] > 1 else None
-        paid_before = self._paid.copy()
+        is_shaped = self._is_shaped and n_tokens == 1
         try:
-            for column in range(tokens.shape[1]):
-                rules = self._apply_rules(tokens[:, column], playing)
-                before = before or (self.contexts.state() if rules.may_end else None)
-                self.contexts.append(tokens[:, column], rules.is_appended, rules.is_playing)
-                if rules.is_forbidden is not None:
-                    is_forbidden |= rules.is_forbidden
-                ended = self._reasons(rules) if rules.may_end else {}
-                if pays_on_the_way:
-                    self._pay_on_the_way(rewards, playing, rules, ended if is_shaped else None)
-                if ended:
-                    reasons.update(ended)
-                    playing[list(ended)] = False
-                    if not playing.any():
+            for column in range(n_tokens):
+                appended = self._append(tokens[:, column], is_playing)
+                if appended.is_forbidden is not None:
+                    is_forbidden |= appended.is_forbidden
+                if self._pays_steps or is_shaped:
+                    self._pay_on_the_way(rewards, appended, is_shaped)
+                if appended.reasons:
+                    reasons.update(appended.reasons)
+                    if column + 1 == n_tokens:
                         break
-            endings = self._judge(reasons)
+                    is_playing = np.ones_like(is_forbidden) if is_playing is None else is_playing.copy()
+                    is_playing[list(appended.reasons)] = False
+                    if not is_playing.any():
+                        break
+            endings = self._judge(reasons) if reasons else {}
         except BaseException:
-            if before is not None:
-                self.contexts.restore(before)
-            self._paid = paid_before
+            self.contexts.rewind(*before[:2])
+            self._paid = before[2]
             raise
         is_over = np.zeros(self.num_envs, dtype=np.bool_)
-        for row, ending in endings.items():
-            is_over[row] = self.is_over[row] = True
-            rewards[row] += ending["score"] - self._paid[row]
-            if is_forbidden[row]:
-                ending["forbidden_action"] = True
-        self.endings.update(endings)
+        if endings:
+            rows = list(endings)
+            is_over[rows] = self.is_over[rows] = True
+            rewards[rows] += np.array([ending["score"] for ending in endings.values()]) - self._paid[rows]
+            for row in np.flatnonzero(is_forbidden & is_over).tolist():
+                endings[row]["forbidden_action"] = True
+            self.endings.update(endings)
         return StepResult(rewards, is_over, is_forbidden, endings)
 
     def observation(self) -> dict[str, Array]:
@@ -171,7 +187,7 @@ class TextCore:
 
     def action_masks(self) -> Tensor:
         """Tell which tokens each row may append next, shape (B, V)."""
-        return self.task.allowed_mask(torch.as_tensor(self.contexts.n_generated))
+        return self.task.allowed_mask(torch.as_tensor(self.contexts.n_generated, device=self.device))
 
     def texts(self, rows: Sequence[int]) -> list[tuple[str, str]]:
         """Return prompt and completion so far of some rows."""
@@ -186,15 +202,18 @@ class TextCore:
 
     def check_begun(self, rows: Sequence[int] | None = None) -> None:
         """Raise ResetNeeded if one of some rows, or of all, has never been begun."""
+        if self._has_begun:
+            return
         current = self.schedule.current if rows is None else self.schedule.current[list(rows)]
         if (current < 0).any():
             raise ResetNeeded("There is no episode yet; call reset() first.")
 
     def _check_playable(self, is_playing: BoolArray | None) -> None:
-        is_over = self.is_over if is_playing is None else self.is_over & is_playing
-        if not is_over.any():
+        if self._has_begun and not self.endings:
             return
-        over = np.flatnonzero(is_over)
+        over = np.flatnonzero(self.is_over if is_playing is None else self.is_over & is_playing)
+        if not len(over):
+            return
         self.check_begun(over.tolist())
         if self.num_envs == 1:
             raise ResetNeeded("The episode has ended; call reset() before the next step().")
@@ -203,57 +222,51 @@ class TextCore:
             "reset(options={'reset_mask': ...}) before the next step()."
         )
 
-    def _apply_rules(self, tokens: Array, playing: BoolArray) -> _Rules:
-        task, contexts = self.task, self.contexts
-        is_eos = tokens == task.eos_token_id
-        flags = [is_eos, contexts.n_used >= task.max_new_tokens - 1]
-        is_allowed = None
-        if task.restricts_tokens:
-            is_allowed = self._is_allowed[tokens]
-            if task.min_new_tokens:
-                is_allowed = is_allowed & ~(is_eos & (contexts.n_generated < task.min_new_tokens))
-            flags.append(~is_allowed)
-        if self._may_stop is not None:
-            flags.append(self._may_stop[tokens])
-        is_everywhere = bool(playing.all())
-        is_eos, is_spent, *others = (flag if is_everywhere else flag & playing for flag in to_host(*flags))
-        is_forbidden = others[0] if is_allowed is not None else None
-        may_stop = others[-1] if self._may_stop is not None else None
+    def _append(self, tokens: Array, is_playing: BoolArray | None) -> _Appended:
+        """Append a token to each row, or only use up budget where it is forbidden, and tell which rows end with it."""
+        contexts, task = self.contexts, self.task
+        kinds = self._kinds[as_numpy(tokens)]
+        is_spent = contexts.n_used >= task.max_new_tokens - 1
+        if is_playing is not None:
+            kinds, is_spent = kinds * is_playing, is_spent & is_playing
+        is_plain = not np.count_nonzero(kinds)
+        is_forbidden = None if is_plain else self._forbidden(kinds)
+        is_appended = is_playing
         if is_forbidden is not None:
-            is_eos = is_eos & ~is_forbidden
-            may_stop = None if may_stop is None else may_stop & ~is_forbidden
-        is_playing = None if is_everywhere else contexts.array(playing)
-        may_end = bool(is_eos.any() or is_spent.any() or (may_stop is not None and may_stop.any()))
-        return _Rules(_both(is_allowed, is_playing), is_playing, is_forbidden, is_eos, may_stop, is_spent, may_end)
+            is_appended = ~is_forbidden if is_playing is None else is_playing & ~is_forbidden
+            kinds = kinds * is_appended
+        contexts.append(tokens, is_appended, is_playing)
+        reasons: dict[int, FinishReason] = dict.fromkeys(is_spent.nonzero()[0].tolist(), "length")
+        if not is_plain:
+            rows = (kinds == _MAY_STOP).nonzero()[0].tolist()
+            for row, ids in zip(rows, contexts.generated_ids(rows), strict=True):
+                if task.stop_length(ids, len(ids) - 1) is not None:
+                    reasons[row] = "stop"
+            reasons.update(dict.fromkeys((kinds == _EOS).nonzero()[0].tolist(), "eos"))
+        return _Appended(is_appended, is_forbidden, reasons)
 
-    def _reasons(self, rules: _Rules) -> dict[int, FinishReason]:
-        reasons: dict[int, FinishReason] = dict.fromkeys(np.flatnonzero(rules.is_spent).tolist(), "length")
-        rows = [] if rules.may_stop is None else np.flatnonzero(rules.may_stop).tolist()
-        for row, ids in zip(rows, self.contexts.generated_ids(rows), strict=True):
-            if self.task.stop_length(ids, len(ids) - 1) is not None:
-                reasons[row] = "stop"
-        reasons.update(dict.fromkeys(np.flatnonzero(rules.is_eos).tolist(), "eos"))
-        return reasons
+    def _forbidden(self, kinds: npt.NDArray[np.uint8]) -> BoolArray | None:
+        is_forbidden: BoolArray = kinds == _FORBIDDEN
+        if self.task.min_new_tokens:
+            is_forbidden |= (kinds == _EOS) & (self.contexts.n_generated < self.task.min_new_tokens)
+        return is_forbidden if np.count_nonzero(is_forbidden) else None
 
-    def _pay_on_the_way(
-        self, rewards: FloatArray, playing: BoolArray, rules: _Rules, ended: dict[int, FinishReason] | None
-    ) -> None:
-        """Pay what is not paid at the end: step rewards, and unless `ended` is None a shaped score's growth."""
-        is_paid = playing if rules.is_forbidden is None else playing & ~rules.is_forbidden
+    def _pay_on_the_way(self, rewards: FloatArray, appended: _Appended, is_shaped: bool) -> None:
+        """Pay what is not paid at the end: step rewards, and what a shaped score has grown by."""
+        is_paid = appended.is_appended
+        rows = list(range(self.num_envs)) if is_paid is None else np.flatnonzero(is_paid).tolist()
         if self._pays_steps:
-            self._pay_step(rewards, is_paid)
-        if ended is not None:
-            self._pay_progress(rewards, is_paid, ended)
+            self._pay_step(rewards, rows)
+        if is_shaped:
+            self._pay_progress(rewards, [row for row in rows if row not in appended.reasons])
 
-    def _pay_step(self, rewards: FloatArray, is_paid: BoolArray) -> None:
-        rows = np.flatnonzero(is_paid).tolist()
+    def _pay_step(self, rewards: FloatArray, rows: list[int]) -> None:
         prefixes = [self.task.completion_text(ids) for ids in self.contexts.generated_ids(rows)]
         if rows:
             rewards[rows] += self.task.step_rewards([self.prompt(row) for row in rows], prefixes)
 
-    def _pay_progress(self, rewards: FloatArray, is_paid: BoolArray, ended: dict[int, FinishReason]) -> None:
+    def _pay_progress(self, rewards: FloatArray, rows: list[int]) -> None:
         """Pay what the token added to a shaped score; where the text is finished, its score says that."""
-        rows = [row for row in np.flatnonzero(is_paid).tolist() if row not in ended]
         ids = self.contexts.generated_ids(rows)
         prefixes = [
             self.task.finish(self.prompt(row), row_ids, "length") for row, row_ids in zip(rows, ids, strict=True)
@@ -261,11 +274,10 @@ class TextCore:
         if rows:
             potentials = np.array(self.task.shaping_potentials(prefixes))
             rewards[rows] += potentials - self._paid[rows]
+            self._paid = self._paid.copy()  # the old ones come back where the reward fails
             self._paid[rows] = potentials
 
     def _judge(self, reasons: dict[int, FinishReason]) -> dict[int, dict[str, Any]]:
-        if not reasons:
-            return {}
         rows = sorted(reasons)
         episodes = [
             self.task.finish(self.prompt(row), ids, reasons[row])
@@ -274,7 +286,11 @@ class TextCore:
         return dict(zip(rows, judge(self.task, episodes), strict=True))
 
 
-def _both(first: Array | None, second: Array | None) -> Array | None:
-    if first is None or second is None:
-        return first if second is None else second
-    return first & second
+def _kinds_of_tokens(task: TextTask) -> npt.NDArray[np.uint8]:
+    """Return the kind of each token of the vocabulary, shape (V,)."""
+    kinds = np.full(task.vocab_size, _PLAIN, dtype=np.uint8)
+    if task.stop:
+        kinds[tokens_that_may_stop(task).numpy()] = _MAY_STOP
+    kinds[task.eos_token_id] = _EOS
+    kinds[~task.is_allowed.numpy()] = _FORBIDDEN
+    return kinds

@@ -30,8 +30,7 @@ class TextDecoder:
     def __call__(self, token_ids: Sequence[int]) -> str:
         """Return the text of some tokens, below the size of the vocabulary; bytes that are no UTF-8 become U+FFFD."""
         if self._bytes is not None:
-            table = self._bytes
-            return b"".join([table[token_id] for token_id in token_ids]).decode("utf-8", "replace")
+            return b"".join(map(self._bytes.__getitem__, token_ids)).decode("utf-8", "replace")
         if self._backend is not None:
             return str(self._backend.decode(token_ids, skip_special_tokens=False))
         return str(self._tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))

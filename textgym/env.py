@@ -116,12 +116,14 @@ class TextEnv(gymnasium.Env[Observation, Action]):
             RewardError: If the reward function fails; the environment is then as it was before.
         """
         result = self._play(action)
+        if self.render_mode == "human":
+            self._printer.update(self.core.texts([0])[0][1], self.core.endings.get(0))
+        if result is None:
+            return self._observation(), 0.0, False, False, {}
         is_over = bool(result.is_over[0])
         info = dict(result.endings[0]) if is_over else {}
         if result.is_forbidden[0]:
             info["forbidden_action"] = True
-        if self.render_mode == "human":
-            self._printer.update(self.core.texts([0])[0][1], self.core.endings.get(0))
         return self._observation(), float(result.rewards[0]), is_over, False, info
 
     def render(self) -> str | None:
@@ -135,11 +137,11 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         """Tell which actions are allowed, True for each that is, as sb3-contrib expects it."""
 
     @abstractmethod
-    def _play(self, action: Action) -> StepResult:
-        """Check an action and take it."""
+    def _play(self, action: Action) -> StepResult | None:
+        """Check an action and take it; None says that it was appended, and nothing else happened."""
 
     def _observation(self) -> Observation:
-        return {key: as_numpy(value[0]) for key, value in self.core.observation().items()}
+        return self.core.contexts.copy_of_only_row()
 
 
 class TextGenEnv(TextEnv[int]):
@@ -232,6 +234,8 @@ class TextGenEnv(TextEnv[int]):
         """Tell which tokens are allowed next, True for each that is, shape (V,)."""
         return as_numpy(self.core.action_masks()[0])
 
-    def _play(self, action: int) -> StepResult:
+    def _play(self, action: int) -> StepResult | None:
         token = read_token(action, self.task.vocab_size)
+        if self.core.append_plain(token):
+            return None
         return self.core.step(self.core.contexts.array([token]))

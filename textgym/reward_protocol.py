@@ -160,7 +160,7 @@ def evaluate_reward(
     texts = {"prompts": prompts, "completions": completions}
     completion_ids = columns.get("completion_ids")
     candidate: object = reward
-    if isinstance(candidate, TermedReward) and not name:
+    if not name and getattr(candidate, "evaluate", None) is not None and isinstance(candidate, TermedReward):
         result = call_reward(candidate.evaluate, reward_name(reward), texts, columns)
         return _checked(result, reward_name(reward), prompts, completions, completion_ids)
     name = name or reward_name(reward)

@@ -222,7 +222,7 @@ def _entry_error(
 
 
 def _read_list(values: object, name: str, prompts: Sequence[str], completions: Sequence[str]) -> Sequence[object]:
-    if isinstance(values, _ConvertsToList):
+    if not isinstance(values, list) and isinstance(values, _ConvertsToList):
         values = values.tolist()
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         problem = f"Reward {name!r} must return a list with one entry per completion, got {_describe(values)}"
@@ -253,7 +253,8 @@ def _read_tokens(entry: object, n_tokens: int | None) -> tuple[list[float], str]
 def _finite_number(value: object) -> float | None:
     """Return the value as a float, or None if it is not a finite number."""
     if type(value) is not float:
-        if isinstance(value, _ConvertsToList):
+        # Asked in this order, since a protocol takes 10 µs to be looked for, and numbers are what mostly comes.
+        if not isinstance(value, Real) and isinstance(value, _ConvertsToList):
             value = value.tolist()
         if not isinstance(value, Real):
             return None

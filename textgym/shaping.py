@@ -28,7 +28,8 @@ class ShapedReward(Protocol):
 
 def asks_for_shaping(reward: object) -> bool:
     """Tell whether a reward, or a term of it, is to be paid where it is earned."""
-    return isinstance(reward, ShapedReward) and reward.is_shaped
+    # Few do, and the attribute is looked up a hundred times as fast as the protocol.
+    return getattr(reward, "is_shaped", False) and isinstance(reward, ShapedReward)
 
 
 def shaped_rewards(potentials: Sequence[float], score: float) -> list[float]:

@@ -13,8 +13,8 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from .actions import read_tokens
-from .contexts import Array, as_numpy
-from .core import BoolArray, StepResult, TextCore
+from .contexts import Array, BoolArray, as_numpy
+from .core import StepResult, TextCore
 from .env import TextEnv, check_options, observation_space
 from .rendering import check_render_mode, print_episode, render_ansi
 from .task import TextTask
