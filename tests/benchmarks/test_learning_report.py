@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from playwright.sync_api import Browser, expect
 
 from tests.agents.tiny import exactly
 from textgym.benchmarks.learning.page import COLUMNS, cells, markdown, text_cells, write_report
@@ -105,6 +106,41 @@ def test_a_page_escapes_what_models_write_and_names_what_is_not_finished(
     assert page.count("</script>") == 2
     assert "&lt;/script&gt;&lt;b&gt;" in page
     assert (tmp_path / "pages" / "mine.md").is_file()
+
+
+@pytest.mark.slow
+def test_a_click_on_a_token_shows_its_figures(records: list[RunRecord], tmp_path: Path, browser: Browser) -> None:
+    """Opened as a file, without a server."""
+    views = [
+        {"prompt": "abc>", "completion": "ab", "score": 1.0, "tokens": ["a", "b<b>"], "value": [0.5, -0.25],
+         "advantage": [0.5, 0.125], "kl": [1.0, 2.0], "log_prob_ratio": [0.0, 0.75], "entropy": [1.0, 0.0]},
+        {"prompt": "cba>", "completion": "c", "score": 0.5, "tokens": ["c"], "entropy": [3.0]},
+    ]  # fmt: skip
+    (tmp_path / "b1" / "tokens.jsonl").write_text("".join(json.dumps(view) + "\n" for view in views), encoding="utf-8")
+    write_report(find_records([tmp_path]), tmp_path / "report.html")
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "report.html").as_uri())
+    runs = page.locator("#run option").all_inner_texts()
+    page.locator("#run").select_option(label=next(name for name in runs if "A2C" in name))
+    page.locator("#figures").get_by_role("button", name="value", exact=True).click()
+    page.locator(".token").nth(1).click()
+    expect(page.locator("#about")).to_have_text(
+        'Token 2 of 2, "b<b>": value -0.250 · advantage 0.125 · KL 2.000 · log-prob ratio 0.750 · entropy 0.000'
+    )
+    colours = [
+        page.locator(".token").nth(place).evaluate("token => getComputedStyle(token).backgroundColor")
+        for place in range(2)
+    ]
+    assert colours == ["rgba(240, 140, 30, 0.8)", "rgba(70, 140, 230, 0.4)"]
+    page.locator("#completion").select_option(index=1)
+    expect(page.locator("#figures button")).to_have_text(["entropy"])
+    page.locator(".token").press("Tab")
+    page.locator(".token").click()
+    expect(page.locator("#about")).to_have_text('Token 1 of 1, "c": entropy 3.000')
+    assert errors == []
+    page.close()
 
 
 def test_runs_that_would_be_the_same_are_told_apart_by_their_folders(tmp_path: Path) -> None:

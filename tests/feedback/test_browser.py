@@ -1,12 +1,11 @@
 """People at the page in a real browser: Chromium rates, compares, chats, undoes, reloads, and uses keys alone."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
 from tests.feedback.conftest import add_items
@@ -21,18 +20,6 @@ HOSTILE = (
     "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> **bold** [link](javascript:alert(1)) "
     "</p></article><h1>Owned</h1> {{ 7 * 7 }} \u202egnp.exe \N{PILE OF POO} " + "long" * 200
 )
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("there is no browser: chromium is not installed")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
