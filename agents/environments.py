@@ -130,8 +130,9 @@ def _bypassed(wrapper: object) -> ValueError:
 
 def _not_textgym(env: object) -> ValueError:
     return ValueError(
-        "Expected 'TextGen-v0' or 'TextGenCompletion-v0', or an environment made from one by gym.make, gym.make_vec or "
-        f"TextGenVecEnv, got {type(env).__name__}. Train other environments with plain stable_baselines3."
+        "Expected 'TextGen-v0' or 'TextGenCompletion-v0', or an environment made from one by gym.make, gym.make_vec "
+        f"(without vectorization_mode) or TextGenVecEnv, got {type(env).__name__}. Train other environments with "
+        "plain stable_baselines3."
     )
 
 

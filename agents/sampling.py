@@ -77,8 +77,11 @@ def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> T
 
     Raises:
         ValueError: If `top_k` is below 1 or `top_p` is outside (0, 1].
+        TypeError: If `top_k` is no integer.
     """
     if top_k is not None:
+        if isinstance(top_k, bool) or not isinstance(top_k, int):
+            raise TypeError(f"top_k must be an integer, got {top_k!r}.")
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]

@@ -9,10 +9,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
+from textgym.named_objects import nearest
 from textgym.task import TextTask, episode_info
 
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
@@ -34,6 +36,15 @@ class SequenceAlgorithm(CheckedPersistence):
     """
 
     settings_of_load: ClassVar[frozenset[str]] = frozenset({"reference"})
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]]
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(
+                f"There is no policy {policy_name!r}; expected one of {', '.join(self.policy_aliases)}."
+                f"{nearest(policy_name, self.policy_aliases)}"
+            )
+        return super()._get_policy_from_name(policy_name)
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from gymnasium.error import ResetNeeded
 from torch import Tensor
 
 from .contexts import Array, BoolArray, Contexts, as_numpy
+from .devices import find_device
 from .endings import judge
 from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
@@ -79,7 +80,7 @@ class TextCore:
         self.task = task
         self.schedule = PromptSchedule(task, num_envs)
         self.num_envs = int(num_envs)
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.contexts = Contexts(task, self.num_envs, self.device)
         self.is_over = np.ones(self.num_envs, dtype=np.bool_)
         self.endings: dict[int, dict[str, Any]] = {}

@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .devices import find_device
 from .symbols import names_symbols, symbol_model, symbol_tokenizer
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
 
     Raises:
         ValueError: If nothing can be loaded under that name, or the tokenizer has no end-of-sequence token.
+        TypeError: If `name` is none of these.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+    if not isinstance(name, str | Path | PreTrainedTokenizerBase | None):
+        raise TypeError(f"expected a tokenizer, a folder or a name, got {name!r} of type {type(name).__name__}.")
     if isinstance(name, PreTrainedTokenizerBase):
         tokenizer = name
     elif names_symbols(name):
@@ -68,9 +72,13 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
         return name
     if names_symbols(name):
         return symbol_model(str(name))
+    from safetensors import SafetensorError
+
     source = model_source(name)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {source} are damaged ({error}); copy or save the model anew.") from error
     except (OSError, ValueError) as error:
         raise ValueError(load_failure("language model", source)) from error
     model.eval()
@@ -110,11 +118,8 @@ def load_sequence_classifier(name: str, device: str = "auto") -> "tuple[PreTrain
 
 
 def move_model(model: "PreTrainedModel", device: str) -> "PreTrainedModel":
-    """Move a model to a device, as torch names it; "auto" stands for CUDA if there is any, else the CPU."""
-    import torch
-
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    moved: PreTrainedModel = model.to(chosen)  # type: ignore[arg-type]  # transformers' decorator hides the signature
+    """Move a model to a device; see `find_device`."""
+    moved: PreTrainedModel = model.to(find_device(device))  # type: ignore[arg-type]  # transformers' decorator hides the signature
     return moved
 
 

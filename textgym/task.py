@@ -85,8 +85,8 @@ class TextTask:
             named; None for the bundled one, and where the tokenizer was given as an object.
 
     Raises:
-        ValueError: If a budget is below 1, a token id is outside the vocabulary, no token would be allowed, or a
-            prompt is empty or too long.
+        ValueError: If a budget is below 1 or both together are beyond the model's context, a token id is outside the
+            vocabulary, no token would be allowed, or a prompt is empty or too long.
         TypeError: If an argument is of the wrong type.
     """
 
@@ -125,12 +125,20 @@ class TextTask:
         # Who names a tokenizer names a model, too: the one that it belongs to.
         self.model_name = None if tokenizer is not None and not isinstance(tokenizer, str | Path) else tokenizer
         self.tokenizer = load_tokenizer(tokenizer)
+        n_tokens, context = max_prompt_tokens + max_new_tokens, self.tokenizer.model_max_length
+        if n_tokens > context:
+            raise ValueError(
+                f"max_prompt_tokens + max_new_tokens is {n_tokens}, beyond the {context} tokens that the tokenizer's "
+                "model reads (tokenizer.model_max_length); lower one of them."
+            )
         self.reward = resolve_reward(reward)
         self.max_prompt_tokens = int(max_prompt_tokens)
         self.max_new_tokens = int(max_new_tokens)
         self.min_new_tokens = int(min_new_tokens)
         self.completions_per_prompt = int(completions_per_prompt)
         self.prompt_order = prompt_order
+        if not isinstance(stop, str | Sequence):
+            raise TypeError(f"stop must be a string or a list of strings, got {stop!r}.")
         self.stop = (stop,) if isinstance(stop, str) else tuple(stop)
         if any(not isinstance(text, str) or not text for text in self.stop):
             raise ValueError(f"stop must hold non-empty strings, got {list(self.stop)!r}.")

@@ -3,10 +3,12 @@
 import inspect
 import types
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 
+from textgym.training.algorithms import ALGORITHMS
 from textgym.training.settings_file import all_settings
 
 
@@ -53,29 +55,52 @@ def _parameter(name: str, section: type[Any], declared: Any, kind: Any) -> inspe
     option = typer.Option(
         None if is_list else declared.default,
         *flags,
-        help=declared.metadata["help"],
+        help=" ".join([declared.metadata["help"], *_choices(kind), *_owners(name)]),
         rich_help_panel=section.title,
         metavar=_metavar(kind),
     )
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=_option_type(kind))
 
 
+def _choices(kind: Any) -> list[str]:
+    """Return what may be chosen, in words, where it is one of a few."""
+    inner = _without_none(kind)
+    return [f"One of {', '.join(get_args(inner))}."] if get_origin(inner) is Literal else []
+
+
+def _owners(name: str) -> list[str]:
+    """Return which algorithms have a setting, in words, where others have not."""
+    section, _, key = name.rpartition(".")
+    if section != "algorithm":
+        return []
+    if key == "name":
+        return [f"One of {', '.join(ALGORITHMS)}."]
+    have = [one for one, kind in ALGORITHMS.items() if key in {declared.name for declared in fields(kind)}]
+    have_not = [one for one in ALGORITHMS if one not in have]
+    if not have_not:
+        return []
+    return [f"({', '.join(have)})" if len(have) <= len(have_not) else f"(not {', '.join(have_not)})"]
+
+
 def _option_type(kind: Any) -> Any:
     """Return the type that an option has on the command line."""
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        inner = next(one for one in get_args(kind) if one is not type(None))
+    inner = _without_none(kind)
+    if inner is not kind:
         return _option_type(inner) | None
-    if origin is tuple:
+    if get_origin(kind) is tuple:
         return list[get_args(kind)[0]] | None  # type: ignore[misc]
     return kind if kind in (bool, int, float, str) else str | None if kind is Any else str
 
 
 def _metavar(kind: Any) -> str | None:
-    """Return what a value looks like, in help; None for what typer says itself."""
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return _metavar(next(one for one in get_args(kind) if one is not type(None)))
-    if origin is Literal:
-        return "|".join(get_args(kind))
-    return "NUMBER" if origin is tuple and get_args(kind)[0] is int else "TEXT" if origin is tuple else None
+    """Return what a value looks like in help, short enough for the names beside it; None for a flag."""
+    inner = _without_none(kind)
+    if get_origin(inner) is tuple:
+        inner = get_args(inner)[0]
+    return None if inner is bool else "NUMBER" if inner in (int, float) else "NAME" if inner is not str else "TEXT"
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(one for one in get_args(kind) if one is not type(None))
+    return kind

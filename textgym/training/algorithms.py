@@ -67,6 +67,10 @@ class GRPOSettings(ClippedSettings):
     completions_per_prompt: ClassVar[int] = 8
 
     name: str = algorithm_name("GRPO")
+    # Groups that differ in little else than chance count as much as others: smaller rollouts, more of them.
+    tokens_per_rollout: int = setting(2048, "Tokens generated between two updates, nearly.", least=2)
+    learning_rate: float = setting(4e-4, "Step size of Adam.", above=0)
+    kl_coef: float = setting(0.003, "Reward lost for each nat of KL to the model that training began with.", least=0)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -35,7 +36,7 @@ def save_checkpoint(model: SequenceAlgorithm, folder: RunFolder) -> None:
     model.last_checkpoint = folder.checkpoint
 
 
-def load_checkpoint(kind: type[Algorithm], folder: RunFolder, env: VecEnv, device: str) -> Algorithm:
+def load_checkpoint(kind: type[Algorithm], folder: RunFolder, env: VecEnv, device: torch.device) -> Algorithm:
     """Load what `save_checkpoint` has saved.
 
     Args:

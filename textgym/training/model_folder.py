@@ -48,6 +48,9 @@ def save_language_model(policy: LanguagePolicy, task: TextTask, folder: Path, te
     try:
         with replacing_folder(folder) as partial:
             model.save_pretrained(partial)
+            # safetensors lets nobody but the writer read its files.
+            for weights in partial.glob("*.safetensors"):
+                weights.chmod((partial / "config.json").stat().st_mode)
             tokenizer.save_pretrained(str(partial))
     finally:
         model.generation_config = before

@@ -13,6 +13,7 @@ from textgym.agents import Evaluation, Sampling, TextGenVecEnv, evaluate
 from textgym.agents.language_policy import LanguagePolicy
 from textgym.agents.reference import Reference
 from textgym.agents.sequence_algorithm import SequenceAlgorithm
+from textgym.devices import find_device
 from textgym.replacing import replacing_file
 from textgym.reward_protocol import Reward, resolve_reward
 from textgym.rewards import reward_names
@@ -161,11 +162,12 @@ def _make_algorithm(settings: TrainSettings, source: str, task: TextTask) -> Seq
         "model": source,
     }
     env = TextGenVecEnv(1, task)
-    return algorithm_class(settings)("GPT2Policy", env, seed=settings.seed, device=settings.device, **arguments)
+    device = find_device(settings.device)
+    return algorithm_class(settings)("GPT2Policy", env, seed=settings.seed, device=device, **arguments)
 
 
 def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) -> SequenceAlgorithm:
-    model = load_checkpoint(algorithm_class(settings), folder, TextGenVecEnv(1, task), settings.device)
+    model = load_checkpoint(algorithm_class(settings), folder, TextGenVecEnv(1, task), find_device(settings.device))
     if model.num_timesteps >= settings.total_tokens and "after" in folder.read_evaluation():
         raise ValueError(
             f"The run in {folder.path} is complete, with {model.num_timesteps:,} tokens; to train it further, give "

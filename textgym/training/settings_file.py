@@ -157,6 +157,9 @@ def _build(kind: type[Settings], data: object, prefix: str, everywhere: Callable
     values: Node = {}
     for key, value in data.items():
         if key not in declared:
+            owners = [name for name, other in ALGORITHMS.items() if key in {one.name for one in fields(other)}]
+            if issubclass(kind, AlgorithmSettings) and owners:
+                raise ValueError(f"{kind.name} has no setting {key!r}; it belongs to {', '.join(owners)}.")
             raise ValueError(_unknown(f"{prefix}{key}", [prefix + one for one in declared], everywhere()))
         default = declared[key].default
         if isinstance(default, Settings):

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from textgym.devices import find_device
 from textgym.models import load_language_model, load_tokenizer
 from textgym.replacing import replacing_folder
 
@@ -128,9 +129,7 @@ def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch
     room = min(LONGEST_ROW, getattr(model.config, "max_position_embeddings", LONGEST_ROW))
     demonstrations = load_demonstrations(options.data, tokenizer, room)
     learned, held_out = split(demonstrations, options.held_out, options.seed)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    )
+    device = find_device(options.device)
     model.to(device)  # type: ignore[arg-type]
     training = _Training(options, model, learned, held_out, min(room, _row_length(demonstrations)), console)
     epochs = training.run()
