@@ -69,6 +69,7 @@ class Decoder:
         self.context_length = task.context_length
         n_tokens = task.max_new_tokens
         self.cache = policy.make_cache(num_rows, self.context_length)
+        self.head = policy.make_decoding_head(num_rows)
         self.last_token = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.position = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.n_generated = torch.zeros(num_rows, dtype=torch.long, device=device)
@@ -109,16 +110,17 @@ class Decoder:
             self.last_token[:, None], self.position[:, None], self.cache, attended_length=attended
         )[:, 0]  # (B, D)
         column = torch.where(self.is_running, self.n_generated, self.task.max_new_tokens)[:, None]
-        candidates = self.policy.candidates(hidden, self.n_generated)
-        token, log_prob = self.policy.choose(
-            hidden,
-            self.n_generated,
-            self.uniforms.gather(1, column)[:, 0],
-            self.sampling.deterministic,
-            self.sampling.top_k,
-            self.sampling.top_p,
-            candidates,
-        )
+        with self.policy.decoding_with(self.head):
+            candidates = self.policy.candidates(hidden, self.n_generated)
+            token, log_prob = self.policy.choose(
+                hidden,
+                self.n_generated,
+                self.uniforms.gather(1, column)[:, 0],
+                self.sampling.deterministic,
+                self.sampling.top_k,
+                self.sampling.top_p,
+                candidates,
+            )
         if candidates is not None:
             self.candidates.scatter_(1, column[:, :, None].expand(-1, -1, candidates.shape[1]), candidates[:, None])
         self.token_ids.scatter_(1, column, token[:, None])

@@ -60,14 +60,15 @@ class FiniteUpdates(BaseAlgorithm):
         for name, value in self.logger.name_to_value.items():
             if name.startswith("train/") and name.endswith(("loss", "objective")) and not math.isfinite(value):
                 raise self._non_finite(f"{name} in the log")
-        for name, parameter in self.policy.named_parameters():
-            if is_spoilt(parameter):
-                raise self._non_finite(f"the weight {name}")
+        if _may_be_spoilt(list(self.policy.parameters())):
+            for name, parameter in self.policy.named_parameters():
+                if is_spoilt(parameter):
+                    raise self._non_finite(f"the weight {name}")
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not gradients or torch.stack(torch._foreach_norm(gradients)).isfinite().all():
+        if not _may_be_spoilt(gradients):
             return
         named = self.policy.named_parameters()
         spoilt = [name for name, one in named if one.grad is not None and is_spoilt(one.grad)]
@@ -79,3 +80,8 @@ class FiniteUpdates(BaseAlgorithm):
     def _non_finite(self, term: str) -> NonFiniteError:
         n_updates: int = self._n_updates
         return NonFiniteError(term, self.num_timesteps, n_updates, self.last_checkpoint)
+
+
+def _may_be_spoilt(tensors: list[torch.Tensor]) -> bool:
+    """Look for NaN and infinity in one pass over memory; a norm may also overflow where there are none."""
+    return bool(tensors) and not bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())

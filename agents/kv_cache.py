@@ -5,6 +5,7 @@ and cannot be refilled one by one. This one knows a single operation: append m t
 position. Prefill, refill and decoding are that operation with different m and rows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -73,7 +74,13 @@ class RowCache(Cache):
         num_rows: Rows B.
         context_length: Longest context C.
         device: Where the cache lives.
+
+    Attributes:
+        step: Forward pass in the place of the model's own, from new tokens, their positions, this cache and the mask
+            that `select` gave to hidden states; None for the model's.
     """
+
+    step: "Callable[[Tensor, Tensor, RowCache, Tensor], Tensor] | None" = None
 
     def __init__(self, num_layers: int, num_rows: int, context_length: int, device: torch.device) -> None:
         self.row_layers = [RowCacheLayer(self) for _ in range(num_layers)]

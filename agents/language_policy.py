@@ -1,5 +1,7 @@
 """A causal language model as a Stable-Baselines3 policy: logits over the allowed tokens, and the choice of one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from .candidates import unpack_candidates
+from .few_rows import Product
 from .lora import LoraSource
 from .precision import Autocast, precision
 from .sampling import draw_by_probability, draw_tokens, restrict_to_top
@@ -42,7 +45,7 @@ class LanguagePolicy(Trunk):
         autocast: `"bfloat16"` computes matrix products in it, from weights kept in float32.
         gradient_checkpointing: Keep only each block's input for the backward pass, which computes the rest again.
         optimizer_class: Optimiser of all parameters that are trained.
-        optimizer_kwargs: Its arguments but the learning rate; Adam's epsilon is 1e-5 by default.
+        optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
 
     Raises:
         ValueError: If the vocabulary or context of the model is smaller than the environment's, or an argument is out
@@ -81,6 +84,7 @@ class LanguagePolicy(Trunk):
         self.temperature = temperature
         self.token_rules = token_rules
         self.term_watch = TermWatch()
+        self._decoding_head: Product | None = None
         banned = torch.tensor(token_rules.banned_token_ids, dtype=torch.long)
         self.register_buffer("banned_token_ids", banned, persistent=False)
 
@@ -121,13 +125,22 @@ class LanguagePolicy(Trunk):
             Float32, shape (N, V), the least finite number at forbidden tokens.
         """
         with precision(hidden.device, self.autocast):
-            logits = self.language_model.get_output_embeddings()(hidden)
+            logits = (self._decoding_head or self.language_model.get_output_embeddings())(hidden)
         if logits.shape[1] > self.vocab_size:
             logits = logits[:, : self.vocab_size]
         logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
         return self.forbid(cast(Tensor, logits), n_generated, candidates)
+
+    @contextmanager
+    def decoding_with(self, head: Product) -> Iterator[None]:
+        """Compute logits by a head of `make_decoding_head`, which belongs to a rollout, for the time of one step."""
+        self._decoding_head = head
+        try:
+            yield
+        finally:
+            self._decoding_head = None
 
     def forbid(self, logits: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Put the least finite number in the place of forbidden tokens' logits, shape (N, V), which are changed."""

@@ -115,7 +115,7 @@ class NucleusPolicy(GPT2Policy):
         """Return an empty cache for the policy, with one for the mask policy in it."""
         mask_cache = self.mask_policy.make_cache(num_rows, context_length)
         n_layers = self.language_model.config.num_hidden_layers
-        return PairedCache(n_layers, num_rows, context_length, self.device, mask_cache)
+        return self.prepared(PairedCache(n_layers, num_rows, context_length, self.device, mask_cache))
 
     def cached_hidden_states(
         self,

@@ -50,7 +50,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         autocast: `"bfloat16"` computes matrix products in it.
         gradient_checkpointing: Keep only each block's input for the backward pass.
         optimizer_class: Optimiser of all parameters.
-        optimizer_kwargs: Its arguments but the learning rate; Adam's epsilon is 1e-5 by default.
+        optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
         use_sde: Not supported; present because Stable-Baselines3 passes it.
 
     Raises:

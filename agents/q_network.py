@@ -150,7 +150,7 @@ class GPT2QNetwork(LanguagePolicy):
             return super().make_cache(num_rows, context_length)
         companion = self.exploration.reference.make_cache(num_rows, context_length)
         n_layers = self.language_model.config.num_hidden_layers
-        return PairedCache(n_layers, num_rows, context_length, self.device, companion)
+        return self.prepared(PairedCache(n_layers, num_rows, context_length, self.device, companion))
 
     def cached_hidden_states(
         self,

@@ -8,6 +8,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 
+from .optimizer_settings import optimizer_settings
 from .q_network import GPT2QNetwork
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource, TrunkOptions, own_model
@@ -24,7 +25,7 @@ class GPT2QPolicy(DQNPolicy):
         advantage_scale: See `GPT2QNetwork`.
         token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
         optimizer_class: Optimiser of all parameters.
-        optimizer_kwargs: Its arguments but the learning rate; Adam's epsilon is 1e-5 by default.
+        optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
         **options: `frozen_layers`, `lora`, `autocast` and `gradient_checkpointing`, see `LanguagePolicy`.
     """
 
@@ -50,7 +51,7 @@ class GPT2QPolicy(DQNPolicy):
             observation_space,
             action_space,
             optimizer_class=optimizer_class,
-            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,
+            optimizer_kwargs=optimizer_settings(optimizer_class, optimizer_kwargs),
         )
         self.net_args: dict[str, Any] = {
             "model": own_model(model),

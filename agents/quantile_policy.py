@@ -9,6 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from .optimizer_settings import optimizer_settings
 from .q_network import GPT2QNetwork
 from .q_policy import constructor_parameters
 from .token_rules import NO_RULES, TokenRules
@@ -126,7 +127,7 @@ class GPT2QuantilePolicy(QRDQNPolicy):
             observation_space,
             action_space,
             optimizer_class=optimizer_class,
-            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,
+            optimizer_kwargs=optimizer_settings(optimizer_class, optimizer_kwargs),
         )
         self.n_quantiles = n_quantiles
         self.net_args: dict[str, Any] = {

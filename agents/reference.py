@@ -17,6 +17,7 @@ from .frozen_layers import frozen_parameters, share_frozen_parameters
 from .lora import switch_off
 from .policy import GPT2Policy
 from .scoring import score_tokens
+from .trunk import own_model
 
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 
@@ -36,7 +37,8 @@ def frozen_copy(policy: GPT2Policy, model: PreTrainedModel | None = None) -> GPT
     copied.critic = None
     if model is not None:
         copied.lora = None
-        copied.language_model = copy.deepcopy(model).float().to(policy.device)
+        copied.language_model = own_model(model)
+        copied.to(policy.device)
         if not share_frozen_parameters(policy.language_model, copied.language_model):
             copied.frozen_layers = 0
     copied.set_training_mode(False)

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypedDict, cast
+from typing import Any, Self, TypedDict, TypeVar, cast
 
 import torch
 from gymnasium import spaces
@@ -14,14 +14,19 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from textgym.models import load_language_model
 
+from .activations import fuse_activations
+from .few_rows import Product, few_rows_product
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
+from .gpt2_step import GPT2Step, is_plain_gpt2
 from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
 from .micro_batches import row_slices
+from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
+CacheType = TypeVar("CacheType", bound=RowCache)
 ModelSource = PreTrainedModel | PretrainedConfig | str | Path | None
 
 
@@ -72,7 +77,7 @@ class Trunk(BasePolicy):
             observation_space,
             action_space,
             optimizer_class=optimizer_class,
-            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,
+            optimizer_kwargs=optimizer_settings(optimizer_class, optimizer_kwargs),
         )
         self.vocab_size = int(action_space.n)
         self.language_model = own_model(model)
@@ -143,7 +148,27 @@ class Trunk(BasePolicy):
     def make_cache(self, num_rows: int, context_length: int) -> RowCache:
         """Return an empty cache for rows of at most `context_length` tokens, on the policy's device."""
         n_layers = self.language_model.config.num_hidden_layers
-        return RowCache(n_layers, num_rows, context_length, self.device)
+        return self.prepared(RowCache(n_layers, num_rows, context_length, self.device))
+
+    def prepared(self, cache: CacheType) -> CacheType:
+        """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
+        trunk = self.language_model.base_model
+        # The general way alone has autocast.
+        if self.autocast is None and is_plain_gpt2(trunk):
+            cache.step = GPT2Step(trunk, cache.num_rows)
+        return cache
+
+    def make_decoding_head(self, num_rows: int) -> Product:
+        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V').
+
+        Args:
+            num_rows: About how many rows get a token at a time.
+        """
+        head = self.language_model.get_output_embeddings()
+        if self.autocast is None and type(head) is nn.Linear and not head._forward_hooks:
+            return few_rows_product(head.weight.t(), head.bias, num_rows)
+        # No module, which would be registered as a part of what it is kept in.
+        return lambda hidden: cast(Tensor, head(hidden))
 
     def cached_hidden_states(
         self,
@@ -166,6 +191,8 @@ class Trunk(BasePolicy):
             Shape (R, m, D).
         """
         mask = cache.select(positions, rows, attended_length)
+        if cache.step is not None and not torch.is_grad_enabled():
+            return cache.step(input_ids, positions, cache, mask)
         if self.language_model.config._attn_implementation == "eager":
             mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
         with precision(input_ids.device, self.autocast):
@@ -245,4 +272,5 @@ def own_model(source: ModelSource) -> PreTrainedModel:
     else:
         model = load_language_model(source)
     model.float().eval()
+    fuse_activations(model)
     return cast(PreTrainedModel, model)

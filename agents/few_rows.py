@@ -1,0 +1,39 @@
+"""Products of few rows with a large matrix on the CPU, which is laid out once in the order in which they read it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+# A smaller matrix stays in a core's own cache, where its layout does not matter.
+MIN_ENTRIES = 1 << 19
+
+
+def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int) -> Product:
+    """Return a function that multiplies rows by a matrix.
+
+    One generated token a row makes a product that does little with each entry that it reads. oneDNN's product with a
+    matrix in its own layout is up to twice as fast there as the general one, and as fast at some hundred rows.
+
+    Args:
+        matrix: Shape (D, D'). A large one is copied, and later changes of it do not count.
+        bias: Added to each row, shape (D',), or None.
+        n_rows: About how many rows will be given at a time; any number works.
+
+    Returns:
+        A function of rows, shape (N, D), that returns shape (N, D'), without gradients.
+    """
+    matrix = matrix.detach()
+    bias = None if bias is None else bias.detach()
+    if matrix.numel() >= MIN_ENTRIES and _has_layouts(matrix):
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), n_rows)
+        return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    if bias is None:
+        return lambda rows: rows @ matrix
+    return lambda rows: torch.addmm(bias, rows, matrix)
+
+
+def _has_layouts(matrix: Tensor) -> bool:
+    is_usual = matrix.device.type == "cpu" and matrix.dtype == torch.float32
+    return is_usual and bool(torch.backends.mkldnn.enabled) and torch.backends.mkldnn.is_available()

@@ -1,0 +1,111 @@
+"""GPT-2's cached forward pass in a few plain operations, for decoding where the general one is mostly overhead."""
+
+from typing import TypeGuard, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import GPT2Model
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
+from transformers.pytorch_utils import Conv1D
+
+from .activations import is_tanh_gelu
+from .few_rows import Product, few_rows_product
+from .kv_cache import RowCache
+
+
+def is_plain_gpt2(trunk: nn.Module) -> TypeGuard[GPT2Model]:
+    """Whether a trunk computes what `GPT2Step` does: GPT-2 as published, with nothing put into it.
+
+    Adapters, replaced or hooked modules, other activations and attention scaled by layer all go the general way.
+    """
+    if type(trunk) is not GPT2Model or trunk.config._attn_implementation != "sdpa":
+        return False
+    config = trunk.config
+    if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights or config.add_cross_attention:
+        return False
+    modules = list(trunk.modules())
+    if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
+        return False
+    return type(trunk.wte) is type(trunk.wpe) is nn.Embedding and all(_is_plain_block(block) for block in trunk.h)
+
+
+def _is_plain_block(block: nn.Module) -> bool:
+    return (
+        type(block) is GPT2Block
+        and type(block.attn) is GPT2Attention
+        and is_tanh_gelu(block.mlp.act)
+        and type(block.ln_1) is type(block.ln_2) is nn.LayerNorm
+        and type(block.attn.c_attn) is type(block.attn.c_proj) is Conv1D
+        and type(block.mlp.c_fc) is type(block.mlp.c_proj) is Conv1D
+    )
+
+
+class GPT2Step:
+    """Appends tokens to cached rows, with the numbers of the trunk's own forward pass up to rounding.
+
+    Without dropout and without gradients. Weights may be copied, so that it belongs to one rollout.
+
+    Args:
+        trunk: One of which `is_plain_gpt2` is true.
+        n_rows: About how many rows get a token at a time.
+    """
+
+    def __init__(self, trunk: GPT2Model, n_rows: int) -> None:
+        self.trunk = trunk
+        self.blocks = [_BlockStep(cast(GPT2Block, block), trunk.config.n_head, n_rows) for block in trunk.h]
+
+    def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache, mask: Tensor) -> Tensor:
+        """Append tokens and return the last hidden state at each of them.
+
+        Args:
+            input_ids: New tokens, shape (R, m).
+            positions: Their positions in their rows, shape (R, m).
+            cache: Has been told where to append, by `RowCache.select`; changed in place.
+            mask: What `select` returned.
+
+        Returns:
+            Shape (R, m, D).
+        """
+        trunk = self.trunk
+        hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)
+        hidden += functional.embedding(positions.flatten(), trunk.wpe.weight)  # (R m, D)
+        # Attention would do so in every block.
+        mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
+        for block, layer in zip(self.blocks, cache.row_layers, strict=True):
+            joined = block.project(hidden).view(*input_ids.shape, 3, block.n_heads, -1)
+            queries, new_keys, new_values = joined.permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
+            keys, values = layer.update(new_keys, new_values)
+            attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+            block.finish(hidden, attended.transpose(1, 2).reshape(hidden.shape))
+        return _norm(trunk.ln_f, hidden).view(*input_ids.shape, -1)
+
+
+class _BlockStep:
+    """What a block does before and after its attention, for rows of shape (N, D)."""
+
+    def __init__(self, block: GPT2Block, n_heads: int, n_rows: int) -> None:
+        self.n_heads = n_heads
+        self.first_norm, self.second_norm = block.ln_1, block.ln_2
+        self.into_attention, self.out_of_attention = (
+            _product(part, n_rows) for part in (block.attn.c_attn, block.attn.c_proj)
+        )
+        self.widen, self.narrow = (_product(part, n_rows) for part in (block.mlp.c_fc, block.mlp.c_proj))
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return queries, keys and values, shape (N, 3 D)."""
+        return self.into_attention(_norm(self.first_norm, hidden))
+
+    def finish(self, hidden: Tensor, attended: Tensor) -> None:
+        """Add what was attended to and what the feed-forward layers make of it to hidden states, in place."""
+        hidden += self.out_of_attention(attended)
+        inner = functional.gelu(self.widen(_norm(self.second_norm, hidden)), approximate="tanh")
+        hidden += self.narrow(inner)
+
+
+def _product(linear: Conv1D, n_rows: int) -> Product:
+    return few_rows_product(linear.weight, linear.bias, n_rows)
+
+
+def _norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
+    return torch.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)

@@ -1,0 +1,151 @@
+"""GPT-2 as published is decoded in plain operations, with the numbers of its own forward pass; others are not."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Model, PreTrainedModel
+
+from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
+from textgym.agents import few_rows
+from textgym.agents.activations import fuse_activations
+from textgym.agents.few_rows import few_rows_product
+from textgym.agents.generation import GeneratedEpisode, generate_episodes
+from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
+from textgym.agents.kv_cache import RowCache
+
+
+def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
+    """Give norms and biases, which start at 1 and 0, numbers of their own."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
+    return model
+
+
+@pytest.fixture(params=[1, 1 << 19], ids=["packed", "as they are"])
+def _matrices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_rows, "MIN_ENTRIES", request.param)
+
+
+@pytest.mark.equality
+@pytest.mark.usefixtures("_matrices")
+def test_a_whole_text_has_the_hidden_states_of_the_forward_pass() -> None:
+    trunk = unlike_init(language_model()).base_model
+    assert is_plain_gpt2(trunk)
+    tokens = torch.randint(12, (3, 9), generator=torch.Generator().manual_seed(1))
+    positions = torch.arange(9).expand(3, -1)
+    cache = RowCache(2, 3, 9, torch.device("cpu"))
+    with torch.no_grad():
+        hidden = GPT2Step(trunk, 3)(tokens, positions, cache, cache.select(positions))
+        expected = trunk(tokens).last_hidden_state
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("_matrices")
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("number", [1, 3, 16, 500])
+def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has_bias: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    matrix = nn.Parameter(torch.randn((40, 70), generator=generator).t())  # as a language head's is
+    bias = torch.randn(40, generator=generator) if has_bias else None
+    rows = torch.randn((number, 70), generator=generator)
+    product = few_rows_product(matrix, bias, n_rows=16)(rows)
+    expected = rows @ matrix + (0 if bias is None else bias)
+    torch.testing.assert_close(product, expected.detach(), atol=1e-4, rtol=0)
+    assert product.is_contiguous()
+
+
+def test_a_fused_activation_gives_the_same_logits_and_gradients_and_keeps_its_name() -> None:
+    plain, fused = (unlike_init(language_model()) for _ in range(2))
+    fuse_activations(fused)
+    assert "tanh" in type(fused.get_submodule("transformer.h.1.mlp.act")).__name__.lower()
+    assert fused.config.activation_function == "gelu_new"
+    tokens = torch.arange(10)[None]
+    for model in (plain, fused):
+        model(tokens, labels=tokens).loss.backward()
+    for (name, ours), theirs in zip(fused.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=0, msg=name)
+
+
+def with_hook(trunk: GPT2Model) -> None:
+    trunk.get_submodule("h.1.mlp").register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+def with_dropped_block(trunk: GPT2Model) -> None:
+    trunk.set_submodule("h.0.attn.c_proj", nn.Identity())
+
+
+def with_adapter(trunk: GPT2Model) -> None:
+    peft = pytest.importorskip("peft")
+    peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True), trunk)
+
+
+@pytest.mark.parametrize("change", [with_hook, with_dropped_block, with_adapter])
+def test_a_trunk_that_has_been_changed_goes_the_general_way(change: Callable[[GPT2Model], None]) -> None:
+    trunk = language_model().base_model
+    assert is_plain_gpt2(trunk)
+    change(trunk)
+    assert not is_plain_gpt2(trunk)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation_function": "gelu"},
+        {"scale_attn_by_inverse_layer_idx": True},
+        {"scale_attn_weights": False},
+        {"add_cross_attention": True},
+        {"attn_implementation": "eager"},
+    ],
+)
+def test_a_configuration_that_computes_otherwise_goes_the_general_way(changes: dict[str, Any]) -> None:
+    assert not is_plain_gpt2(language_model(gpt2_config(**changes)).base_model)
+
+
+def test_another_architecture_goes_the_general_way() -> None:
+    assert not is_plain_gpt2(language_model(llama_config()).base_model)
+
+
+def refuse(*args: object, **kwargs: object) -> NoReturn:
+    raise AssertionError("the forward pass of transformers was called")
+
+
+@pytest.mark.equality
+@pytest.mark.usefixtures("_matrices")
+@pytest.mark.parametrize("is_static", [False, True])
+def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(is_static: bool) -> None:
+    task = letter_task(min_new_tokens=2, banned_token_ids=[3])
+    policy = letter_policy(task, unlike_init(language_model()))
+
+    def generated() -> list[GeneratedEpisode]:
+        return list(generate_episodes(policy, task, range(30), seed=1, num_rows=7, is_static=is_static))
+
+    trunk: Any = policy.language_model.base_model
+    head: Any = policy.language_model.get_output_embeddings()
+    hooks = [module.register_forward_hook(lambda *_: None) for module in (trunk, head)]
+    general = generated()
+    for hook in hooks:
+        hook.remove()
+    trunk.forward = head.forward = refuse
+    direct = generated()
+    for ours, theirs in zip(direct, general, strict=True):
+        assert ours.text.token_ids == theirs.text.token_ids
+        torch.testing.assert_close(ours.log_prob, theirs.log_prob, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("_matrices")
+def test_a_rollout_follows_an_update_of_the_weights() -> None:
+    """With matrices that are copied: the copy is as old as the rollout, not as the policy."""
+    task = letter_task()
+    policy = letter_policy(task)
+    before = [item.log_prob for item in generate_episodes(policy, task, range(4), seed=1)]
+    with torch.no_grad():
+        policy.language_model.get_output_embeddings().weight.mul_(0.5)
+    after = [item.log_prob for item in generate_episodes(policy, task, range(4), seed=1)]
+    assert all(len(one) != len(other) or not torch.equal(one, other) for one, other in zip(before, after, strict=True))
