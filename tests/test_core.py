@@ -1,6 +1,7 @@
 """The state machine: appending, ending, forbidden tokens, rewards, the prompts' order, and failing without a trace."""
 
 import pickle
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -392,6 +393,28 @@ def test_a_wrong_number_of_rows_is_refused(num_envs: Any, error: type[Exception]
     with pytest.raises(error) as raised:
         make_core(num_envs, completions_per_prompt=2)
     assert str(raised.value) == message
+
+
+def test_budgets_beyond_the_models_context_are_refused() -> None:
+    message = (
+        "max_prompt_tokens + max_new_tokens is 257, beyond the 256 tokens that the tokenizer's model reads "
+        "(tokenizer.model_max_length); lower one of them."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TextTask(max_prompt_tokens=24, max_new_tokens=233)
+    assert TextTask(max_prompt_tokens=24, max_new_tokens=232).max_new_tokens == 232
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"stop": 3}, "stop must be a string or a list of strings, got 3."),
+        ({"tokenizer": 3}, "expected a tokenizer, a folder or a name, got 3 of type int."),
+    ],
+)
+def test_arguments_of_another_type_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        TextTask(**arguments)
 
 
 def test_a_list_of_seeds_of_another_length_is_refused() -> None:

@@ -146,7 +146,8 @@ def test_a_wrapper_is_found_below_passive_ones_and_in_any_row() -> None:
 def test_other_environments_are_named(make: Callable[[], Any], name: str) -> None:
     message = (
         "Expected 'TextGen-v0' or 'TextGenCompletion-v0', or an environment made from one by gym.make, gym.make_vec "
-        f"(without vectorization_mode) or TextGenVecEnv, got {name}. Train other environments with plain stable_baselines3."
+        f"(without vectorization_mode) or TextGenVecEnv, got {name}. Train other environments with plain "
+        "stable_baselines3."
     )
     with pytest.raises(ValueError, match=exactly(message)):
         as_text_environment(make())

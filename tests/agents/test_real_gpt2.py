@@ -100,3 +100,10 @@ def test_a_model_of_gpt2s_size_is_loaded_from_a_folder_generates_and_learns(gpt2
         torch.testing.assert_close(item.log_prob, expected, atol=1e-4, rtol=0)
     algorithm.learn(24)
     assert np.isfinite(evaluate(algorithm, task, 3).score)
+
+
+def test_damaged_weights_are_named(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ValueError, match=r"^The weights in .*model are damaged \(.*\); copy or save the model anew\.$"):
+        load_language_model(tmp_path / "model")

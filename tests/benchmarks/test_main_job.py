@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from textgym.benchmarks.main_job import MARKS, markdown_table, write_into_readme
+from textgym.benchmarks.main_job import MARKS, markdown_table, quotations, write_into_readme
 
 
 def row(seed: int, seconds: float | None) -> dict[str, Any]:
@@ -14,6 +14,7 @@ def row(seed: int, seconds: float | None) -> dict[str, Any]:
         "seed": seed, "tokens": 1234, "seconds": seconds, "tokens_per_second": seconds and 500.0, "score_before": 0.25,
         "score": 0.957, "keywords": 0.5, "keywords_by_topic": {"films": 0.75}, "banned_words_before": 0.1,
         "banned_words": 0.01, "length_inside": 0.9, "kl": 12.34, "distinct_2_ratio": 0.8, "n_tokens": 20.0,
+        "self_bleu_before": 0.1, "self_bleu": 0.25, "perplexity_before": 47.1, "perplexity": 150.4,
     }  # fmt: skip
 
 
@@ -26,7 +27,13 @@ def test_a_seed_is_a_column_and_what_was_not_measured_is_a_dash() -> None:
     ]
     assert "| - prompts on films | 0.75 | 0.75 |" in lines
     assert "| completions with a banned word (before → after) | 10.0% → 1.0% | 10.0% → 1.0% |" in lines
+    assert "| perplexity under the untrained model (before → after) | 47 → 150 | 47 → 150 |" in lines
     assert lines[-2:] == ["| tokens a second | 500 | - |", "| minutes in all | 5.5 | - |"]
+
+
+def test_completions_are_quoted_as_text() -> None:
+    completions = [{"prompt": "A *b*", "completion": "\n<b> # c"}, {"prompt": "2", "completion": " d"}]
+    assert quotations(completions) == "> **A \\*b\\*** \\<b\\> \\# c\n>\n> **2** d"
 
 
 def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:

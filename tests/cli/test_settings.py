@@ -54,6 +54,7 @@ def test_a_number_may_be_written_in_any_way(text: str, rate: float) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("algorithm: {n_quantiles: 5}", "PPO has no setting 'n_quantiles'; it belongs to QRDQN."),
         ("sed: 1", "There is no setting 'sed'. Did you mean 'seed'?"),
         ("learning_rate: 1", "There is no setting 'learning_rate'. Did you mean 'algorithm.learning_rate'?"),
         ("lerning_rate: 1", "There is no setting 'lerning_rate'. Did you mean 'algorithm.learning_rate'?"),
