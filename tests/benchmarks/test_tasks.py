@@ -148,7 +148,7 @@ def test_a_task_decides_the_defaults_of_a_run_and_what_is_given_goes_before_them
 def test_what_a_task_says_of_other_algorithms_is_left_out() -> None:
     settings = build_settings({"task": {"name": "TextGen-Copy-v0"}, "algorithm": {"name": "A2C"}})
     assert settings.algorithm == A2CSettings(learning_rate=1e-3, tokens_per_rollout=512, kl_coef=0.0)
-    with pytest.raises(ValueError, match=r"^There is no setting 'algorithm.n_epochs'"):
+    with pytest.raises(ValueError, match=r"^A2C has no setting 'n_epochs'; it belongs to PPO"):
         build_settings({"task": {"name": "TextGen-Copy-v0"}, "algorithm": {"name": "A2C", "n_epochs": 3}})
 
 
