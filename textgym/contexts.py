@@ -54,7 +54,6 @@ class Contexts:
         }
         self.n_generated = np.zeros(num_envs, dtype=np.int64)
         self.n_used = np.zeros(num_envs, dtype=np.int64)
-        self._prompt_length = np.zeros(num_envs, dtype=np.int64)
         # Where each row's completion begins in the flattened arrays: one index costs a fifth of two.
         self._first = np.zeros(num_envs, dtype=np.int64)
         self._pad_token_id = task.pad_token_id
@@ -91,8 +90,7 @@ class Contexts:
         for key, array in self.observation.items():
             array[row_ids] = self._prompts[key][prompt_ids]
         host_rows = np.asarray(rows)
-        self._prompt_length[host_rows] = self._prompt_lengths[prompts]
-        self._first[host_rows] = self._prompt_length[host_rows] + host_rows * self._context_length
+        self._first[host_rows] = host_rows * self._context_length + self._prompt_lengths[prompts]
         self.n_generated[host_rows] = 0
         self.n_used[host_rows] = 0
 
@@ -137,19 +135,20 @@ class Contexts:
 
     def rewind(self, n_generated: Counts, n_used: Counts) -> None:
         """Take back what has been appended since each row had so many tokens and had used so much of its budget."""
-        ids, mask, generated = self.observation.values()
+        ids, mask, generated = (array.reshape(-1) for array in self.observation.values())
         for row in np.flatnonzero(self.n_used > n_used).tolist():
-            text_end = int(self._prompt_length[row] + n_generated[row])
-            ids[row, text_end:] = self._pad_token_id
-            mask[row, text_end:] = 0
-            generated[row, int(self._prompt_length[row] + n_used[row]) :] = 0
+            first, end = int(self._first[row]), (row + 1) * self._context_length
+            ids[first + int(n_generated[row]) : end] = self._pad_token_id
+            mask[first + int(n_generated[row]) : end] = 0
+            generated[first + int(n_used[row]) : end] = 0
         self.n_generated, self.n_used = n_generated, n_used
 
     def generated_ids(self, rows: Sequence[int]) -> list[list[int]]:
         """Return the tokens generated in some rows."""
         if not rows:
             return []
+        host_rows = np.asarray(rows)
         token_ids = self.observation["input_ids"][self.array(rows)].tolist()
-        starts = self._prompt_length[rows].tolist()
-        lengths = self.n_generated[rows].tolist()
-        return [ids[start : start + length] for ids, start, length in zip(token_ids, starts, lengths, strict=True)]
+        starts = self._first[host_rows] - host_rows * self._context_length
+        ends = starts + self.n_generated[host_rows]
+        return [ids[start:end] for ids, start, end in zip(token_ids, starts.tolist(), ends.tolist(), strict=True)]

@@ -5,7 +5,7 @@ import math
 import reprlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from textgym.async_rewards import wait_for
 
@@ -126,7 +126,7 @@ def _failing_item(
 
 def _finished(value: Result | Awaitable[Result]) -> Result:
     """Return the value, after waiting for it where it is one to come."""
-    return wait_for(value) if inspect.isawaitable(value) else value
+    return wait_for(value) if not isinstance(value, list) and inspect.isawaitable(value) else value
 
 
 def read_scores(
@@ -152,6 +152,8 @@ def read_scores(
             numbers, one a token.
     """
     entries = _read_list(values, name, prompts, completions)
+    if set(map(type, entries)) == {float} and all(map(math.isfinite, cast(Sequence[float], entries))):
+        return ReadScores(list(cast(Sequence[float], entries)), [None] * len(entries))
     scores: list[float | None] = []
     token_rewards: list[list[float] | None] = []
     for index, entry in enumerate(entries):

@@ -194,7 +194,7 @@ class TextTask:
     def completion_text(self, token_ids: Sequence[int]) -> str:
         """Decode generated tokens without a final end-of-sequence token, cut before the first stop string."""
         text = self._decode(token_ids)
-        found = self._first_stop(text)
+        found = self._first_stop(text) if self.stop else None
         return text[: text.index(found)] if found else text
 
     def finish(self, prompt: Prompt, token_ids: Sequence[int], finish_reason: FinishReason) -> FinishedEpisode:
@@ -209,7 +209,6 @@ class TextTask:
         """
         if not episodes:
             return []
-        lengths = [len(episode.token_ids) for episode in episodes]
         result = score_completions(
             self.reward,
             [episode.prompt.text for episode in episodes],
@@ -221,7 +220,7 @@ class TextTask:
         for index, (score, token_rewards) in enumerate(zip(result.scores, result.token_rewards, strict=True)):
             terms = {name: values[index] for name, values in result.terms.items()}
             if token_rewards is not None:
-                token_rewards = _spread(token_rewards, lengths[index], score)
+                token_rewards = _spread(token_rewards, len(episodes[index].token_ids), score)
             judgements.append(Judgement(score, terms, token_rewards))
         if asks_for_shaping(self.reward):
             return pay_where_earned(self, episodes, judgements, self.shaping_potentials)
@@ -266,8 +265,8 @@ class TextTask:
         return {key: [episode.prompt.columns[key] for episode in episodes] for key in self.prompts[0].columns}
 
     def _without_eos(self, token_ids: Sequence[int]) -> list[int]:
-        ids = list(token_ids)
-        return ids[:-1] if ids and ids[-1] == self.eos_token_id else ids
+        has_eos = len(token_ids) > 0 and token_ids[-1] == self.eos_token_id
+        return list(token_ids[:-1] if has_eos else token_ids)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self._decoder(self._without_eos(token_ids))

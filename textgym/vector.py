@@ -125,7 +125,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         """
         self.core.check_begun()
         tokens = self.core.contexts.array(read_tokens(actions, self._action_shape, self.task.vocab_size))
-        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.is_over.any():
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.endings:
             was_over = self.core.is_over.copy()
             result = self._play(tokens, ~was_over)
             self.core.begin(np.flatnonzero(was_over))
@@ -137,8 +137,9 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         infos = self._infos(result)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and result.endings:
             self.core.begin(list(result.endings))
-        is_truncated = np.zeros_like(result.is_over)
-        rewards, terminated, truncated = map(self._converted, (result.rewards, result.is_over, is_truncated))
+        is_truncated = np.zeros(self.num_envs, dtype=np.bool_)
+        arrays = result.rewards, result.is_over, is_truncated
+        rewards, terminated, truncated = arrays if self.output == "numpy" else map(self._as_tensor, arrays)
         return self._observation(), rewards, terminated, truncated, infos
 
     def render(self) -> tuple[str, ...] | None:
@@ -166,9 +167,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
             return {key: torch.as_tensor(value) for key, value in observation.items()}
         return {key: as_numpy(value) for key, value in observation.items()}
 
-    def _converted(self, array: npt.NDArray[Any]) -> Array:
-        if self.output == "numpy":
-            return array
+    def _as_tensor(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor.to(self.core.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
@@ -182,6 +181,8 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
                 for index, (row, ending) in enumerate(endings.items())
             }
         infos = gather_infos(endings, self.num_envs) if endings else {}
+        if np.count_nonzero(result.is_forbidden) == 0:
+            return infos
         is_forbidden = result.is_forbidden & ~result.is_over
         if is_forbidden.any():
             # A row that has ended says so itself, in the same step.

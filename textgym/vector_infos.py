@@ -24,27 +24,31 @@ def gather_infos(infos: Mapping[int, Mapping[str, Any]], num_envs: int) -> dict[
     columns: dict[str, dict[int, Any]] = {}
     for row, info in infos.items():
         for key, value in info.items():
-            columns.setdefault(key, {})[row] = value
+            if key in columns:
+                columns[key][row] = value
+            else:
+                columns[key] = {row: value}
     gathered: dict[str, Any] = {}
+    all_rows = np.array(list(infos))
     for key, column in columns.items():
-        rows = list(column)
-        is_nested = key != "final_obs" and isinstance(column[rows[0]], dict)
-        gathered[key] = gather_infos(column, num_envs) if is_nested else _array(column, num_envs)
+        rows = all_rows if len(column) == len(infos) else np.array(list(column))
+        values = list(column.values())
+        is_nested = key != "final_obs" and isinstance(values[0], dict)
+        gathered[key] = gather_infos(column, num_envs) if is_nested else _array(rows, values, num_envs)
         mask = np.zeros(num_envs, dtype=np.bool_)
         mask[rows] = True
         gathered[f"_{key}"] = mask
     return gathered
 
 
-def _array(column: Mapping[int, Any], num_envs: int) -> InfoArray:
-    values = list(column.values())
+def _array(rows: npt.NDArray[np.int64], values: list[Any], num_envs: int) -> InfoArray:
     kinds = set(map(type, values))
-    for kind in (bool, int, float):
-        if kinds == {kind}:
-            array: InfoArray = np.zeros(num_envs, dtype=kind)
-            array[list(column)] = values
-            return array
-    array = np.full(num_envs, None, dtype=object)
-    for row, value in column.items():  # one by one, since lists of one length would be taken for an array
+    kind = kinds.pop() if len(kinds) == 1 else object
+    if kind in (bool, int, float):
+        array: InfoArray = np.zeros(num_envs, dtype=kind)
+        array[rows] = values
+        return array
+    array = np.empty(num_envs, dtype=object)  # of None
+    for row, value in zip(rows.tolist(), values, strict=True):  # lists of one length would be taken for an array
         array[row] = value
     return array
