@@ -65,7 +65,8 @@ def test_a_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]
     ]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     (session,) = json.loads((run / "versions.json").read_text())
-    assert session["packages"]["torch"] == torch.__version__
+    # What a wheel says of itself may leave out for which CUDA it was built.
+    assert session["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
 
 
 def test_a_run_ends_with_what_it_reached(finished_run: tuple[Path, Result]) -> None:
