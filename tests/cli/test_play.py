@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import run_command
 from tests.fakes import EOS_TOKEN_ID, byte_tokenizer, count_a, tokens
 from textgym.cli.play import to_action
@@ -24,6 +26,20 @@ def test_the_end_of_the_input_ends_the_game(workplace: Path) -> None:
     result = run_command("play", "--config", "settings.yaml", typed="")
     assert result.exit_code == 0
     assert "mean score" not in result.stdout
+
+
+def test_ctrl_c_ends_the_game_with_its_mean(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = iter(["is wide"])
+
+    def type_a_line_then_ctrl_c(_: str) -> str:
+        for line in lines:
+            return line
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", type_a_line_then_ctrl_c)
+    result = run_command("play", "--config", "settings.yaml", "--prompt-order", "sequential")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("mean score 0.500 of 1 completions\n")
 
 
 def test_a_long_line_is_cut_to_the_budget() -> None:

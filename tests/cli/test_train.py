@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
+from tests.sameness import assert_same, assert_same_file, assert_same_weights
 from textgym.rewards import LengthWindow
 from textgym.training.logs import read_progress
 
@@ -35,14 +36,12 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_equal_runs(run: Path, other: Path) -> None:
-    assert learned_rows(run) == learned_rows(other)
-    expected = weights(other)
-    for name, tensor in weights(run).items():
-        assert torch.equal(tensor, expected[name]), name
-    assert (run / "samples.jsonl").read_text() == (other / "samples.jsonl").read_text()
+    assert_same(learned_rows(run), learned_rows(other))
+    assert_same_weights(weights(run), weights(other))
+    assert_same_file(run / "samples.jsonl", other / "samples.jsonl")
     figures, expected_figures = (json.loads((one / "evaluation.json").read_text()) for one in (run, other))
     for name in ("before", "after"):
-        assert figures[name] == expected_figures[name]
+        assert_same(figures[name], expected_figures[name])
 
 
 def read_samples(run: Path) -> list[dict[str, Any]]:

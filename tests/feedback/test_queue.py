@@ -8,7 +8,16 @@ import pytest
 from sqlalchemy import select
 
 from tests.feedback.conftest import add_items
-from textgym.feedback.judgements import ComparisonAnswer, RatingAnswer, StateError, compare, rate, skip, undo
+from textgym.feedback.judgements import (
+    ComparisonAnswer,
+    RatingAnswer,
+    StateError,
+    compare,
+    last_ended,
+    rate,
+    skip,
+    undo,
+)
 from textgym.feedback.people import find_or_add
 from textgym.feedback.queue import CHECK_EVERY, LEFT_LYING, next_assignment, progress
 from textgym.feedback.store import FeedbackStore, utc_now
@@ -98,7 +107,7 @@ def test_a_skipped_item_goes_to_somebody_else_and_not_back(store: FeedbackStore)
     assert taken is not None
     assert taken[1] == first[1]
     with store.writing() as session, pytest.raises(StateError, match="has gone to somebody else"):
-        undo(session, ada, "rate")
+        undo(session, ada, first[0])
 
 
 def test_an_item_that_is_left_lying_goes_to_somebody_else_and_may_still_be_judged(store: FeedbackStore) -> None:
@@ -142,12 +151,13 @@ def test_undo_takes_judgements_back_one_after_the_other(store: FeedbackStore) ->
     assert third is not None
     for score in (2, 1):
         with store.writing() as session:
-            undone = undo(session, ada, "rate")
-            assert undone is not None
+            last = last_ended(session, ada, "rate")
+            assert last is not None
+            undone = undo(session, ada, last)
             assert undone.rating == RatingAnswer(score)
         assert given(store, ada) == (undone.assignment.id, undone.assignment.item_id)
     with store.writing() as session:
-        assert undo(session, ada, "rate") is None
+        assert last_ended(session, ada, "rate") is None
     with store.reading() as session:
         assert list(session.scalars(select(Rating))) == []
         assert progress(session, ada, "rate") == (0, 3)
@@ -163,8 +173,7 @@ def test_a_preference_is_kept_by_completion_and_undone_by_side(store: FeedbackSt
             is_swapped = assignment.is_swapped
             shown.add(is_swapped)
             assert session.get_one(Comparison, one[0]).preference == ("b" if is_swapped else "a")
-            undone = undo(session, ada, "compare")
-            assert undone is not None
+            undone = undo(session, ada, one[0])
             assert undone.comparison == ComparisonAnswer("left", 3, "")
             compare(session, ada, one[0], ComparisonAnswer("right", 1, ""))
             assert session.get_one(Comparison, one[0]).preference == ("a" if is_swapped else "b")

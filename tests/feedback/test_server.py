@@ -101,7 +101,7 @@ def test_nobody_is_told_which_item_is_a_check(sqlite_store: FeedbackStore, ada: 
         shown.append(item_shown)
         ada.post("/api/ratings", json={"assignment": item_shown["assignment"], "score": 1})
     assert any(one["prompt"] in ("prompt 10", "prompt 11") for one in shown)
-    assert {tuple(one) for one in shown} == {("assignment", "progress", "prompt", "completions")}
+    assert {tuple(one) for one in shown} == {("assignment", "progress", "undoable", "prompt", "completions")}
 
 
 def test_a_rating_that_is_sent_twice_is_there_once(sqlite_store: FeedbackStore, ada: TestClient) -> None:
@@ -116,7 +116,7 @@ def test_a_rating_that_is_sent_twice_is_there_once(sqlite_store: FeedbackStore, 
 def test_what_is_wrong_is_said(sqlite_store: FeedbackStore, ada: TestClient) -> None:
     add_items(sqlite_store, 1)
     given = ada.get("/api/next?kind=rate").json()["assignment"]
-    assert ada.post("/api/undo", json={"kind": "rate"}).json() == {"detail": "There is nothing to undo."}
+    assert ada.post("/api/undo", json={"assignment": None}).json() == {"detail": "There is nothing to undo."}
     answer = ada.post("/api/ratings", json={"assignment": given, "score": 9})
     assert (answer.status_code, answer.json()) == (422, {"detail": "score must be 1 to 5, got 9."})
     assert ada.post("/api/ratings", json={"assignment": given, "quality": "superb"}).status_code == 422
@@ -128,8 +128,31 @@ def test_undo_gives_back_what_was_said(sqlite_store: FeedbackStore, ada: TestCli
     given = ada.get("/api/next?kind=rate").json()["assignment"]
     said = {"score": 2, "quality": "bad", "comment": "dull"}
     ada.post("/api/ratings", json={"assignment": given, **said})
-    undone = ada.post("/api/undo", json={"kind": "rate"}).json()
-    assert (undone["assignment"], undone["said"]) == (given, said)
+    assert ada.get("/api/next?kind=rate").json()["undoable"] == given
+    undone = ada.post("/api/undo", json={"assignment": given}).json()
+    assert (undone["assignment"], undone["said"], undone["undoable"]) == (given, said, None)
+
+
+def test_an_undo_that_is_sent_twice_takes_back_one_judgement(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 2)
+    for score in (1, 2):
+        shown = ada.get("/api/next?kind=rate").json()
+        ada.post("/api/ratings", json={"assignment": shown["assignment"], "score": score})
+    last = ada.get("/api/next?kind=rate").json()["undoable"]
+    answers = [ada.post("/api/undo", json={"assignment": last}).json() for _ in range(2)]
+    assert [one["assignment"] for one in answers] == [last, last]
+    with sqlite_store.reading() as session:
+        assert list(session.scalars(select(Rating.score))) == [1]
+
+
+def test_nobody_undoes_what_another_said(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 1)
+    given = ada.get("/api/next?kind=rate").json()["assignment"]
+    ada.post("/api/ratings", json={"assignment": given, "score": 1})
+    with visit(sqlite_store, name="Bo") as bo:
+        assert bo.post("/api/undo", json={"assignment": given}).status_code == 422
+    with sqlite_store.reading() as session:
+        assert list(session.scalars(select(Rating.score))) == [1]
 
 
 def test_a_chat_is_answered_scored_rewritten_and_closed(sqlite_store: FeedbackStore, ada: TestClient) -> None:

@@ -15,6 +15,7 @@ from typer.testing import Result
 
 from tests.cli.conftest import run_command
 from tests.rlhf.conftest import SETTINGS, write_config
+from tests.sameness import assert_same_file, assert_same_weights
 from textgym.rewards.learned import EnsembleRewardModel, load_reward_model
 from textgym.training.run_folder import read_json, read_json_lines
 
@@ -38,13 +39,11 @@ app(["rlhf", "loop.yaml"])
 def assert_equal_loops(loop: Path, other: Path) -> None:
     for number in (1, 2):
         for name in OUTPUTS:
-            path = f"round-{number}/{name}"
-            assert (loop / path).read_text() == (other / path).read_text(), path
-        weights, expected = (
-            load_file(one / f"round-{number}/run/language_model/model.safetensors") for one in (loop, other)
+            assert_same_file(loop / f"round-{number}" / name, other / f"round-{number}" / name)
+        assert_same_weights(
+            *(load_file(one / f"round-{number}/run/language_model/model.safetensors") for one in (loop, other))
         )
-        assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert (loop / "results.json").read_text() == (other / "results.json").read_text()
+    assert_same_file(loop / "results.json", other / "results.json")
 
 
 def kill_at(place: str) -> None:

@@ -37,7 +37,7 @@ def play(
     """Be the policy yourself: complete prompts in the terminal, and see what the reward makes of it.
 
     Each line that you type is one completion; the same environment, reward and token budget judge it as judge a
-    model. An empty line, or the end of the input, ends the game.
+    model. An empty line, the end of the input or Ctrl-C ends the game.
     """
     import sys
 
@@ -89,7 +89,7 @@ def _play(env: "TextGenCompletionEnv", seed: int) -> None:
         console.print(Text(prompt, PROMPT_STYLE), soft_wrap=True)
         try:
             text = input("… ")
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             text = ""
         if not text:
             break

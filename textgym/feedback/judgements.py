@@ -124,31 +124,33 @@ class Undone:
     comparison: ComparisonAnswer | None = None
 
 
-def undo(session: Session, annotator_id: int, kind: Kind) -> Undone | None:
-    """Take back the last thing that a person said, and lay its item open before them again.
-
-    Args:
-        session: A writing session.
-        annotator_id: The person.
-        kind: Ratings, comparisons or chats.
-
-    Returns:
-        What had been said; None if there is nothing to take back.
-
-    Raises:
-        StateError: If the item was skipped, and enough others have it now.
-    """
-    last = (
-        select(Assignment)
+def last_ended(session: Session, annotator_id: int, kind: Kind) -> int | None:
+    """Return the assignment that a person judged or skipped last, which is the one that undo takes back."""
+    return session.scalar(
+        select(Assignment.id)
         .join(Item)
         .where(Assignment.annotator_id == annotator_id, Item.kind == kind, Assignment.state != "open")
         .order_by(Assignment.ended_at.desc(), Assignment.id.desc())
         .limit(1)
-        .with_for_update(of=Assignment)
     )
-    assignment = session.scalar(last)
-    if assignment is None:
-        return None
+
+
+def undo(session: Session, annotator_id: int, assignment_id: int) -> Undone:
+    """Take back what a person said of an item, and lay it open before them again; said twice, it is done once.
+
+    Args:
+        session: A writing session.
+        annotator_id: The person.
+        assignment_id: What they judged or skipped.
+
+    Returns:
+        What had been said; nothing, if the item lay open already.
+
+    Raises:
+        ValueError: If this person was not given this item.
+        StateError: If the item was skipped, and enough others have it now.
+    """
+    assignment = _own(session, annotator_id, assignment_id)
     undone = Undone(assignment, _rating_answer(assignment.rating), _comparison_answer(assignment))
     if assignment.state == "skipped" and not take_place_again(session, assignment):
         raise StateError("What you skipped has gone to somebody else.")

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from .chats import ChatStep
 from .judgements import LONGEST_TEXT, Choice, Reason, Undone
 from .queue import Progress
-from .tables import Assignment, Chat, Kind, Quality, Turn
+from .tables import Assignment, Chat, Quality, Turn
 
 
 class SignInBody(BaseModel):
@@ -44,9 +44,9 @@ class SkipBody(BaseModel):
 
 
 class UndoBody(BaseModel):
-    """What kind of judgement is taken back."""
+    """Which judgement is taken back; none where the page knows of none."""
 
-    kind: Kind
+    assignment: int | None
 
 
 class SayBody(BaseModel):
@@ -79,9 +79,11 @@ class ChatUndoBody(BaseModel):
     turn: int | None = None
 
 
-def item_answer(assignment: Assignment | None, progress: Progress, undone: Undone | None = None) -> dict[str, Any]:
+def item_answer(
+    assignment: Assignment | None, progress: Progress, undoable: int | None, undone: Undone | None = None
+) -> dict[str, Any]:
     """Return an item as the page shows it: texts in the order in which they stand, and never whether it is a check."""
-    answer: dict[str, Any] = {"assignment": None, "progress": progress._asdict()}
+    answer: dict[str, Any] = {"assignment": None, "progress": progress._asdict(), "undoable": undoable}
     if assignment is None:
         return answer
     item = assignment.item

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from . import requests as bodies
 from .chats import Answerer, close_chat, judge_turn, open_chat, say, undo_in_chat
-from .judgements import ComparisonAnswer, RatingAnswer, StateError, compare, rate, skip, undo
+from .judgements import ComparisonAnswer, RatingAnswer, StateError, Undone, compare, last_ended, rate, skip, undo
 from .pages import PAGE, Pages
 from .queue import next_assignment, progress
 from .sign_in import SignIn, SignInError
 from .store import FeedbackStore
-from .tables import Annotator, Kind
+from .tables import Annotator, Assignment, Kind
 
 LOOPBACK_NAMES = ["localhost", "127.0.0.1"]
 HEADERS = {
@@ -92,12 +92,18 @@ def _add_judging(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
     def saved(session: Session, person: Annotator, kind: Kind) -> dict[str, Any]:
         return {"progress": progress(session, person.id, kind)._asdict()}
 
+    def shown(
+        session: Session, person: Annotator, kind: Kind, assignment: Assignment | None, undone: Undone | None = None
+    ) -> dict[str, Any]:
+        undoable = last_ended(session, person.id, kind)
+        return bodies.item_answer(assignment, progress(session, person.id, kind), undoable, undone)
+
     @app.get("/api/next")
     def give_next(kind: Kind, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             person = sign_in.known(session, request)
             assignment = next_assignment(session, person.id, kind)
-            return bodies.item_answer(assignment, progress(session, person.id, kind))
+            return shown(session, person, kind, assignment)
 
     @app.post("/api/ratings")
     def save_rating(body: bodies.RatingBody, request: Request) -> dict[str, Any]:
@@ -124,10 +130,10 @@ def _add_judging(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
     def take_back(body: bodies.UndoBody, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             person = sign_in.known(session, request)
-            undone = undo(session, person.id, body.kind)
-            if undone is None:
+            if body.assignment is None:
                 raise StateError("There is nothing to undo.")
-            return bodies.item_answer(undone.assignment, progress(session, person.id, body.kind), undone)
+            undone = undo(session, person.id, body.assignment)
+            return shown(session, person, undone.assignment.item.kind, undone.assignment, undone)
 
 
 def _add_chatting(app: FastAPI, store: FeedbackStore, sign_in: SignIn, options: PageOptions) -> None:

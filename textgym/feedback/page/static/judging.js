@@ -6,6 +6,7 @@ export function judge({ kind, path, keys, read, missing }) {
   const form = document.getElementById("work");
   const dialog = document.getElementById("skip-dialog");
   let assignment = null;
+  let undoable = null;
   let isBusy = false;
 
   function fill(said) {
@@ -20,6 +21,7 @@ export function judge({ kind, path, keys, read, missing }) {
 
   function display(item) {
     assignment = item.assignment;
+    undoable = item.undoable;
     showProgress(item.progress);
     form.hidden = assignment === null;
     document.getElementById("nothing").hidden = assignment !== null;
@@ -64,6 +66,7 @@ export function judge({ kind, path, keys, read, missing }) {
       const judged = assignment;
       show(words.saving);
       await ask(path, { assignment: judged, ...said });
+      undoable = judged;
       drafts.drop(judged);
       await next();
       show(words.saved);
@@ -79,7 +82,7 @@ export function judge({ kind, path, keys, read, missing }) {
 
   function undo() {
     return alone(async () => {
-      const item = await ask("/api/undo", { kind });
+      const item = await ask("/api/undo", { assignment: undoable });
       drafts.drop(item.assignment);
       display(item);
       show(words.undone);
@@ -100,6 +103,7 @@ export function judge({ kind, path, keys, read, missing }) {
     alone(async () => {
       const skipped = assignment;
       await ask("/api/skips", { assignment: skipped, reason: said.get("reason"), comment: said.get("skip-comment") });
+      undoable = skipped;
       drafts.drop(skipped);
       await next();
       show(words.saved);
