@@ -14,9 +14,8 @@ from .episode_buffer import EpisodeBuffer
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes, to_record
 from .language_policy import LanguagePolicy
-from .q_policy import GPT2QPolicy
-from .quantile_policy import GPT2QuantilePolicy
 from .reference import Reference
+from .value_policy import ValuePolicy
 
 
 class Evaluation(NamedTuple):
@@ -48,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    policy: LanguagePolicy | GPT2QPolicy | GPT2QuantilePolicy | BaseAlgorithm,
+    policy: LanguagePolicy | ValuePolicy | BaseAlgorithm,
     task: TextTask,
     n_episodes: int = 256,
     *,
@@ -78,7 +77,7 @@ def evaluate(
     if n_episodes < 1:
         raise ValueError(f"n_episodes must be at least 1, got {n_episodes}.")
     network = policy.policy if isinstance(policy, BaseAlgorithm) else policy
-    if isinstance(network, GPT2QPolicy | GPT2QuantilePolicy):
+    if isinstance(network, ValuePolicy):
         network = network.network
     if not isinstance(network, LanguagePolicy):
         raise TypeError(

@@ -2,18 +2,15 @@
 
 from typing import Any, Unpack
 
-import torch
 from gymnasium import spaces
 from sb3_contrib.qrdqn.policies import QRDQNPolicy
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
-from .optimizer_settings import optimizer_settings
 from .q_network import GPT2QNetwork
-from .q_policy import constructor_parameters
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource, TrunkOptions, own_model
+from .trunk import ModelSource, TrunkOptions
+from .value_policy import ValuePolicy
 
 
 class GPT2QuantileNetwork(GPT2QNetwork):
@@ -88,66 +85,22 @@ class GPT2QuantileNetwork(GPT2QNetwork):
         return self._zero_linear(self.n_quantiles)
 
 
-class GPT2QuantilePolicy(QRDQNPolicy):
-    """Two `GPT2QuantileNetwork`s with the same first weights: one that learns, and its target.
-
-    Args:
-        observation_space: The environment's, with keys `input_ids`, `attention_mask`, `is_generated`.
-        action_space: `Discrete(V)`.
-        lr_schedule: Learning rate as a function of the remaining progress.
-        n_quantiles: Number of quantiles.
-        model: See `LanguagePolicy`.
-        advantage_scale: See `GPT2QNetwork`.
-        token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
-        optimizer_class: Optimiser of all parameters.
-        optimizer_kwargs: Its arguments but the learning rate.
-        **options: See `GPT2QNetwork`.
-    """
+class GPT2QuantilePolicy(ValuePolicy, QRDQNPolicy):
+    """Two `GPT2QuantileNetwork`s, one of them the target; arguments as of `ValuePolicy`, and `n_quantiles`."""
 
     quantile_net: GPT2QuantileNetwork  # type: ignore[assignment]
     quantile_net_target: GPT2QuantileNetwork  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        *,
-        n_quantiles: int = 8,
-        model: ModelSource = None,
-        advantage_scale: float = 0.1,
-        token_rules: TokenRules = NO_RULES,
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
-        **options: Unpack[TrunkOptions],
-    ) -> None:
-        # QRDQNPolicy's own constructor describes layers on extracted features.
-        BasePolicy.__init__(
-            self,
-            observation_space,
-            action_space,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_settings(optimizer_class, optimizer_kwargs),
-        )
-        self.n_quantiles = n_quantiles
-        self.net_args: dict[str, Any] = {
-            "n_quantiles": n_quantiles,
-            "model": own_model(model),
-            "advantage_scale": advantage_scale,
-            "token_rules": token_rules,
-            **options,
-        }
-        self._build(lr_schedule)
-        self.net_args.update(model=self.quantile_net.language_model.config, lora=self.quantile_net.lora)
-
     @property
-    def network(self) -> GPT2QuantileNetwork:
+    def network(self) -> GPT2QuantileNetwork:  # type: ignore[override]
         """The network that learns and chooses."""
         return self.quantile_net
+
+    @property
+    def n_quantiles(self) -> int:  # type: ignore[override]
+        """Number of quantiles, which QR-DQN's loss asks for."""
+        return self.quantile_net.n_quantiles
 
     def make_quantile_net(self) -> GPT2QuantileNetwork:  # type: ignore[override]
         """Make one of the two networks."""
         return GPT2QuantileNetwork(self.observation_space, self.action_space, **self.net_args).to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return constructor_parameters(self, self.net_args)
