@@ -78,9 +78,7 @@ def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequenc
     axes = figure.add_subplot()
     for row, (name, estimate) in enumerate(estimates.items()):
         colour = "#444444" if is_probability else COLOURS[algorithms.index(name) % len(COLOURS)]
-        if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=7, alpha=0.35)
-        axes.plot([estimate.value], [row], marker="|", markersize=15, markeredgewidth=2.5, color=colour, label=name)
+        _draw_estimate(axes, row, estimate, colour)
     axes.set_yticks(range(len(estimates)), list(estimates))
     axes.set_ylim(len(estimates) - 0.5, -0.5)
     if is_probability:
@@ -92,12 +90,52 @@ def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequenc
     return as_svg(figure)
 
 
+def score_panels(
+    scores: Mapping[str, Mapping[str, Estimate]],
+    before: Mapping[str, float],
+    thresholds: Mapping[str, float | None],
+    algorithms: Sequence[str],
+) -> Figure:
+    """Draw the scores after training: a panel a task, a line an algorithm, each with its interval.
+
+    Args:
+        scores: For each task the score of each algorithm.
+        before: For each task the score before training, drawn as a grey line.
+        thresholds: For each task where it counts as solved, drawn as a dotted line; None for nowhere.
+        algorithms: All algorithms, from the top to the bottom.
+    """
+    figure = Figure(figsize=(1.6 + 2.6 * len(scores), 1.1 + 0.27 * len(algorithms)), layout="constrained")
+    panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for axes, (task, by_name) in zip(panels, scores.items(), strict=True):
+        axes.axvline(before[task], color="#bbbbbb", linewidth=2)
+        threshold = thresholds[task]
+        if threshold is not None:
+            axes.axvline(threshold, color="#888888", linewidth=1, linestyle=(0, (1, 2)))
+        for name, score in by_name.items():
+            place = algorithms.index(name)
+            _draw_estimate(axes, place, score, COLOURS[place % len(COLOURS)])
+        axes.set_title(task, fontsize=10)
+        axes.set_xlim(-0.03, 1.03)
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].set_yticks(range(len(algorithms)), list(algorithms))
+    panels[0].set_ylim(len(algorithms) - 0.5, -0.5)
+    figure.supxlabel("score after training · grey: before · dotted: solved", fontsize=9)
+    return figure
+
+
 def by_algorithm(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """Return the runs of each algorithm, in the order in which algorithms first appear."""
     found: dict[str, list[RunRecord]] = {}
     for record in records:
         found.setdefault(record.algorithm, []).append(record)
     return found
+
+
+def _draw_estimate(axes: Axes, row: int, estimate: Estimate, colour: str) -> None:
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=7, alpha=0.35)
+    axes.plot([estimate.value], [row], marker="|", markersize=15, markeredgewidth=2.5, color=colour)
 
 
 def _draw_band(axes: Axes, name: str, index: int, curves: Sequence[tuple[object, object]]) -> None:

@@ -1,0 +1,173 @@
+"""The published comparison: every algorithm on four tasks, tuned, five seeds, equal tokens; table, figure and record.
+
+    python -m textgym.benchmarks.published
+
+Each algorithm's settings on a task come from a small search (`textgym tune`, whose seeds are not among those that are
+published) and are kept in `benchmarks/results/tuned/TASK/ALGORITHM.yaml`. What lies there is not searched for again;
+`--trials 0` takes the defaults of whatever does not. Then `textgym bench` trains with every seed. Both go on where they
+were stopped. The results go to `benchmarks/results/published.json`, `published.md` and `published.png`, and into
+`README.md` between the marks `<!-- published -->` and `<!-- end of published -->`; `--show` writes them of what is
+finished so far.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+from matplotlib.figure import Figure
+
+from textgym.cli.bench import bench
+from textgym.cli.errors import checked_input
+from textgym.cli.tune import tune
+from textgym.training.algorithms import ALGORITHMS
+
+from .learning.figures import score_panels
+from .learning.page import COLUMNS, cells, markdown
+from .learning.records import RunRecord, find_records
+from .learning.statistics import Estimate
+from .learning.summary import Row, card_of, over_tasks, summarise
+from .machine import describe_machine
+from .main_job import README, RESULTS, write_into_readme
+
+TASKS = ("TextGen-v0", "TextGen-Sentiment-v0", "TextGen-Length-v0", "TextGen-Reverse-v0")
+MARKS = ("<!-- published -->", "<!-- end of published -->")
+
+
+def tuned_settings(task: str, algorithm: str, tuned: Path) -> str:
+    """Return the file with an algorithm's settings on a task; its name where there is none."""
+    path = tuned / task / f"{algorithm}.yaml"
+    return str(path) if path.is_file() else algorithm
+
+
+def search_settings(task: str, algorithm: str, trials: int, tuned: Path, runs: Path, jobs: int | None) -> None:
+    """Search for an algorithm's settings on a task, with one run a trial, and keep them; not if they are there."""
+    kept = tuned / task / f"{algorithm}.yaml"
+    if kept.is_file():
+        return
+    folder = runs / "tune" / task / algorithm
+    tune(task, algorithm, trials, seeds=1, tokens=None, output=folder, jobs=jobs, threads=None)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / "best.yaml", kept)
+
+
+def finished_runs(folder: Path) -> list[RunRecord]:
+    """Return the finished runs, in the order of tasks and algorithms.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    finished = [run for run in find_records([folder]) if run.is_finished]
+    if not finished:
+        raise ValueError(f"No run in {folder} is finished.")
+    tasks, algorithms = list(TASKS), list(ALGORITHMS)
+    tasks += sorted({run.task for run in finished} - set(tasks))
+    return sorted(finished, key=lambda one: (tasks.index(one.task), algorithms.index(one.algorithm), one.seed))
+
+
+def readme_table(rows: Sequence[Row], means: dict[str, Estimate]) -> str:
+    """Return scores as a table: a row an algorithm, a column a task, and what holds over all tasks."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    found = {(row.task, row.algorithm): row for row in rows}
+    lines = [["algorithm", *(f"`{task}`" for task in tasks), "all, normalised"], ["---", *["---:"] * (len(tasks) + 1)]]
+    lines.append(["untrained", *(f"{score_before(task, rows):.2f}" for task in tasks), "0"])
+    for name in dict.fromkeys(row.algorithm for row in rows):
+        scores = [found.get((task, name)) for task in tasks]
+        texts = ["-" if row is None else _spread(row.score) for row in scores]
+        lines.append([name, *texts, _spread(means[name]) if name in means else "-"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """Draw all scores."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    scores = {task: {row.algorithm: row.score for row in rows if row.task == task} for task in tasks}
+    cards = {task: card_of(task) for task in tasks}
+    thresholds = {task: card.threshold if card else None for task, card in cards.items()}
+    algorithms = list(dict.fromkeys(row.algorithm for row in rows))
+    return score_panels(scores, {task: score_before(task, rows) for task in tasks}, thresholds, algorithms)
+
+
+def score_before(task: str, rows: Sequence[Row]) -> float:
+    """Return the mean score of a task's runs before training."""
+    return fmean(row.before for row in rows if row.task == task)
+
+
+def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path) -> None:
+    """Write the record, the tables and the figure of finished runs, and the README's part."""
+    rows = summarise(runs)
+    means, chances = over_tasks(runs)
+    results.mkdir(parents=True, exist_ok=True)
+    record = {
+        "command": command,
+        "machine": describe_machine(),
+        "runs": [_record(run) for run in runs],
+        "interquartile_means": {name: mean._asdict() for name, mean in means.items()},
+        "probabilities_of_improvement": {name: chance._asdict() for name, chance in chances.items()},
+        "settings": {f"{run.task} {run.algorithm}": run.settings["algorithm"] for run in runs},
+    }
+    (results / "published.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (results / "published.md").write_text(markdown(COLUMNS, [cells(row) for row in rows]), encoding="utf-8")
+    draw(rows).savefig(results / "published.png", dpi=110)
+    write_into_readme(f"{readme_table(rows, means)}\n\n{_about(rows)}", readme, MARKS)
+
+
+def main(
+    tasks: Annotated[str, typer.Option(help="Tasks, with commas between them.")] = ",".join(TASKS),
+    algorithms: Annotated[str, typer.Option(help="Algorithms, likewise.")] = ",".join(ALGORITHMS),
+    seeds: Annotated[int, typer.Option(help="Seeds: 1 to this number.", min=1)] = 5,
+    trials: Annotated[int, typer.Option(help="Settings to try of each algorithm on each task.", min=0)] = 8,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of each run. [default: the task's]", min=1)] = None,
+    runs: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/published"),
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time. [default: one a core]", min=1)] = None,
+    results: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
+    readme: Annotated[Path, typer.Option(help="File with the marks.")] = README,
+    show: Annotated[bool, typer.Option("--show", help="Write what is finished, and train nothing.")] = False,
+) -> None:
+    """Compare all algorithms on four tasks, and write table, figure and record."""
+    names, tuned = algorithms.split(","), results / "tuned"
+    for task in () if show else tasks.split(","):
+        for name in names if trials else ():
+            search_settings(task, name, trials, tuned, runs, jobs)
+        settings = [tuned_settings(task, name, tuned) for name in names]
+        bench([task], settings, seeds, tokens, None, runs / "bench", jobs, None)
+    command = f"python -m textgym.benchmarks.published --seeds {seeds} --trials {trials}"
+    with checked_input():
+        publish(finished_runs(runs / "bench"), command, results, readme)
+
+
+def _record(run: RunRecord) -> dict[str, Any]:
+    after = run.evaluation["after"]
+    return {
+        "task": run.task,
+        "algorithm": run.algorithm,
+        "seed": run.seed,
+        "tokens": after["tokens"],
+        "seconds": float(run.seconds[-1]) if len(run.seconds) else None,
+        "score_before": run.evaluation["before"]["score"],
+        "score": run.final_score,
+        "greedy_score": (after.get("greedy") or {}).get("score"),
+        "kl": run.final_kl,
+        "distinct_2": after["distinct_2"],
+    }
+
+
+def _spread(estimate: Estimate) -> str:
+    between = "" if estimate.low is None else f" ({estimate.low:.2f}, {estimate.high:.2f})"
+    return f"{estimate.value:.2f}{between}"
+
+
+def _about(rows: Sequence[Row]) -> str:
+    counts = sorted({len(row.seeds) for row in rows})
+    seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    return (
+        f"Interquartile means of the score on held-out prompts over {seeds}, with 95 % intervals; normalised: 0 is the "
+        "untrained model's score, 1 the best known."
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
