@@ -14,7 +14,9 @@ from .episode_buffer import EpisodeBuffer
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes, to_record
 from .language_policy import LanguagePolicy
+from .policy import GPT2Policy
 from .reference import Reference
+from .scoring import Divergence
 from .value_policy import ValuePolicy
 
 
@@ -24,7 +26,10 @@ class Evaluation(NamedTuple):
     Attributes:
         score: Mean score of a completion.
         terms: Mean of each term of the reward, unweighted, over the completions it applies to.
-        kl: Estimated KL to the reference in nats a completion (k1); None without a reference.
+        kl: KL to the reference in nats a completion; None without a reference. At each place of a completion it is
+            that of the next token, exact over the vocabulary. Over a sampled completion these sum to an estimate of the
+            KL of whole completions that is without bias, and varies less than one from the sampled tokens alone (k1)
+            does. A value-based policy is certain of its best token.
         n_tokens: Mean tokens a completion.
         ended_share: Share of completions that ended before the token budget.
         perplexity: Of all generated tokens together under the reference; None without one.
@@ -64,7 +69,7 @@ def evaluate(
         n_episodes: Number of completions, at least 1.
         seed: Decides all random numbers.
         sampling: How tokens are chosen.
-        reference: What KL is measured against.
+        reference: What KL and perplexity are measured against.
         num_rows: Episodes that are generated side by side; does not change the result.
 
     Returns:
@@ -90,11 +95,9 @@ def evaluate(
     judged = list(judge_episodes(task, generated))
     kl = perplexity = None
     if reference is not None:
-        buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
-        buffer.fill([to_record(item) for item in judged])
-        log_prob = reference.log_prob(buffer)
-        kl = float((buffer.old_log_prob - log_prob).sum()) / n_episodes
-        perplexity = math.exp(-float(log_prob.double().mean()))
+        divergence = _divergence(network, reference, judged)
+        kl = float(divergence.kl.double().sum()) / n_episodes
+        perplexity = math.exp(-float(divergence.ref_log_prob.double().mean()))
     network.set_training_mode(was_training)
     texts = [item.episode.text for item in judged]
     tokens = [text.token_ids for text in texts]
@@ -113,6 +116,17 @@ def evaluate(
         self_bleu=self_bleu(tokens),
         episodes=judged,
     )
+
+
+def _divergence(network: LanguagePolicy, reference: Reference, judged: Sequence[JudgedEpisode]) -> Divergence:
+    """Return how far a policy is from its reference at each generated token, episode by episode."""
+    buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
+    buffer.fill([to_record(item) for item in judged])
+    if isinstance(network, GPT2Policy):
+        return reference.divergence(network, buffer)
+    # All probability lies on the best token, so that what the reference thinks of the others does not count.
+    log_prob = reference.log_prob(buffer)
+    return Divergence(-log_prob, log_prob)
 
 
 def _mean(values: Sequence[float]) -> float:

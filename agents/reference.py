@@ -16,7 +16,7 @@ from .episode_buffer import EpisodeBuffer
 from .frozen_layers import frozen_parameters, share_frozen_parameters
 from .lora import switch_off
 from .policy import GPT2Policy
-from .scoring import score_tokens
+from .scoring import Divergence, compare_policies, score_tokens
 from .trunk import own_model
 
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
@@ -65,6 +65,10 @@ class Reference:
     def log_prob(self, buffer: EpisodeBuffer) -> Tensor:
         """Return the log-probability of each generated token of a buffer, in its order, shape (tokens,)."""
         return score_tokens(self.policy, buffer).log_prob
+
+    def divergence(self, policy: GPT2Policy, buffer: EpisodeBuffer) -> Divergence:
+        """Return how far a policy has moved from here, at each generated token of a buffer; see `compare_policies`."""
+        return compare_policies(policy, self.policy, buffer)
 
 
 def model_sha256(model: torch.nn.Module) -> str:

@@ -7,10 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .chunking import in_chunks
 from .flat_episodes import FlatEpisodes
+from .kl import exact_kl
 from .language_policy import LanguagePolicy
 from .micro_batches import row_slices
 from .policy import GPT2Policy
+from .sampling import token_statistics
+
+# Of decisions whose distributions are compared at once, which takes several tensors of this size.
+LOGITS_PER_COMPARISON = 1 << 20
 
 
 class TokenScores(NamedTuple):
@@ -18,6 +24,18 @@ class TokenScores(NamedTuple):
 
     values: Tensor
     log_prob: Tensor
+
+
+class Divergence(NamedTuple):
+    """How far a policy is from its reference at N generated tokens, shape (N,) each.
+
+    Attributes:
+        kl: KL(policy ‖ reference) of the next token, exact over the vocabulary, in nats.
+        ref_log_prob: Log-probability of the token under the reference.
+    """
+
+    kl: Tensor
+    ref_log_prob: Tensor
 
 
 @torch.no_grad()
@@ -42,6 +60,47 @@ def score_tokens(
         new_values, log_prob[index], _ = policy.evaluate_tokens(packed, actions)
         values[index] = new_values[:, 0]
     return TokenScores(values, log_prob)
+
+
+@torch.no_grad()
+def compare_policies(
+    policy: GPT2Policy, reference: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch: int = 1024
+) -> Divergence:
+    """Compare the distributions that two policies give the next token, at each of a buffer's generated ones.
+
+    Distributions are those that tokens are sampled from: at the policies' temperature, over the tokens that the
+    environment allows and, where the episodes were cut down to candidates, over these. Both policies read whole
+    episodes, also in bfloat16, so that a policy has no divergence from itself. The logits of a few decisions are held
+    at a time.
+
+    Args:
+        policy: The policy.
+        reference: What it is compared with, of the same vocabulary.
+        buffer: Filled with episodes.
+        tokens_per_batch: Positions a forward pass, padding included.
+
+    Returns:
+        Divergence at each token, in the buffer's order.
+    """
+
+    def of_rows(
+        hidden: Tensor, ref_hidden: Tensor, n_generated: Tensor, actions: Tensor, candidates: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        ref_logits = reference.decision_logits(ref_hidden, n_generated, candidates)
+        logits = policy.decision_logits(hidden, n_generated, candidates)
+        return exact_kl(logits, ref_logits), token_statistics(ref_logits, actions)[0]
+
+    kl = torch.empty(buffer.n_tokens, device=buffer.device)
+    ref_log_prob = torch.empty_like(kl)
+    rows_per_chunk = max(1, LOGITS_PER_COMPARISON // policy.vocab_size)
+    for packed, index in _batches(buffer, 0, tokens_per_batch):
+        (hidden, n_generated), (ref_hidden, _) = policy.decisions(packed), reference.decisions(packed)
+        actions = packed["input_ids"][:, 1:][packed["is_decision"][:, :-1]]
+        candidates = policy.stored_candidates(packed, hidden, n_generated)
+        kl[index], ref_log_prob[index] = in_chunks(
+            of_rows, rows_per_chunk, hidden, ref_hidden, n_generated, actions, candidates
+        )
+    return Divergence(kl, ref_log_prob)
 
 
 @torch.no_grad()

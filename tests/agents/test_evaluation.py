@@ -8,9 +8,12 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 
-from tests.agents.tiny import exactly, full_logits, language_model, letter_policy, letter_task, share_of_a
-from textgym.agents import Sampling, evaluate
+from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_policy, letter_task, share_of_a
+from textgym.agents import DQN, GPT2Policy, Sampling, TextGenVecEnv, evaluate, scoring
 from textgym.agents.diversity import distinct_share, self_bleu
+from textgym.agents.episode_buffer import EpisodeBuffer
+from textgym.agents.judging import to_record
+from textgym.agents.kl import exact_kl
 from textgym.agents.reference import Reference
 
 
@@ -26,6 +29,7 @@ def test_the_figures_are_those_of_the_episodes() -> None:
     assert result.n_tokens == sum(len(text.token_ids) for text in texts) / 40
     assert result.ended_share == sum(text.finish_reason == "eos" for text in texts) / 40
     assert 0 < result.ended_share < 1
+    assert result.distinct_1 == distinct_share([text.token_ids for text in texts], 1)
     assert result.distinct_2 == distinct_share([text.token_ids for text in texts], 2)
     assert result.self_bleu == self_bleu([text.token_ids for text in texts])
     assert result.perplexity is None
@@ -63,23 +67,104 @@ def test_neither_rows_nor_what_was_before_change_the_result() -> None:
     assert evaluate(policy, task, 30, seed=4).score != first.score
 
 
-def test_the_kl_is_that_of_whole_completions_under_both_models() -> None:
-    """By plain forward passes of the two language models, token by token; and so is perplexity."""
-    task = letter_task()
-    policy, other = letter_policy(task), letter_policy(task, language_model(seed=4))
+def test_the_kl_is_exact_at_each_place_of_each_completion() -> None:
+    """By plain forward passes of the two language models and sums over the vocabulary; and perplexity by the token."""
+    task = letter_task(banned_token_ids=[3], min_new_tokens=2)
+    policy = letter_policy(task, temperature=0.7)
+    other = letter_policy(task, language_model(seed=4), temperature=0.7)
     result = evaluate(policy, task, 12, reference=Reference(policy, other.language_model))
     total = nats = 0.0
     for item in result.episodes:
+        token_ids = item.episode.text.token_ids
         context = list(item.episode.text.prompt.token_ids)
-        for token in item.episode.text.token_ids:
-            ours, theirs = (full_logits(each, context).log_softmax(-1)[token] for each in (policy, other))
-            total += float(ours - theirs)
-            nats -= float(theirs)
+        for place, token in enumerate(token_ids):
+            forbidden = [3, EOS] if place < 2 else [3]
+            ours, theirs = (_distribution(each, context, forbidden) for each in (policy, other))
+            total += sum(p * math.log(p / q) for p, q in zip(ours, theirs, strict=True) if p > 0)
+            nats -= math.log(theirs[token])
             context.append(token)
     assert result.kl == pytest.approx(total / 12, abs=1e-4)
     n_tokens = sum(len(item.episode.text.token_ids) for item in result.episodes)
     assert result.perplexity == pytest.approx(math.exp(nats / n_tokens), rel=1e-4)
     assert evaluate(policy, task, 12, reference=Reference(policy)).kl == pytest.approx(0, abs=1e-4)
+
+
+def _distribution(policy: GPT2Policy, context: list[int], forbidden: list[int]) -> list[float]:
+    """Return the probability of each next token at temperature 0.7."""
+    weights = (full_logits(policy, context).double() / 0.7).exp()
+    weights[forbidden] = 0
+    return [float(weight) for weight in weights / weights.sum()]
+
+
+def test_the_kl_is_that_of_whole_completions_and_varies_less_than_its_estimate_from_sampled_tokens() -> None:
+    """All completions of up to three of four tokens: their KL by enumeration, and by 600 samples."""
+    task = letter_task(prompts=["a"], allowed_token_ids=[0, 1, 2, EOS], max_new_tokens=3)
+    policy, other = letter_policy(task), letter_policy(task, language_model(seed=4))
+    reference = Reference(policy, other.language_model)
+    forbidden = [token for token in range(EOS) if token > 2]
+
+    def kl_of_completions(context: list[int], ratio: float, probability: float, n_left: int) -> float:
+        if n_left == 0 or (len(context) > 1 and context[-1] == EOS):
+            return probability * ratio
+        total = 0.0
+        ours, theirs = ((full_logits(each, context).index_fill(0, torch.tensor(forbidden), -torch.inf)).log_softmax(-1)
+                        for each in (policy, other))  # fmt: skip
+        for token in (0, 1, 2, EOS):
+            p, q = float(ours[token]), float(theirs[token])
+            total += kl_of_completions([*context, token], ratio + p - q, probability * math.exp(p), n_left - 1)
+        return total
+
+    expected = kl_of_completions(list(task.prompts[0].token_ids), 0.0, 1.0, 3)
+    result = evaluate(policy, task, 600, reference=reference)
+    buffer = EpisodeBuffer(1, policy.observation_space, policy.action_space)
+    buffer.fill([to_record(item) for item in result.episodes])
+    exact = _per_completion(reference.divergence(policy, buffer).kl, buffer)
+    estimated = _per_completion(buffer.old_log_prob - reference.log_prob(buffer), buffer)
+    assert result.kl == pytest.approx(float(exact.mean()), abs=1e-6)
+    for sums in (exact, estimated):
+        assert float(sums.mean()) == pytest.approx(expected, abs=4 * float(sums.std()) / 600**0.5)
+    assert exact.std() < 0.7 * estimated.std()
+    assert expected > 0.1
+
+
+def _per_completion(values: torch.Tensor, buffer: EpisodeBuffer) -> torch.Tensor:
+    return torch.stack([part.sum() for part in values.split(buffer.lengths.tolist())])
+
+
+def test_the_kl_is_the_same_however_few_decisions_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = letter_task()
+    policy = letter_policy(task)
+    reference = Reference(policy, language_model(seed=4))
+    whole = evaluate(policy, task, 12, reference=reference)
+    sizes = []
+
+    def counted(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(logits))
+        return exact_kl(logits, other_logits)
+
+    monkeypatch.setattr(scoring, "LOGITS_PER_COMPARISON", 3 * task.vocab_size)
+    monkeypatch.setattr(scoring, "exact_kl", counted)
+    parts = evaluate(policy, task, 12, reference=reference)
+    assert max(sizes) == 3
+    assert parts.kl == pytest.approx(whole.kl)
+    assert parts.perplexity == pytest.approx(whole.perplexity)
+
+
+def test_a_value_based_policy_is_certain_of_its_best_token() -> None:
+    """Its KL is what the reference's log-probability of its text falls short of 0, whatever its other values are."""
+    task = letter_task()
+    model = DQN("GPT2QPolicy", TextGenVecEnv(1, task), policy_kwargs={"model": language_model()}, seed=0, device="cpu")
+    reference = model.find_reference()
+    assert reference is not None
+    result = evaluate(model, task, 8, reference=reference)
+    nats = 0.0
+    for item in result.episodes:
+        context = list(item.episode.text.prompt.token_ids)
+        for token in item.episode.text.token_ids:
+            nats -= float(full_logits(reference.policy, context).log_softmax(-1)[token])
+            context.append(token)
+    assert result.kl == pytest.approx(nats / 8, abs=1e-4)
+    assert nats > 8
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -132,9 +132,21 @@ def test_evaluation_samples_and_scores_among_candidates() -> None:
     model = algorithm(mask_update_interval=1)
     assert evaluate(model, letter_task(), 60, reference=model.find_reference()).kl == pytest.approx(0, abs=1e-3)
     model.learn(200)
-    kl = evaluate(model, letter_task(), 60, reference=model.find_reference()).kl
-    assert kl is not None
-    assert 0 < kl < 100
+    result = evaluate(model, letter_task(), 12, reference=model.find_reference())
+    other = language_model()
+    total = 0.0
+    for item in result.episodes:
+        assert item.episode.candidates is not None
+        context = list(item.episode.text.prompt.token_ids)
+        kept = unpack_candidates(item.episode.candidates, 12)
+        for token, is_candidate in zip(item.episode.text.token_ids, kept, strict=True):
+            ours = full_logits(model.policy, context)[is_candidate].log_softmax(-1)
+            with torch.no_grad():
+                theirs = other(input_ids=torch.tensor([context])).logits[0, -1][is_candidate].log_softmax(-1)
+            total += float((ours.exp() * (ours - theirs)).sum())
+            context.append(token)
+    assert result.kl == pytest.approx(total / 12, rel=1e-3)
+    assert total > 0
 
 
 def test_predict_chooses_among_candidates() -> None:
