@@ -45,6 +45,7 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         "scores": (COLUMNS, [cells(row) for row in rows]),
         "texts": (("task", "completions of", *shown), [text_cells(row, shown) for row in text_rows]),
     }
+    terms = term_tables(text_rows)
     means, chances = over_tasks(finished)
     text = render_page(
         Path(__file__).with_name("page.html.j2"),
@@ -53,6 +54,7 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         unfinished=[record for record in records if not record.is_finished],
         algorithms=algorithms,
         tables=tables,
+        term_tables=terms,
         mean_figure=intervals(means, "interquartile mean of normalised scores", algorithms) if means else None,
         chance_figure=intervals(chances, "probability of improvement", algorithms) if chances else None,
         n_tasks=len({record.task for record in finished}),
@@ -63,7 +65,7 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     table = page.with_suffix(".md")
-    for path, content in ((page, text), (table, "\n".join(markdown(*one) for one in tables.values()))):
+    for path, content in ((page, text), (table, "\n".join(markdown(*one) for one in (*tables.values(), *terms)))):
         with replacing_file(path) as partial:
             partial.write_text(content, encoding="utf-8")
     return table
@@ -94,7 +96,19 @@ def cells(row: Row) -> tuple[str, ...]:
 def text_cells(row: TextRow, names: Sequence[str]) -> tuple[str, ...]:
     """Return the cells of a row on texts, with the figures of some names."""
     forms = {"KL": ".1f", "perplexity": ",.1f", "tokens": ".1f", "ended": ".0%"}
-    return (row.task, row.algorithm, *(_number(row.figures[name], forms.get(name, ".3f")) for name in names))
+    return (row.task, row.name, *(_number(row.figures[name], forms.get(name, ".3f")) for name in names))
+
+
+def term_tables(rows: Sequence[TextRow]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """Return, for each task whose score has several terms, columns and rows of their table."""
+    tables = []
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        names = list(dict.fromkeys(name for row in own for name in row.terms))
+        if len(names) > 1:
+            cells = [(task, row.name, *(_number(row.terms.get(name), ".3f") for name in names)) for row in own]
+            tables.append((("task", "completions of", *(name.replace("_", " ") for name in names)), cells))
+    return tables
 
 
 def _interval(estimate: Estimate) -> str:

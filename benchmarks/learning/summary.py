@@ -49,26 +49,34 @@ class TextRow:
     Attributes:
         task: The task.
         algorithm: The algorithm; "before training" for the first model.
+        is_greedy: Whether the completions always take the most probable token, or are sampled.
         figures: By name of a figure, see `TEXT_FIGURES`, its mean over the runs; None where it is not known of all.
+        terms: Likewise of each term of the reward, by its name.
     """
 
     task: str
     algorithm: str
+    is_greedy: bool
     figures: dict[str, float | None]
+    terms: dict[str, float | None]
+
+    @property
+    def name(self) -> str:
+        """Whose completions they are."""
+        return f"{self.algorithm}, greedy" if self.is_greedy else self.algorithm
 
 
-# Name and place in evaluation.json of what a report says of texts, beside the score.
+# What a report says of texts, and its name in evaluation.json.
 TEXT_FIGURES = {
-    "score": ("score",),
-    "greedy score": ("greedy", "score"),
-    "judge": ("judge",),
-    "KL": ("kl",),
-    "perplexity": ("perplexity",),
-    "distinct-1": ("distinct_1",),
-    "distinct-2": ("distinct_2",),
-    "self-BLEU": ("self_bleu",),
-    "tokens": ("n_tokens",),
-    "ended": ("ended_share",),
+    "score": "score",
+    "judge": "judge",
+    "KL": "kl",
+    "perplexity": "perplexity",
+    "distinct-1": "distinct_1",
+    "distinct-2": "distinct_2",
+    "self-BLEU": "self_bleu",
+    "tokens": "n_tokens",
+    "ended": "ended_share",
 }
 BEFORE = "before training"
 
@@ -92,13 +100,16 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
 
 
 def describe_texts(records: Sequence[RunRecord]) -> list[TextRow]:
-    """Return what completions are like, of finished runs: for each task before training, then for each algorithm."""
+    """Return what completions are like, of finished runs: for each task before training, then for each algorithm.
+
+    Each has a row of sampled completions, and one of greedy ones where all its runs have written some.
+    """
     rows = []
     for task in dict.fromkeys(record.task for record in records):
         runs = [record for record in records if record.task == task]
-        rows.append(_text_row(task, BEFORE, [run.evaluation["before"] for run in runs]))
+        rows += _text_rows(task, BEFORE, [run.evaluation["before"] for run in runs])
         for algorithm, own in by_algorithm(runs).items():
-            rows.append(_text_row(task, algorithm, [run.evaluation["after"] for run in own]))
+            rows += _text_rows(task, algorithm, [run.evaluation["after"] for run in own])
     return rows
 
 
@@ -158,19 +169,25 @@ def _row(task: str, algorithm: str, runs: Sequence[RunRecord], threshold: float 
     )
 
 
-def _text_row(task: str, algorithm: str, evaluations: Sequence[Mapping[str, Any]]) -> TextRow:
-    found = {name: [_figure(one, path) for one in evaluations] for name, path in TEXT_FIGURES.items()}
-    known = {name: [value for value in values if value is not None] for name, values in found.items()}
-    means = {name: float(np.mean(values)) for name, values in known.items() if len(values) == len(evaluations)}
-    return TextRow(task, algorithm, {name: means.get(name) for name in TEXT_FIGURES})
+def _text_rows(task: str, algorithm: str, evaluations: Sequence[Mapping[str, Any]]) -> list[TextRow]:
+    rows = [_text_row(task, algorithm, False, evaluations)]
+    greedy = [one["greedy"] for one in evaluations if "greedy" in one]
+    if len(greedy) == len(evaluations):
+        rows.append(_text_row(task, algorithm, True, greedy))
+    return rows
 
 
-def _figure(evaluation: Mapping[str, Any], path: Sequence[str]) -> float | None:
-    """Return a figure of an evaluation; None where an older version has not written it."""
-    value: Any = evaluation
-    for key in path:
-        value = None if value is None else value.get(key)
-    return None if value is None else float(value)
+def _text_row(task: str, algorithm: str, is_greedy: bool, evaluations: Sequence[Mapping[str, Any]]) -> TextRow:
+    figures = {name: _mean([one.get(key) for one in evaluations]) for name, key in TEXT_FIGURES.items()}
+    names = dict.fromkeys(name for one in evaluations for name in one.get("terms", {}))
+    terms = {name: _mean([one.get("terms", {}).get(name) for one in evaluations]) for name in names}
+    return TextRow(task, algorithm, is_greedy, figures, terms)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of a figure over runs; None where one of them, as of an older version, has not written it."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _scores(runs: Sequence[RunRecord]) -> FloatArray:

@@ -70,8 +70,8 @@ def test_the_page_needs_nothing_besides_itself_and_holds_every_token(records: li
     text = page.read_text(encoding="utf-8")
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []
     n_rows = len(TASKS) * len(ALGORITHMS)
-    # Two tables, of which the second has a row a task before training, and an empty line between them.
-    assert len(table.read_text(encoding="utf-8").splitlines()) == 2 + n_rows + 1 + 2 + n_rows + len(TASKS)
+    # Two tables, and an empty line between them; the second has sampled and greedy ones, also before training.
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 2 + n_rows + 1 + 2 + 2 * (n_rows + len(TASKS))
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     viewer: Any = json.loads(found[1])

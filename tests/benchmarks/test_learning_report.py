@@ -79,14 +79,44 @@ def test_a_row_says_what_texts_are_like_and_leaves_out_what_an_older_run_has_not
     records: list[RunRecord],
 ) -> None:
     finished = [one for one in records if one.is_finished]
-    before, a2c, ppo = describe_texts(finished)
-    assert [row.algorithm for row in (before, a2c, ppo)] == ["before training", "A2C", "PPO"]
+    rows = describe_texts(finished)
+    assert [row.name for row in rows] == ["before training", "A2C", "A2C, greedy", "PPO", "PPO, greedy"]
+    before, _, greedy_a2c, ppo, _ = rows
     assert before.figures["score"] == pytest.approx(0.1)
-    assert a2c.figures["greedy score"] == pytest.approx((0.31 + 0.51) / 2)
+    assert greedy_a2c.figures["score"] == pytest.approx((0.31 + 0.51) / 2)
+    assert greedy_a2c.figures["self-BLEU"] is None
     assert ppo.figures["self-BLEU"] == 0.25
     assert ppo.figures["judge"] is None
-    names = ["score", "greedy score", "judge", "ended"]
-    assert text_cells(ppo, names) == ("TextGen-Copy-v0", "PPO", "1.000", "1.010", "-", "75%")
+    names = ["score", "judge", "ended"]
+    assert text_cells(ppo, names) == ("TextGen-Copy-v0", "PPO", "1.000", "-", "75%")
+
+
+def test_every_metric_of_an_evaluation_is_in_the_table_sampled_and_greedy(
+    records: list[RunRecord], tmp_path: Path
+) -> None:
+    of_texts = {"distinct_1": 0.5, "distinct_2": 0.75, "self_bleu": 0.25, "n_tokens": 4.5, "ended_share": 1.0}
+    sampled = {"score": 0.5, "terms": {"right_word": 1.0, "length": 0.25}, **of_texts}
+    greedy = {"score": 0.75, "terms": {"right_word": 0.5, "length": None}, **of_texts}
+    figures = {"tokens": 1, **sampled, "kl": 1.25, "perplexity": 12.5, "greedy": greedy}
+    for record in records:
+        written = json.dumps({"before": figures, "after": figures})
+        (record.folder / "evaluation.json").write_text(written, encoding="utf-8")
+    table = write_report(find_records([tmp_path]), tmp_path / "report.html").read_text(encoding="utf-8")
+    _, texts, terms = table.split("\n\n")
+    assert texts.splitlines()[0] == (
+        "| task | completions of | score | KL | perplexity | distinct-1 | distinct-2 | self-BLEU | tokens | ended |"
+    )
+    figures_of_texts = "0.500 | 0.750 | 0.250 | 4.5 | 100% |"
+    assert texts.splitlines()[-2:] == [
+        f"| TextGen-Copy-v0 | PPO | 0.500 | 1.2 | 12.5 | {figures_of_texts}",
+        f"| TextGen-Copy-v0 | PPO, greedy | 0.750 | - | - | {figures_of_texts}",
+    ]
+    assert terms.splitlines()[0] == "| task | completions of | right word | length |"
+    assert terms.splitlines()[-2:] == [
+        "| TextGen-Copy-v0 | PPO | 1.000 | 0.250 |",
+        "| TextGen-Copy-v0 | PPO, greedy | 0.500 | - |",
+    ]
+    assert "What the scores are made of" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_over_tasks_the_better_algorithm_comes_first(records: list[RunRecord]) -> None:

@@ -64,6 +64,7 @@ def print_figures(console: Console, before: Mapping[str, Any], after: Mapping[st
         ("KL, nats per completion", before["kl"], after["kl"], blank),
         ("tokens per completion", before["n_tokens"], after["n_tokens"], blank),
         ("ended before the budget", before["ended_share"], after["ended_share"], blank),
+        ("distinct tokens", before["distinct_1"], after["distinct_1"], blank),
         ("distinct pairs of tokens", before["distinct_2"], after["distinct_2"], blank),
         ("self-BLEU", before["self_bleu"], after["self_bleu"], blank),
         ("perplexity, first model", before["perplexity"], after["perplexity"], blank),
