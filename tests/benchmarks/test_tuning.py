@@ -1,6 +1,7 @@
 """The search for settings: what is tried, what a second call goes on with, and what is written of the best."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.cli.conftest import run_command
 from textgym.benchmarks.learning.grid import GridRun, read_grid
 from textgym.benchmarks.learning.pool import RunPool
 from textgym.benchmarks.learning.search_space import SPACE, TRPO_SPACE, Range, search_space, suggest
+from textgym.benchmarks.learning.state import command_of
 from textgym.training.algorithms import ALGORITHMS
 from textgym.training.settings_file import build_settings, read_settings
 
@@ -98,9 +100,21 @@ def test_wrong_names_get_one_line_and_leave_nothing(tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+class PoolInThisProcess(RunPool):
+    """Trains with the commands of a `RunPool`, without starting an interpreter for each, which takes most of the time.
+
+    That runs are processes of their own is tested with `textgym bench`.
+    """
+
+    def run(self, look: Callable[[RunPool], None]) -> None:
+        for run in self._waiting:
+            assert run_command(*command_of(run)).exit_code == 0
+            self.succeeded.append(run)
+
+
 def test_a_search_trains_writes_the_best_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("textgym.benchmarks.learning.tuning.RunPool", PoolInThisProcess)
     options = ("--task", COPY, "--algo", "A2C", "--seeds", 1, "--tokens", 300, "--output", "search")
     result = run_command("tune", *options, "--trials", 1)
     assert result.exit_code == 0, result.output
