@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from .precision import Autocast, precision
 from .sampling import draw_by_probability, draw_tokens, restrict_to_top
 from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
+from .token_statistics import head_statistics, token_statistics
 from .trunk import ModelSource, Trunk
 
 
@@ -132,6 +134,24 @@ class LanguagePolicy(Trunk):
         if self.temperature != 1.0:
             logits = logits / self.temperature
         return self.forbid(cast(Tensor, logits), n_generated, candidates)
+
+    def statistics_of(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log-probabilities of chosen tokens and the entropies of the distributions, shape (N,) each.
+
+        Args:
+            hidden: Hidden states, shape (N, D).
+            n_generated: Tokens generated before each decision, shape (N,).
+            token_ids: The tokens, among those that are allowed, shape (N,).
+            candidates: As `candidates` returns them.
+        """
+        head = self.plain_head
+        if head is None or head.bias is not None:
+            return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
+        weight = head.weight[: self.vocab_size] if len(head.weight) > self.vocab_size else head.weight
+        forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
+        return head_statistics(hidden, weight, token_ids, self.temperature, forbid)
 
     @contextmanager
     def decoding_with(self, head: Product) -> Iterator[None]:

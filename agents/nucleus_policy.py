@@ -89,6 +89,12 @@ class NucleusPolicy(GPT2Policy):
         """Return logits over candidates; see `LanguagePolicy.decision_logits`."""
         return super().decision_logits(hidden[:, : self.width], n_generated, candidates)
 
+    def statistics_of(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies over candidates; see `LanguagePolicy.statistics_of`."""
+        return super().statistics_of(hidden[:, : self.width], n_generated, token_ids, candidates)
+
     def values_of(self, hidden: Tensor) -> Tensor:
         """Return the critic's value of hidden states, shape (N, D) or (N, 2 D), as float32, shape (N,)."""
         return super().values_of(hidden[:, : self.width])

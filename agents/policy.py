@@ -15,7 +15,6 @@ from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
 from .precision import Autocast
-from .sampling import token_statistics
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource
 
@@ -165,7 +164,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         candidates = self.stored_candidates(obs, hidden, n_generated)
         # A chunk's logits are computed again in the backward pass rather than kept.
         log_prob, entropy = in_chunks(
-            self._statistics, self.rows_per_chunk, hidden, n_generated, actions.long().flatten(), candidates
+            self.statistics_of, self.rows_per_chunk, hidden, n_generated, actions.long().flatten(), candidates
         )
         return self._values(obs, hidden), log_prob, entropy
 
@@ -207,11 +206,6 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
             # The optimiser's rate is loaded.
             "lr_schedule": _no_learning,
         }
-
-    def _statistics(
-        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
 
 
 def _no_learning(progress_remaining: float) -> float:

@@ -1,9 +1,8 @@
-"""Random numbers that belong to an episode, tokens drawn from logits, and the log-probabilities to learn from."""
+"""Random numbers that belong to an episode, and tokens drawn from logits."""
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 _PROMPT_STREAM = 1 << 63
 
@@ -95,46 +94,3 @@ def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> T
         is_outside.scatter_(1, order, ordered.cumsum(dim=-1) - ordered >= top_p)
         logits = logits.masked_fill(is_outside, -torch.inf)
     return logits
-
-
-class _TokenStatistics(torch.autograd.Function):
-    """Log-probability of a token and entropy of its distribution, from one softmax.
-
-    Autograd of the usual formulas keeps and passes over several (N, V) tensors; the gradient is simple:
-    d log p(a) / d logits = 1_a − p,   d H / d logits = −p (log p + H).
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        normaliser = logits.logsumexp(dim=-1, keepdim=True)
-        probabilities = (logits - normaliser).exp_()  # (N, V)
-        entropy = normaliser[:, 0] - torch.linalg.vecdot(probabilities, logits)
-        log_prob = (logits.gather(1, token_ids[:, None]) - normaliser)[:, 0]
-        ctx.save_for_backward(logits, probabilities, normaliser, entropy, token_ids)
-        return log_prob, entropy
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor) -> tuple[Tensor, None]:
-        logits, probabilities, normaliser, entropy, token_ids = ctx.saved_tensors  # type: ignore[attr-defined]
-        scale = grad_log_prob[:, None]
-        if grad_entropy.any():
-            scale = scale + grad_entropy[:, None] * (logits - normaliser + entropy[:, None])
-        grad = probabilities * -scale  # (N, V)
-        grad.scatter_add_(1, token_ids[:, None], grad_log_prob[:, None])
-        return grad, None
-
-
-def token_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each token's log-probability and the entropy of the distribution that it comes from.
-
-    Args:
-        logits: Unnormalised log-probabilities with finite entries, float32, shape (N, V); a forbidden token has the
-            least finite number.
-        token_ids: Chosen tokens, shape (N,).
-
-    Returns:
-        log_prob and entropy in nats, shape (N,) each, differentiable once.
-    """
-    log_prob, entropy = _TokenStatistics.apply(logits, token_ids)  # type: ignore[no-untyped-call]
-    return log_prob, entropy

@@ -13,7 +13,7 @@ from .kl import exact_kl
 from .language_policy import LanguagePolicy
 from .micro_batches import row_slices
 from .policy import GPT2Policy
-from .sampling import token_statistics
+from .token_statistics import token_statistics
 
 # Of decisions whose distributions are compared at once, which takes several tensors of this size.
 LOGITS_PER_COMPARISON = 1 << 20

@@ -158,15 +158,23 @@ class Trunk(BasePolicy):
             cache.step = GPT2Step(trunk, cache.num_rows)
         return cache
 
+    @property
+    def plain_head(self) -> nn.Linear | None:
+        """The language head, where it is a matrix in float32 with nothing put into it, which can be gone round."""
+        head = self.language_model.get_output_embeddings()
+        is_plain = type(head) is nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
+        return head if is_plain and self.autocast is None else None
+
     def make_decoding_head(self, num_rows: int) -> Product:
         """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V').
 
         Args:
             num_rows: About how many rows get a token at a time.
         """
+        plain = self.plain_head
+        if plain is not None:
+            return few_rows_product(plain.weight.t(), plain.bias, num_rows)
         head = self.language_model.get_output_embeddings()
-        if self.autocast is None and type(head) is nn.Linear and not head._forward_hooks:
-            return few_rows_product(head.weight.t(), head.bias, num_rows)
         # No module, which would be registered as a part of what it is kept in.
         return lambda hidden: cast(Tensor, head(hidden))
 

@@ -1,6 +1,4 @@
-"""Tokens are drawn as their probabilities say, and log-probabilities have the gradients that autograd gives."""
-
-from collections.abc import Callable
+"""Tokens are drawn as their probabilities say."""
 
 import numpy as np
 import pytest
@@ -8,13 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.agents.tiny import exactly
-from textgym.agents.sampling import (
-    draw_tokens,
-    episode_uniforms,
-    prompt_generator,
-    restrict_to_top,
-    token_statistics,
-)
+from textgym.agents.sampling import draw_tokens, episode_uniforms, prompt_generator, restrict_to_top
 
 GPT2_VOCABULARY = 50_257
 LAST_UNIFORM = 1 - 2.0**-24  # the greatest float32 below 1
@@ -149,73 +141,3 @@ def test_only_the_top_tokens_are_left(top_k: int | None, top_p: float | None, ke
 def test_a_restriction_to_nothing_is_an_error(top_k: int | None, top_p: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=exactly(message)):
         restrict_to_top(FOUR, top_k, top_p)
-
-
-def usual_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The usual formulas, in the second way."""
-    log_probs = logits.log_softmax(dim=-1)
-    return log_probs.gather(1, token_ids[:, None])[:, 0], -(log_probs.exp() * log_probs).sum(dim=-1)
-
-
-WEIGHTS = [(1.0, 0.0), (0.0, 1.0), (-0.7, 0.3), (2.0, 300.0)]
-
-
-@pytest.mark.parametrize(("weight", "entropy_weight"), WEIGHTS)
-def test_statistics_and_gradients_are_those_of_the_usual_formulas(weight: float, entropy_weight: float) -> None:
-    generator = torch.Generator().manual_seed(2)
-    logits = 3 * torch.randn(20, 50, generator=generator, dtype=torch.float64)
-    token_ids = torch.randint(50, (20,), generator=generator)
-    scale = torch.randn(20, generator=generator, dtype=torch.float64)
-    gradients = []
-    for statistics in (token_statistics, usual_statistics):
-        leaf = logits.clone().requires_grad_()
-        log_prob, entropy = statistics(leaf, token_ids)
-        (scale * (weight * log_prob + entropy_weight * entropy)).sum().backward()
-        gradients.append((log_prob.detach(), entropy.detach(), leaf.grad))
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
-def test_gradients_are_those_of_finite_differences() -> None:
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(4, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    token_ids = torch.tensor([0, 5, 2, 2])
-    functions: tuple[Callable[[Tensor], Tensor], ...] = (
-        lambda leaf: token_statistics(leaf, token_ids)[0],
-        lambda leaf: token_statistics(leaf, token_ids)[1],
-    )
-    for function in functions:
-        assert torch.autograd.gradcheck(function, (logits,))
-
-
-@pytest.mark.parametrize(("weight", "entropy_weight"), WEIGHTS)
-def test_forbidden_tokens_have_probability_0_and_no_gradient(weight: float, entropy_weight: float) -> None:
-    """And everything else is as if they were not there."""
-    generator = torch.Generator().manual_seed(4)
-    raw = 3 * torch.randn(9, 30, generator=generator)
-    is_forbidden = torch.zeros(30, dtype=torch.bool)
-    is_forbidden[[0, 7, 8, 29]] = True
-    allowed = (~is_forbidden).nonzero()[:, 0]
-    chosen = torch.randint(len(allowed), (9,), generator=generator)
-    leaf, smaller = raw.clone().requires_grad_(), raw[:, allowed].clone().requires_grad_()
-    masked = leaf.masked_fill(is_forbidden, FORBIDDEN)
-    results = [token_statistics(masked, allowed[chosen]), usual_statistics(smaller, chosen)]
-    for log_prob, entropy in results:
-        (weight * log_prob + entropy_weight * entropy).sum().backward()
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    assert leaf.grad is not None
-    assert smaller.grad is not None
-    assert torch.equal(leaf.grad[:, is_forbidden], torch.zeros(9, 4))
-    torch.testing.assert_close(leaf.grad[:, allowed], smaller.grad, atol=1e-4, rtol=1e-4)
-    assert torch.equal(masked.softmax(-1)[:, is_forbidden], torch.zeros(9, 4))
-
-
-def test_a_certain_token_has_no_entropy_and_no_gradient() -> None:
-    leaf = torch.zeros(2, 5, requires_grad=True)
-    only = torch.tensor([False, True, False, False, False])
-    log_prob, entropy = token_statistics(leaf.masked_fill(~only, FORBIDDEN), torch.tensor([1, 1]))
-    assert log_prob.tolist() == entropy.tolist() == [0.0, 0.0]
-    (log_prob + entropy).sum().backward()
-    assert leaf.grad is not None
-    assert torch.equal(leaf.grad, torch.zeros(2, 5))
