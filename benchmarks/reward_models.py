@@ -51,7 +51,14 @@ HELD_OUT_SHARE, STOPPING_SHARE, MIN_GAP = 0.2, 0.1, 1.0
 def contestants(encoder: str) -> dict[str, tuple[str, Callable[[], RewardModel]]]:
     """Return each model's family and how it is made, by name."""
     # The embeddings, half of the encoder, stay as they are: they cost the optimiser as much as all layers.
-    network: dict[str, Any] = {"trainable_layers": 6, "max_tokens": 64, "epochs": 4, "learning_rate": 1e-4}
+    # Three epochs to the end, where the learning rate has fallen to 0, and the best of them.
+    network: dict[str, Any] = {"trainable_layers": 6, "max_tokens": 64, "epochs": 3, "patience": 3,
+                               "learning_rate": 1e-4}  # fmt: skip
+
+    def encoders() -> EnsembleRewardModel:
+        members = [NetworkRewardModel(encoder, **network, seed=seed) for seed in range(3)]
+        return EnsembleRewardModel(members, bootstrap=False)
+
     return {
         "ridge": ("regression", RidgeRewardModel),
         "tree": ("regression", TreeRewardModel),
@@ -61,6 +68,7 @@ def contestants(encoder: str) -> dict[str, tuple[str, Callable[[], RewardModel]]
         "linear_preferences_margin": ("contrastive", lambda: LinearPreferenceModel(margin=0.5)),
         "ensemble": ("ensemble", lambda: EnsembleRewardModel([RidgeRewardModel() for _ in range(5)])),
         "encoder": ("language model", lambda: NetworkRewardModel(encoder, **network)),
+        "encoder_ensemble": ("ensemble", encoders),
         "encoder_classes": ("language model", lambda: NetworkRewardModel(encoder, objective="classes", **network)),
         "encoder_preferences": ("contrastive", lambda: NetworkRewardModel(encoder, objective="preferences", **network)),
     }
@@ -75,6 +83,7 @@ TITLES = {
     "linear_preferences_margin": "the same with a margin",
     "ensemble": "mean of 5 ridge regressions on bootstrap samples",
     "encoder": "MiniLM fine-tuned on ratings",
+    "encoder_ensemble": "mean of 3 MiniLM fine-tuned on ratings with different seeds",
     "encoder_classes": "MiniLM fine-tuned on bad, fair, good",
     "encoder_preferences": "MiniLM fine-tuned on pairs, Bradley-Terry",
     "vader": "VADER, a lexicon that learned nothing here",
@@ -97,7 +106,7 @@ def train(model: RewardModel, training: Feedback, folder: Path) -> RewardModel:
         return load_reward_model(folder)
     fitting, stopping = split_feedback(training, STOPPING_SHARE, seed=1)
     seconds, processor_seconds = time.monotonic(), time.process_time()
-    if isinstance(model, NetworkRewardModel):
+    if any(isinstance(one, NetworkRewardModel) for one in getattr(model, "members", [model])):
         model.fit(fitting, held_out=stopping, console=Console(stderr=True))
     else:
         model.fit(training)

@@ -27,25 +27,32 @@ class EnsembleScores(NamedTuple):
 class EnsembleRewardModel(RewardModel):
     """The mean of several models' normalised scores, minus their disagreement times a factor.
 
-    Members learn from bootstrap samples of the feedback, so that they differ where there is little of it. What they
-    disagree on is what a policy would find to exploit.
+    What the members disagree on is what a policy would find to exploit.
 
     Args:
         members: Models to be fitted, or that have been, at least two; None where `load` brings them.
         pessimism: Times the standard deviation of the members' scores, which is subtracted; at least 0.
+        bootstrap: Members learn from bootstrap samples of the feedback, so that they differ where there is little of
+            it; False lets all learn from all of it, where their seeds alone make them differ, as networks' do.
         name: Name of the reward's term.
 
     Raises:
         ValueError: If there are fewer than two members, or the factor is negative.
 
     Reference:
-        Coste et al. (2023), arXiv:2310.02743 (there the variance is subtracted).
+        Coste et al. (2023), arXiv:2310.02743 (there the variance is subtracted); Lakshminarayanan et al. (2017),
+        arXiv:1612.01474, for networks that differ by their seeds.
     """
 
     kind = "ensemble"
 
     def __init__(
-        self, members: Sequence[RewardModel] | None = None, *, pessimism: float = 0.0, name: str | None = None
+        self,
+        members: Sequence[RewardModel] | None = None,
+        *,
+        pessimism: float = 0.0,
+        bootstrap: bool = True,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         if members is not None and len(members) < 2:
@@ -54,13 +61,14 @@ class EnsembleRewardModel(RewardModel):
             raise ValueError(f"pessimism must be at least 0, got {pessimism}.")
         self.members = tuple(members or ())
         self.pessimism = pessimism
+        self.bootstrap = bootstrap
         if all(member.normalisation is not None for member in self.members) and self.members:
             # The members' own scales serve until `normalise` is called.
             self.normalisation = Normalisation(0.0, 1.0, "the members' own")
 
     def _fit(self, feedback: Feedback, held_out: Feedback | None, console: Console | None) -> None:
         for number, member in enumerate(self.members):
-            member.fit(feedback.resampled(number), held_out=held_out, console=console)
+            member.fit(feedback.resampled(number) if self.bootstrap else feedback, held_out=held_out, console=console)
             member.normalise(*feedback.texts(), texts="the feedback of the ensemble")
         self.record["members"] = [member.record for member in self.members]
 

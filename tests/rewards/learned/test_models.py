@@ -137,6 +137,16 @@ def test_an_ensemble_subtracts_its_disagreement() -> None:
         EnsembleRewardModel(members[:1])
 
 
+def test_an_ensembles_members_learn_from_bootstrap_samples_or_from_everything() -> None:
+    def disagreement(bootstrap: bool) -> float:
+        members = [RidgeRewardModel() for _ in range(2)]
+        fitted = EnsembleRewardModel(members, bootstrap=bootstrap).fit(TRAINING)
+        return float(fitted.score_members(*TEXTS).disagreement.max())
+
+    assert disagreement(bootstrap=True) > 0.01
+    assert disagreement(bootstrap=False) == 0
+
+
 def test_chinese_texts_are_read_character_by_character() -> None:
     good, bad = ("这部电影很好", "很好看", "音乐好听"), ("这部电影很差", "太差了", "音乐难听")
     ratings = [Rating("", text, (1.0,)) for text in good] + [Rating("", text, (-1.0,)) for text in bad]
