@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import select
 
 from tests.feedback.conftest import add_items
@@ -209,6 +209,101 @@ def test_a_dropped_connection_is_said_and_the_rating_sent_when_it_is_back(
     page.context.set_offline(False)
     expect(page.locator("#prompt")).to_have_text("prompt 1")
     assert scores(sqlite_store) == [5]
+
+
+def test_what_is_shown_while_a_rating_is_on_its_way_is_what_is_saved(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 2)
+    page = enter()
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    page.context.set_offline(True)
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("No connection: not saved yet, trying again…")
+    for key in ("5", "c", "x"):
+        page.keyboard.press(key)
+    expect(page.locator("[name=score][value='3']")).to_be_checked()
+    expect(page.locator("[name=comment]")).to_have_value("")
+    page.context.set_offline(False)
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    assert scores(sqlite_store) == [3]
+    page.keyboard.press("4")
+    expect(page.locator("[name=score][value='4']")).to_be_checked()
+
+
+def test_an_item_that_was_half_judged_is_skipped_with_keys_alone(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 2)
+    page = enter()
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    for key in ("4", "s", "2", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    assert scores(sqlite_store) == []
+    with sqlite_store.reading() as session:
+        assert list(session.scalars(select(Skip.reason))) == ["language"]
+
+
+def test_a_draft_stays_with_the_store_that_it_was_written_for(
+    tmp_path: Path, sqlite_store: FeedbackStore, enter: Enter
+) -> None:
+    add_items(sqlite_store, 1)
+    page = enter()
+    page.locator("[name=comment]").fill("of the first store")
+    other = FeedbackStore(tmp_path / "other.db")
+    add_items(other, 1)
+    kept = page.evaluate("({ ...localStorage })")
+    with served_here(other) as address:
+        page.goto(address)
+        page.locator("[name=name]").fill("Ada")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/rate")
+        host, first = page.evaluate("location.host"), page.url
+        # As if this store had been served at the first one's address.
+        page.evaluate(
+            "([kept, host]) => Object.entries(kept).forEach(([key, value]) => "
+            "localStorage.setItem(key.replace(/(?<=^textgym )\\S+/, host), value))",
+            [kept, host],
+        )
+        page.goto(first)
+        expect(page.locator("#prompt")).to_have_text("prompt 0")
+        expect(page.locator("[name=comment]")).to_have_value("")
+
+
+def test_what_is_typed_or_scored_while_the_model_writes_is_kept(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    page = enter()
+    at(page, "chat")
+    page.locator("[name=said]").fill("one")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_have_count(1)
+    held: list[Route] = []
+    # Playwright marks its handlers, which a built-in method does not let it.
+    page.route("**/api/chat/turns", lambda route: held.append(route))  # noqa: PLW0108
+    page.locator("[name=said]").fill("two")
+    page.keyboard.press("Enter")
+    expect(page.locator("[name=said]")).to_have_value("")
+    page.keyboard.type("three")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4")
+    expect(page.locator("#state")).to_have_text("The model is writing…")
+    held[0].continue_()
+    expect(page.locator(".answer")).to_have_count(2)
+    expect(page.locator("#state")).to_have_text("Saved")
+    expect(page.locator("[name=said]")).to_have_value("three")
+    page.unroute("**/api/chat/turns")
+    page.reload()
+    expect(page.locator("[name=said]")).to_have_value("three")
+    expect(page.locator(".turn").first.locator("[value='4']")).to_be_checked()
+
+
+def test_what_was_sent_and_has_no_answer_comes_back(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    page = enter()
+    at(page, "chat")
+    page.route("**/api/chat/turns", lambda _: None)
+    page.locator("[name=said]").fill("one")
+    page.keyboard.press("Enter")
+    expect(page.locator("[name=said]")).to_have_value("")
+    page.keyboard.type("two")
+    page.reload()
+    expect(page.locator("[name=said]")).to_have_value("one\ntwo")
 
 
 def test_two_people_at_once_are_given_different_items(sqlite_store: FeedbackStore, enter: Enter) -> None:

@@ -28,8 +28,9 @@ class SignIn:
     def __init__(self, project: Project, *, needs_password: bool) -> None:
         self._secret = project.secret.encode()
         self.needs_password = needs_password
-        # Pages of several stores on one machine share their cookies.
-        self._cookie = f"textgym_{hashlib.sha256(self._secret).hexdigest()[:8]}"
+        # Pages of several stores on one machine share their cookies, and what a browser keeps for them.
+        self.store_name = hashlib.sha256(self._secret).hexdigest()[:8]
+        self._cookie = f"textgym_{self.store_name}"
 
     def enter(self, session: Session, name: str, password: str, request: Request, response: Response) -> Annotator:
         """Sign a person in.

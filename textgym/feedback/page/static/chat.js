@@ -8,9 +8,15 @@ const list = document.getElementById("turns");
 const template = document.getElementById("turn");
 let chat = null;
 let isBusy = false;
+let work = Promise.resolve();
 
-async function alone(act) {
-  if (isBusy) return;
+// One thing at a time: what is asked for in between is not done.
+function alone(act) {
+  if (!isBusy) work = carryOut(act);
+  return work;
+}
+
+async function carryOut(act) {
   isBusy = true;
   try {
     await act();
@@ -38,6 +44,8 @@ function fillTurn(section, turn) {
 }
 
 async function judgeTurn(section, changes) {
+  // A judgement waits for its turn, since the page shows it already: the model may be writing for a while.
+  while (isBusy) await work;
   await alone(async () => {
     const { id, score, rewriting } = { ...section.turn, ...changes };
     show(words.saving);
@@ -88,6 +96,9 @@ function display(answer) {
   list.replaceChildren();
   message.value = drafts.read(`message ${chat}`) ?? "";
   answer.turns.forEach(addTurn);
+  const sent = drafts.read(`sent ${chat}`);
+  drafts.drop(`sent ${chat}`);
+  if (sent !== null && sent.number >= answer.turns.length) putBack(sent.said);
 }
 
 async function load() {
@@ -109,20 +120,32 @@ function undo() {
   });
 }
 
+// What was sent and has no answer stands before what has been typed since.
+function putBack(said) {
+  message.value = [said, message.value].filter(Boolean).join("\n");
+  drafts.write(`message ${chat}`, message.value);
+}
+
 function send() {
   const said = message.value;
   if (said.trim() === "" || chat === null) return;
   alone(async () => {
+    const number = list.children.length;
     complain("");
     show(words.writing);
     document.getElementById("send").disabled = true;
-    try {
-      addTurn(await ask("/api/chat/turns", { chat, number: list.children.length, said }));
-    } finally {
-      document.getElementById("send").disabled = false;
-    }
+    drafts.write(`sent ${chat}`, { number, said });
     drafts.drop(`message ${chat}`);
     message.value = "";
+    try {
+      addTurn(await ask("/api/chat/turns", { chat, number, said }));
+    } catch (error) {
+      putBack(said);
+      throw error;
+    } finally {
+      document.getElementById("send").disabled = false;
+      drafts.drop(`sent ${chat}`);
+    }
     show("");
     form.scrollIntoView({ block: "end" });
   });

@@ -46,7 +46,8 @@ export function judge({ kind, path, keys, read, missing }) {
   async function alone(act) {
     if (isBusy) return;
     isBusy = true;
-    form.ariaBusy = "true";
+    // What is changed while a judgement is on its way would be lost.
+    form.inert = true;
     try {
       await act();
     } catch (error) {
@@ -55,7 +56,7 @@ export function judge({ kind, path, keys, read, missing }) {
       complain(error.message);
     } finally {
       isBusy = false;
-      form.ariaBusy = "false";
+      form.inert = false;
     }
   }
 
@@ -113,6 +114,8 @@ export function judge({ kind, path, keys, read, missing }) {
     const button = dialog.querySelector("[value=skip]");
     if (event.key !== "Enter" || event.target.tagName === "BUTTON") return;
     event.preventDefault();
+    // The dialog closes at once, and the page behind it would take the key for its own.
+    event.stopPropagation();
     if (!button.disabled) button.click();
   });
 
@@ -128,6 +131,7 @@ export function judge({ kind, path, keys, read, missing }) {
   document.getElementById("undo").addEventListener("click", undo);
 
   onKeys((key, field, event) => {
+    if (isBusy) return false;
     if (key === "Enter" && event.ctrlKey) return save(), true;
     if (field) return false;
     if (event.ctrlKey) return false;

@@ -20,6 +20,9 @@ export function complain(text) {
   document.getElementById("error").textContent = text;
 }
 
+// A model may write for minutes; whatever else has not answered by then is asked again.
+const PATIENCE = 20_000;
+
 // Ask the server; while there is no connection, say so and try again. Asking twice does nothing twice.
 export async function ask(path, body) {
   const options = body === undefined ? {} : {
@@ -28,7 +31,8 @@ export async function ask(path, body) {
   for (let pause = 500; ; pause = Math.min(2 * pause, 8000)) {
     let response;
     try {
-      response = await fetch(path, options);
+      const signal = path === "/api/chat/turns" ? null : AbortSignal.timeout(PATIENCE);
+      response = await fetch(path, { ...options, signal });
     } catch {
       response = null;
     }
@@ -45,6 +49,7 @@ export async function ask(path, body) {
 
 // What is typed stays in the browser until the server has it.
 export const drafts = {
+  // Of one store's person: another store may be shown at the same address another time.
   key: (name) => `textgym ${location.host} ${person} ${name}`,
   read(name) {
     try {
