@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from tests.cli.conftest import run_command
 from textgym.feedback.exporting import export_file
 from textgym.feedback.importing import ImportRefusedError, import_file
+from textgym.feedback.people import find_or_add
 from textgym.feedback.store import FeedbackStore, ProjectSettings, utc_now
 from textgym.feedback.tables import Annotator, Assignment, Chat, Item, Turn
 
@@ -72,6 +73,22 @@ def test_everybodys_scores_and_preferences_come_out_one_by_one(store: FeedbackSt
     export_file(store, tmp_path / "comparisons.jsonl", "comparisons")
     assert read_rows(tmp_path / "ratings.jsonl") == rated
     assert read_rows(tmp_path / "comparisons.jsonl") == compared
+
+
+def test_a_word_alone_is_a_rating_on_the_stores_scale(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "s.db", ProjectSettings(1, 4))
+    rows = [{"prompt": "p", "completion": f"{is_good}", "label": is_good, "rater": "Ada"} for is_good in (True, False)]
+    import_file(store, write_rows(tmp_path / "in.jsonl", rows))
+    export_file(store, tmp_path / "out.jsonl", "ratings")
+    store.close()
+    assert [row["rating"] for row in read_rows(tmp_path / "out.jsonl")] == [4, 1]
+
+
+def test_whose_judgements_are_imported_does_not_own_the_project(store: FeedbackStore, tmp_path: Path) -> None:
+    import_file(store, write_rows(tmp_path / "in.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}]))
+    with store.writing() as session:
+        anna, bo = find_or_add(session, "Anna"), find_or_add(session, "Bo")
+        assert (anna.is_owner, bo.is_owner) == (True, False)
 
 
 def test_labels_are_what_people_think_on_the_average_and_the_middle_is_left_out(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
     - "labels" (TRL's): prompt, completion, label; whether people found it better than the middle of the scale, on the
       average. Completions in the very middle are left out.
     - "demonstrations" (TRL's): prompt, completion; answers as people have rewritten them.
-    - "ratings": prompt, completion, rating, rater, comment; one row for each person's score.
+    - "ratings": prompt, completion, rating, rater, comment; one row for each person's score. A word alone counts as the
+      scale's best, middle or worst.
     - "comparisons": prompt, completion_a, completion_b, preference, sureness, rater, comment; likewise.
 
     Args:
@@ -85,10 +86,8 @@ def _labels(session: Session) -> Iterator[Row]:
     project = session.get_one(Project, 1)
     middle = (project.least_score + project.most_score) / 2
     values: dict[tuple[str, str], list[float]] = {}
-    judged = _rated().add_columns(Rating.quality)
-    for prompt, completion, score, _, _, quality in session.execute(judged):
-        value = QUALITY_VALUES[quality or "fair"] if score is None else (score - middle) / (project.most_score - middle)
-        values.setdefault((prompt, completion), []).append(value)
+    for prompt, completion, score, *_ in _scores(session, project):
+        values.setdefault((prompt, completion), []).append(score - middle)
     for prompt, completion, score, _ in session.execute(_rated_answers()):
         values.setdefault((prompt, completion), []).append(score - middle)
     for (prompt, completion), said in values.items():
@@ -103,7 +102,7 @@ def _demonstrations(session: Session) -> Iterator[Row]:
 
 def _ratings(session: Session) -> Iterator[Row]:
     names = ("prompt", "completion", "rating", "rater", "comment")
-    for row in session.execute(_rated().where(Rating.score.is_not(None))):
+    for row in _scores(session, session.get_one(Project, 1)):
         yield dict(zip(names, row, strict=True))
     for row in session.execute(_rated_answers()):
         yield dict(zip(names, (*row, ""), strict=True))
@@ -117,10 +116,16 @@ def _comparisons(session: Session) -> Iterator[Row]:
         yield dict(zip(FORMATS["comparisons"][0], row, strict=True))
 
 
-def _rated() -> Select[*tuple[Any, ...]]:
-    columns = (Item.prompt, Item.completion_a, Rating.score, Annotator.name, Rating.comment)
+def _scores(session: Session, project: Project) -> Iterator[tuple[Any, ...]]:
+    """Yield prompt, completion, score, rater and comment of each rating; a word alone has a score on the same scale."""
+    columns = (Item.prompt, Item.completion_a, Rating.score, Rating.quality, Annotator.name, Rating.comment)
     judged = select(*columns).select_from(Assignment).join(Item).join(Annotator).join(Rating)
-    return judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
+    half = (project.most_score - project.least_score) / 2
+    for prompt, completion, score, quality, rater, comment in session.execute(
+        judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
+    ):
+        value = project.least_score + half + half * QUALITY_VALUES[quality or "fair"] if score is None else score
+        yield prompt, completion, int(value) if value == int(value) else value, rater, comment
 
 
 def _rated_answers() -> Select[*tuple[Any, ...]]:

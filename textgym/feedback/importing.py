@@ -210,7 +210,8 @@ def _judge(session: Session, item: Item, row: _Row, rater: str) -> bool:
     """Write what a row says of its item; return whether that is new."""
     if row.rating is None and row.comparison is None:
         return False
-    person = find_or_add(session, rater)
+    # Whose judgements are imported may never open the page, let alone own the project.
+    person = find_or_add(session, rater, may_own=False)
     before = session.scalar(
         select(Assignment).where(Assignment.item_id == item.id, Assignment.annotator_id == person.id)
     )

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from .store import utc_now
@@ -25,14 +25,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def find_or_add(session: Session, name: str) -> Annotator:
-    """Return the person of a name, who is new if there is none; the first of all is the project's owner."""
+def find_or_add(session: Session, name: str, *, may_own: bool = True) -> Annotator:
+    """Return the person of a name, who is new if there is none; the first who may is the project's owner."""
     name = check_name(name)
     found = find(session, name)
     if found is not None:
         return found
-    is_first = session.scalar(select(func.count(Annotator.id))) == 0
-    person = Annotator(name=name, is_owner=is_first, created_at=utc_now())
+    has_owner = session.scalar(select(Annotator.id).where(Annotator.is_owner).limit(1)) is not None
+    person = Annotator(name=name, is_owner=may_own and not has_owner, created_at=utc_now())
     session.add(person)
     session.flush()
     return person

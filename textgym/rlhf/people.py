@@ -39,8 +39,8 @@ class PeopleRaters:
     def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
         """Put the texts into the store unless they are there, and return what people have said of them.
 
-        A judgement in a word alone ("good") counts as one, but has no rating. A text that as many people have skipped
-        as were to rate it is waited for no longer.
+        A word alone ("good") counts as the scale's best, middle or worst. A text that as many people have skipped as
+        were to rate it is waited for no longer.
 
         Raises:
             WaitingForPeople: If too few texts have been judged by as many people as are asked for.
