@@ -46,10 +46,11 @@ def describe_name(name: str) -> CatalogueEntry:
         source = f"{entry_point.value}{package}"
     try:
         found = find_reward(name)
-    except (ImportError, ValueError) as error:
+    except Exception as error:
         if entry_point is None:
             raise
-        return CatalogueEntry(name, f"cannot be loaded: {error}", UNKNOWN, source)
+        # Whatever another package's module raises while it is imported, the other names are still listed.
+        return CatalogueEntry(name, f"cannot be loaded: {type(error).__name__}: {error}", UNKNOWN, source)
     is_documented = inspect.isroutine(found) or isinstance(found, type)
     documentation = inspect.getdoc(found if is_documented else type(found)) or ""
     description = description_of(name) or (first_sentence(documentation) if is_documented else repr(found))

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from textgym.reward_protocol import Reward, RewardSpec, require_reward
+from textgym.yaml_values import read_yaml
 
 from .places import find_place
 from .plain import as_reward
@@ -72,7 +73,7 @@ def build_reward(spec: RewardSpec) -> Reward:
 def _read_line(text: str) -> Any:
     """Read YAML in one line, as on the command line."""
     try:
-        return yaml.safe_load(text)
+        return read_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"The reward {text!r} is not YAML: {' '.join(str(error).split())}.") from error
 

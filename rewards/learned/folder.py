@@ -18,11 +18,12 @@ def save_reward_model(model: RewardModel, folder: Path) -> None:
     """Write a fitted model to a folder, whole or not at all.
 
     Raises:
-        ValueError: If the model has not been fitted, or the folder is not empty and holds no reward model.
+        ValueError: If the model has not been fitted, or the folder holds anything but an older reward model.
     """
     if model.normalisation is None:
         raise ValueError(f"This {type(model).__name__} has not learned anything yet; call fit(feedback) before save.")
     check_is_free(folder)
+    folder = folder.resolve()
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -37,11 +38,20 @@ def check_is_free(folder: Path) -> None:
         raise ValueError(f"The output {folder} is a file; name a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / REWARD_MODEL_FILE).is_file():
         raise ValueError(f"The output folder {folder} is not empty and holds no reward model; name another one.")
+    if folder.resolve() == Path.cwd():
+        raise ValueError(f"The output {folder} is the current folder, which cannot be replaced; name another one.")
+    others = _other_files(folder)
+    if others:
+        raise ValueError(
+            f"The output folder {folder} also holds {others[0]}, which is not the reward model's and would be lost; "
+            "name another one."
+        )
 
 
 def write_model(model: RewardModel, folder: Path) -> None:
     """Write a model to an existing empty folder."""
     state = model._write(folder)
+    files = _files(folder)
     description = {
         "format": FORMAT,
         "kind": model.kind,
@@ -49,6 +59,7 @@ def write_model(model: RewardModel, folder: Path) -> None:
         "normalisation": None if model.normalisation is None else model.normalisation._asdict(),
         "state": state,
         "record": model.record,
+        "files": files,
         "textgym": version("textgym"),
     }
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
@@ -82,3 +93,15 @@ def load_reward_model(folder: str | Path) -> RewardModel:
     model.record = description["record"]
     model.folder = folder
     return model
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _other_files(folder: Path) -> list[str]:
+    """Return the files beside a reward model that are not its own; none where an older version has listed none."""
+    if not (folder / REWARD_MODEL_FILE).is_file():
+        return []
+    own = json.loads((folder / REWARD_MODEL_FILE).read_text(encoding="utf-8")).get("files")
+    return [] if own is None else [name for name in _files(folder) if name not in (*own, REWARD_MODEL_FILE)]

@@ -27,7 +27,7 @@ def test_a_model_is_trained_judged_and_scaled_on_the_reference_models_completion
 ) -> None:
     (ratings / "prompts.txt").write_text("lovely \ndull \n", encoding="utf-8")
     result = run_command(
-        *TRAIN, "--kind", "ridge", "--set", "alpha=0.5",
+        *TRAIN, "--kind", "ridge", "--set", "alpha=5e-1",
         "--reference-model", tiny_model, "--reference-prompts", "prompts.txt", "--reference-completions", 6,
         "--reference-tokens", 8,
     )  # fmt: skip

@@ -34,13 +34,14 @@ def keeps_no_contract(completions, **columns):
 
 @pytest.fixture
 def their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed distribution with two entry points, of which one cannot be loaded."""
+    """An installed distribution with three entry points, of which two cannot be loaded."""
     (tmp_path / "theirs.py").write_text(THEIRS)
+    (tmp_path / "their_faults.py").write_text("1 / 0")
     information = tmp_path / "theirs-1.2.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.2\n")
     (information / "entry_points.txt").write_text(
-        "[textgym.rewards]\nshouting = theirs:Shouting\nbroken = theirs.gone:reward\n"
+        "[textgym.rewards]\nshouting = theirs:Shouting\nbroken = theirs.gone:reward\nfaulty = their_faults:reward\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
@@ -71,6 +72,7 @@ def test_entry_points_are_listed_with_their_distribution_even_where_they_cannot_
         "theirs:Shouting (theirs 1.2)",
     )
     assert describe_name("broken").description.startswith("cannot be loaded: ")
+    assert describe_name("faulty").description == "cannot be loaded: ZeroDivisionError: division by zero"
     result = run_command("rewards", "shouting", "--try", "The sea", "ABc ")
     assert (result.exit_code, result.stdout.splitlines()[0][:9]) == (0, "score 0.5")
 

@@ -229,9 +229,10 @@ def _counterfactual(text: str) -> "Counterfactual":
     import yaml
 
     from textgym.rewards.learned import read_counterfactual
+    from textgym.yaml_values import read_yaml
 
     try:
-        return read_counterfactual(yaml.safe_load(text))
+        return read_counterfactual(read_yaml(text))
     except yaml.YAMLError as error:
         raise ValueError(f"--augment must be YAML such as 'exchange: gender', got {text!r} ({error}).") from error
 
@@ -240,10 +241,12 @@ def _settings(given: list[str]) -> dict[str, Any]:
     """Read NAME=VALUE, the values in YAML."""
     import yaml
 
+    from textgym.yaml_values import read_yaml
+
     settings = {}
     for name, text in _pairs(given, "--set").items():
         try:
-            settings[name.replace("-", "_")] = yaml.safe_load(text)
+            settings[name.replace("-", "_")] = read_yaml(text)
         except yaml.YAMLError as error:
             raise ValueError(f"--set {name} must have a value in YAML, got {text!r} ({error}).") from error
     return settings

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 import yaml
 
+from textgym.yaml_values import read_yaml
+
 from .algorithm_settings import AlgorithmSettings
 from .algorithms import ALGORITHMS
 from .declaring import Settings
@@ -100,7 +102,7 @@ def read_mapping(path: Path) -> Node:
         OSError: If it cannot be read.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     if data is None:

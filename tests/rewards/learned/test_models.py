@@ -231,6 +231,28 @@ def test_what_cannot_be_done_is_refused(act: Callable[[], object], message: str)
     assert str(caught.value) == message
 
 
+def test_a_model_is_replaced_and_what_lies_beside_it_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    model = EnsembleRewardModel([RidgeRewardModel() for _ in range(2)]).fit(TRAINING)
+    model.save(folder)
+    model.save(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"also holds notes\.txt, which is not the reward model's and would be lost"):
+        model.save(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert load_reward_model(folder).score(*TEXTS) == pytest.approx(model.score(*TEXTS))
+    (tmp_path / "link").symlink_to(tmp_path / "other", target_is_directory=True)
+    (tmp_path / "other").mkdir()
+    model.save(tmp_path / "link")
+    assert load_reward_model(tmp_path / "other").score(*TEXTS) == pytest.approx(model.score(*TEXTS))
+    monkeypatch.chdir(folder)
+    (folder / "notes.txt").unlink()
+    with pytest.raises(ValueError, match="is the current folder, which cannot be replaced"):
+        model.save(Path())
+
+
 def test_folders_of_other_things_are_refused_and_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not the folder") as caught:
         load_reward_model(tmp_path)

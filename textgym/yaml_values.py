@@ -1,0 +1,27 @@
+"""YAML as people write it: 1e-3 is a number, which YAML 1.1 takes for text unless it has a point and a sign."""
+
+import re
+from typing import Any
+
+import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with YAML 1.2's floats."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """Read a YAML document as plain data.
+
+    >>> read_yaml("{learning_rate: 1e-3, name: 1e}")
+    {'learning_rate': 0.001, 'name': '1e'}
+
+    Raises:
+        yaml.YAMLError: If it is none.
+    """
+    return yaml.load(text, _Loader)
