@@ -43,13 +43,13 @@ def word_tokenizer(is_encoder: bool) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="[UNK]")
 
 
-def save_tiny_encoder(folder: Path) -> str:
-    """Write a BERT of 2 layers and width 16."""
+def save_tiny_encoder(folder: Path, n_layers: int = 2) -> str:
+    """Write a BERT of few layers and width 16."""
     tokenizer = word_tokenizer(is_encoder=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = BertConfig(
-            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=n_layers, num_attention_heads=2,
             intermediate_size=32, max_position_embeddings=64, initializer_range=0.3,
         )  # fmt: skip
         BertModel(config).save_pretrained(folder)
