@@ -69,15 +69,16 @@ def loop_settings(
         eval_prompts="textgym.benchmarks.feedback_rounds:held_out_film_prompts",
         rounds=n_rounds,
         seed=seed,
-        feedback=CollectionSettings(completions=completions // n_rounds, candidates=2 * completions // n_rounds),
+        feedback=CollectionSettings(completions=completions // n_rounds),
         annotators={"simulated": {"ratings": ratings, "kind": "network", "settings": network, "per_item": 3}},
         training={
             "total_tokens": tokens // n_rounds,
-            "task": {"max_new_tokens": 32},
+            # All as long as another: under a strong penalty a policy saves KL by ending after a few words.
+            "task": {"max_new_tokens": 32, "min_new_tokens": 32},
             # Small rollouts, and what is in them used often, since a round is short.
             "algorithm": {
                 "name": "PPO", "kl_coef": kl_coef, "tokens_per_rollout": 1024, "batch_size": 512, "n_epochs": 4,
-                "learning_rate": 6e-4, "learning_rate_end": 0.3,
+                "learning_rate": 3e-4, "learning_rate_end": 0.3,
             },
             "evaluation": {"eval_completions": eval_completions},
         },
@@ -109,9 +110,9 @@ def run_loop(settings: LoopSettings, shared: Path, console: Console) -> dict[str
 def main(
     data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
     runs: Annotated[Path, typer.Option(help="Folder for the loops.")] = Path("runs/feedback_rounds"),
-    completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 360,
+    completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 600,
     tokens: Annotated[int, typer.Option(help="Tokens of training, in all rounds together.")] = 18_000,
-    kl_coef: Annotated[float, typer.Option(help="Reward lost for each nat of KL to the first model.")] = 0.02,
+    kl_coef: Annotated[float, typer.Option(help="Reward lost for each nat of KL to the first model.")] = 0.1,
     eval_completions: Annotated[int, typer.Option(help="Completions that the policy is judged by.")] = 160,
     seeds: Annotated[str, typer.Option(help="Seeds of both loops, with commas between them.")] = "1,2,3",
     encoder: Annotated[str | None, typer.Option(help="Folder of an encoder. [default: the package's]")] = None,
