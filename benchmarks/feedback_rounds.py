@@ -73,7 +73,7 @@ def loop_settings(
         annotators={"simulated": {"ratings": ratings, "kind": "network", "settings": network, "per_item": 3}},
         training={
             "total_tokens": tokens // n_rounds,
-            # All as long as another: under a strong penalty a policy saves KL by ending after a few words.
+            # All equally long: under a strong penalty a policy saves KL by ending after a few words.
             "task": {"max_new_tokens": 32, "min_new_tokens": 32},
             # Small rollouts, and what is in them used often, since a round is short.
             "algorithm": {
