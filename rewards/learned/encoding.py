@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from .joining import join_texts
+
 POOL_BATCHES = 16
 
 
@@ -30,7 +32,7 @@ def encode_texts(
     comments: Sequence[str],
     max_tokens: int,
 ) -> list[list[int]]:
-    """Return the token ids of N texts: prompt and completion as one segment, and the comment as another.
+    """Return the token ids of N texts: prompt and completion as one segment (`join_text`), the comment as another.
 
     An encoder's tokenizer joins segments as it does (`[CLS] text [SEP] comment [SEP]`). One that has no separator, as
     GPT-2's, gets its end of sequence after each, at which the network reads the score. What is too long loses the
@@ -43,8 +45,7 @@ def encode_texts(
         comments: Length N, "" for none.
         max_tokens: Longest sequence, special tokens included.
     """
-    texts = tokenizer([prompt + completion for prompt, completion in zip(prompts, completions, strict=True)],
-                      add_special_tokens=False, verbose=False)["input_ids"]  # fmt: skip
+    texts = tokenizer(join_texts(prompts, completions), add_special_tokens=False, verbose=False)["input_ids"]
     notes = tokenizer(list(comments), add_special_tokens=False, verbose=False)["input_ids"]
     return [_join(tokenizer, text, note, max_tokens) for text, note in zip(texts, notes, strict=True)]
 

@@ -9,9 +9,10 @@ import numpy as np
 from rich.console import Console
 
 from .feedback import Feedback
+from .joining import join_texts
 from .model import RewardModel, Scores
 from .objectives import require_ratings
-from .text_features import join_texts, make_vectorizer, read_estimator, write_estimator
+from .text_features import make_vectorizer, read_estimator, write_estimator
 
 
 class EstimatorRewardModel(RewardModel):

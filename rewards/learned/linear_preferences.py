@@ -9,10 +9,11 @@ from rich.console import Console
 
 from .calibration import Calibration, calibrate_preferences
 from .feedback import Feedback
+from .joining import join_texts
 from .libraries import require_library
 from .model import RewardModel, Scores
 from .objectives import PreferenceObjective
-from .text_features import join_texts, make_vectorizer, read_estimator, write_estimator
+from .text_features import make_vectorizer, read_estimator, write_estimator
 
 
 class LinearPreferenceModel(RewardModel):

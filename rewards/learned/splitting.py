@@ -5,6 +5,7 @@ import random
 from typing import NamedTuple
 
 from .feedback import Feedback
+from .joining import join_text
 
 
 class Split(NamedTuple):
@@ -79,4 +80,4 @@ class _Groups:
 
 
 def _key(prompt: str, completion: str) -> str:
-    return " ".join(f"{prompt} {completion}".casefold().split())
+    return " ".join(join_text(prompt, completion).casefold().split())

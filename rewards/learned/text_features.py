@@ -29,11 +29,6 @@ def make_vectorizer(max_ngram: int, min_count: int) -> Any:
     )
 
 
-def join_texts(prompts: Sequence[str], completions: Sequence[str]) -> list[str]:
-    """Return what a person reads: the prompt and its completion."""
-    return [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-
-
 def write_estimator(estimator: Any, folder: Path) -> None:
     """Write an object of scikit-learn by skops."""
     require_library("skops.io").dump(estimator, folder / MODEL_FILE)
