@@ -1,25 +1,19 @@
 """Feedback from rows of ratings, comments or preferences, with every row that cannot be used named by its line."""
 
-import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal
 
-from .feedback import BadRow, Feedback, Preference, Rating
-from .rows import FeedbackSource, read_rows
+from textgym.named_objects import nearest
 
-Item = TypeVar("Item")
+from .argument_checks import require_choice, require_mapping
+from .duplicates import Judgement, without_contradictions
+from .feedback import BadRow, Feedback, Rating
+from .row_fields import FIELDS, UNREADABLE, PreferredRow, RatedRow, UnusableRowError, read_row
+from .rows import FeedbackSource, Row, read_rows
 
 LINES_SHOWN = 20
-MISSING, NO_NUMBER, EQUAL, DISAGREES, UNREADABLE = (
-    "missing field",
-    "rating that is no number",
-    "both sides equal",
-    "duplicate that disagrees",
-    "unreadable row",
-)
+VALUES_SHOWN = 8
 
 
 class FeedbackError(ValueError):
@@ -32,32 +26,6 @@ class FeedbackError(ValueError):
     def __init__(self, message: str, bad_rows: Sequence[BadRow] = ()) -> None:
         super().__init__(message)
         self.bad_rows = tuple(bad_rows)
-
-
-class _Rated(NamedTuple):
-    """One row of a rating; `rater` is "" where the row does not say."""
-
-    line: int
-    prompt: str
-    completion: str
-    ratings: tuple[float, ...]
-    rater: str
-    comment: str
-
-
-class _Preferred(NamedTuple):
-    """One row of a preference."""
-
-    line: int
-    preference: Preference
-
-
-class _UnusableError(Exception):
-    """Why a row cannot be used."""
-
-    def __init__(self, kind: str, problem: str) -> None:
-        super().__init__(problem)
-        self.kind = kind
 
 
 def read_feedback(
@@ -76,9 +44,12 @@ def read_feedback(
       different raters are put together;
     - a preference: `chosen`, `rejected`, and, where the data has them, `prompt`, `margin`, `rater` and `comment`.
 
-    Bad are rows that cannot be read, have a field missing or empty (a `prompt` may be empty if no row has one), have
-    a rating that is no finite number, prefer a text to itself, or contradict another row on the same text by the same
-    rater (or by nobody named). Rows that repeat another one are counted and used once.
+    Models read prompt and completion as one text, with a space between where words would run together.
+
+    Bad are rows that cannot be read, have a field missing or empty (a `prompt` may be "", for a text that stands
+    alone; it may only be missing if no row has one), have a rating that is no finite number or a margin below 0,
+    prefer a text to itself, or contradict another row on the same text by the same rater (or by nobody named) in
+    rating, preference, margin or comment. Rows that repeat another one are counted and used once.
 
     Args:
         source: A .jsonl, .csv or .tsv file, a `datasets.Dataset`, or a list of mappings.
@@ -93,8 +64,9 @@ def read_feedback(
     Raises:
         FeedbackError: If there are bad rows that are not to be skipped, or none that can be used.
         FileNotFoundError: If there is no such file.
-        ValueError: If the kind of file is unknown, or `columns` names no field.
-        TypeError: If the source is none of these.
+        ValueError: If the kind of file is unknown, `columns` names no field, there is no such column, or no row has the
+            values of `only`; the nearest match is given.
+        TypeError: If the source is none of these, or an argument has another type.
 
     Example:
         >>> rows = [{"completion": "A joy.", "rating": 5}, {"completion": "A bore.", "rating": "bad"}]
@@ -102,34 +74,31 @@ def read_feedback(
         >>> len(feedback.ratings), feedback.bad_rows[0].problem
         (1, "rating must be a finite number, got 'bad'")
     """
-    if bad_rows not in ("refuse", "skip"):
-        raise ValueError(f"bad_rows must be 'refuse' or 'skip', got {bad_rows!r}.")
-    fields = _field_names(columns or {})
+    require_choice("bad_rows", bad_rows, ("refuse", "skip"))
+    require_mapping("columns", columns, "{'completion': 'text'}")
+    require_mapping("only", only, "{'domain': 'movie'}")
+    fields = _field_names(columns)
     rows, name = read_rows(source)
-    wanted = (only or {}).items()
-    rows = [
-        row for row in rows if row.values is None or all(str(row.values.get(key)) == value for key, value in wanted)
-    ]
-    has_prompts = any(row.values is not None and fields["prompt"] in row.values for row in rows)
-    rated: list[_Rated] = []
-    preferred: list[_Preferred] = []
+    _check_columns(rows, name, fields, [*(columns or {}).values(), *(only or {})])
+    rows = _choose(rows, name, only or {})
+    has_prompts = any(row.values is not None and row.values.get(fields["prompt"]) is not None for row in rows)
+    rated: list[RatedRow] = []
+    preferred: list[PreferredRow] = []
     bad: list[BadRow] = []
     for row in rows:
         try:
             if row.values is None:
-                raise _UnusableError(UNREADABLE, row.problem)
-            one = _read_row(row.line, row.values, fields, has_prompts)
-        except _UnusableError as error:
+                raise UnusableRowError(UNREADABLE, row.problem)
+            one = read_row(row.line, row.values, fields, has_prompts)
+        except UnusableRowError as error:
             bad.append(BadRow(row.line, error.kind, str(error)))
             continue
-        if isinstance(one, _Rated):
+        if isinstance(one, RatedRow):
             rated.append(one)
         else:
             preferred.append(one)
-    unique_rated, bad_rated = _without_contradictions([(one.line, _rating_key(one), one.ratings, one) for one in rated])
-    unique_preferred, bad_preferred = _without_contradictions(
-        [(one.line, _preference_key(one.preference), one.preference.chosen, one) for one in preferred]
-    )
+    unique_rated, bad_rated = without_contradictions([_rating_judgement(one) for one in rated])
+    unique_preferred, bad_preferred = without_contradictions([_preference_judgement(one) for one in preferred])
     bad = sorted([*bad, *bad_rated, *bad_preferred])
     if bad and bad_rows == "refuse":
         raise FeedbackError(_complain(name, len(rows), bad), bad)
@@ -144,112 +113,68 @@ def read_feedback(
     )
 
 
-FIELDS = ("prompt", "completion", "rating", "ratings", "rater", "comment", "chosen", "rejected", "margin")
-
-
-def _field_names(columns: Mapping[str, str]) -> dict[str, str]:
-    for field in columns:
+def _field_names(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the column of each field."""
+    given = columns or {}
+    for field in given:
         if field not in FIELDS:
-            raise ValueError(f"columns must name some of the fields {', '.join(FIELDS)}, got {field!r}.")
-    return {field: columns.get(field, field) for field in FIELDS}
+            raise ValueError(
+                f"columns must name some of the fields {', '.join(FIELDS)}, got {field!r}.{nearest(field, FIELDS)}"
+            )
+    return {field: given.get(field, field) for field in FIELDS}
 
 
-def _read_row(
-    line: int, values: Mapping[str, Any], fields: Mapping[str, str], has_prompts: bool
-) -> _Rated | _Preferred:
-    prompt = _text(values, fields["prompt"]) if has_prompts else ""
-    rater = _text(values, fields["rater"]) if values.get(fields["rater"]) not in (None, "") else ""
-    comment = _text(values, fields["comment"]) if values.get(fields["comment"]) not in (None, "") else ""
-    if fields["chosen"] in values or fields["rejected"] in values:
-        chosen, rejected = _text(values, fields["chosen"]), _text(values, fields["rejected"])
-        if chosen == rejected:
-            raise _UnusableError(EQUAL, f"{fields['chosen']} and {fields['rejected']} are the same text")
-        margin = 1.0 if values.get(fields["margin"]) in (None, "") else _number(values[fields["margin"]], "margin")
-        return _Preferred(line, Preference(prompt, chosen, rejected, margin, rater=rater, comment=comment))
-    completion = _text(values, fields["completion"])
-    if values.get(fields["ratings"]) not in (None, ""):
-        ratings = _numbers(values[fields["ratings"]], fields["ratings"])
-        rater = ""  # a list of ratings does not say whose they are
-    elif values.get(fields["rating"]) in (None, ""):
-        raise _UnusableError(MISSING, f"has no {fields['rating']}")
-    else:
-        ratings = (_number(values[fields["rating"]], fields["rating"]),)
-    return _Rated(line, prompt, completion, ratings, rater, comment)
+def _check_columns(rows: Sequence[Row], name: str, fields: Mapping[str, str], named: Sequence[str]) -> None:
+    """Refuse a table that lacks a column for all its rows, rather than to complain of each row."""
+    found = list(dict.fromkeys(column for row in rows for column in row.values or ()))
+    for column in named if found else ():
+        if column not in found:
+            raise ValueError(
+                f"{name} has no column {column!r}.{nearest(column, found)} It has {', '.join(map(str, found))}."
+            )
+    for needed, instead in (("completion", "chosen"), ("rating", "ratings")):
+        if found and not {fields[needed], fields[instead], fields["chosen"], fields["rejected"]} & set(found):
+            raise ValueError(
+                f"{name} has no column {fields[needed]!r}.{nearest(fields[needed], found)} It has "
+                f"{', '.join(map(str, found))}. Needed are completion and rating (or ratings), or chosen and rejected; "
+                f"say what it calls them: columns={{{needed!r}: NAME}}, on the command line --column {needed}=NAME."
+            )
 
 
-def _text(values: Mapping[str, Any], column: str) -> str:
-    text = values.get(column)
-    if text is None:
-        raise _UnusableError(MISSING, f"has no {column}")
-    if not isinstance(text, str):
-        raise _UnusableError(MISSING, f"{column} must be text, got {type(text).__name__}")
-    if not text.strip():
-        raise _UnusableError(MISSING, f"{column} is empty")
-    return text
+def _choose(rows: Sequence[Row], name: str, only: Mapping[str, str]) -> list[Row]:
+    """Return the rows that have the wanted values, and those that could not be read."""
+    for column, wanted in only.items():
+        before = [row.values for row in rows if row.values is not None]
+        rows = [row for row in rows if row.values is None or str(row.values.get(column)) == str(wanted)]
+        if before and not any(row.values is not None for row in rows):
+            found = list(dict.fromkeys(str(values.get(column)) for values in before))
+            some = ", ".join(map(repr, found[:VALUES_SHOWN])) + (", …" if len(found) > VALUES_SHOWN else "")
+            raise ValueError(
+                f"{name} has no row whose {column} is {str(wanted)!r}.{nearest(str(wanted), found)} It has {some}."
+            )
+    return list(rows)
 
 
-def _number(value: object, column: str) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) or not isinstance(value, Real | str) else float(value)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise _UnusableError(NO_NUMBER, f"{column} must be a finite number, got {value!r}")
-    return number
+def _rating_judgement(one: RatedRow) -> Judgement[RatedRow]:
+    subject = one.prompt, one.completion, one.rater
+    return Judgement(one.line, subject, one.ratings, {"comment": one.comment}, one)
 
 
-def _numbers(value: object, column: str) -> tuple[float, ...]:
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = json.loads(text) if text.startswith("[") else text.replace(",", " ").split()
-        except json.JSONDecodeError:
-            value = [text]
-    if not isinstance(value, Sequence) or not value:
-        raise _UnusableError(NO_NUMBER, f"{column} must be a list of numbers, got {value!r}")
-    return tuple(_number(one, column) for one in value)
+def _preference_judgement(one: PreferredRow) -> Judgement[PreferredRow]:
+    said = one.preference
+    subject = said.prompt, frozenset((said.chosen, said.rejected)), said.rater
+    return Judgement(one.line, subject, said.chosen, {"margin": said.margin, "comment": said.comment}, one)
 
 
-def _rating_key(one: _Rated) -> tuple[Any, ...]:
-    return one.prompt, one.completion, one.rater
-
-
-def _preference_key(one: Preference) -> tuple[Any, ...]:
-    return one.prompt, frozenset((one.chosen, one.rejected)), one.rater
-
-
-def _without_contradictions(
-    judged: Sequence[tuple[int, Any, Any, Item]],
-) -> tuple[list[Item], list[BadRow]]:
-    """Return the first row of each key, and all rows of the keys on which they disagree.
-
-    Args:
-        judged: Line, key (what is judged, and by whom), verdict, and row.
-    """
-    by_key: dict[Any, list[tuple[int, Any, Item]]] = defaultdict(list)
-    for line, key, verdict, row in judged:
-        by_key[key].append((line, verdict, row))
-    unique, bad = [], []
-    for rows in by_key.values():
-        if len({verdict for _, verdict, _ in rows}) == 1:
-            unique.append(rows[0][2])
-            continue
-        lines = [line for line, _, _ in rows]
-        for line in lines:
-            others = ", ".join(str(other) for other in lines if other != line)
-            bad.append(BadRow(line, DISAGREES, f"says otherwise of the same text than line {others}"))
-    return unique, bad
-
-
-def _put_together(rated: Sequence[_Rated]) -> tuple[Rating, ...]:
+def _put_together(rated: Sequence[RatedRow]) -> tuple[Rating, ...]:
     """Return one rating a completion, of all its raters."""
-    by_text: dict[tuple[str, str], list[_Rated]] = defaultdict(list)
+    by_text: dict[tuple[str, str], list[RatedRow]] = defaultdict(list)
     for one in rated:
         by_text[one.prompt, one.completion].append(one)
     return tuple(_join(rows) for rows in by_text.values())
 
 
-def _join(rows: Sequence[_Rated]) -> Rating:
+def _join(rows: Sequence[RatedRow]) -> Rating:
     raters = tuple(row.rater for row in rows for _ in row.ratings)
     return Rating(
         rows[0].prompt,

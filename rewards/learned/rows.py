@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ def read_rows(source: FeedbackSource) -> tuple[list[Row], str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If its name ends in something else, it is not UTF-8, or it has no header.
+        ValueError: If its name ends in something else, it is not UTF-8, or it has no header or one that repeats a name.
         TypeError: If the source is none of these.
     """
     if isinstance(source, str | Path):
@@ -47,9 +48,18 @@ def read_rows(source: FeedbackSource) -> tuple[list[Row], str]:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file of feedback {path} (looked for {path.absolute()}).")
         return list(readers[path.suffix](path)), str(path)
-    if isinstance(source, Mapping) or not isinstance(source, Iterable):
-        raise TypeError(f"feedback must be a file, a list of rows or one data set, got a {type(source).__name__}.")
-    return list(_read_iterable(source)), "the feedback"
+    if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
+        raise TypeError(
+            "feedback must be a .jsonl, .csv or .tsv file, a list of rows or one data set, got "
+            f"{'None' if source is None else f'a {type(source).__name__}'}."
+        )
+    rows = list(_read_iterable(source))
+    if rows and all(row.values is None for row in rows):
+        raise TypeError(
+            f"feedback must have rows that are mappings, such as {{'completion': 'A joy.', 'rating': 5}}; in "
+            f"this {type(source).__name__} none is. Of a pandas DataFrame they are frame.to_dict('records')."
+        )
+    return rows, "the feedback"
 
 
 def _read_iterable(source: Iterable[Any]) -> Iterator[Row]:
@@ -83,6 +93,9 @@ def _read_table(path: Path, table: Any) -> Iterator[Row]:
     header = next(table, None)
     if not header:
         raise ValueError(f"{path} must begin with a line of column names, it is empty.")
+    repeated = [column for column, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{path} must give each column a name of its own, {repeated[0]!r} occurs more than once.")
     while True:
         try:
             cells = next(table, None)

@@ -159,3 +159,167 @@ def test_raters_are_weighted_and_left_out() -> None:
     with pytest.raises(ValueError, match="cyd") as caught:
         feedback.with_rater_weights({"cyd": 1.0})
     assert str(caught.value) == "There is no rater 'cyd'; expected one of ann, bob."
+
+
+@pytest.mark.parametrize("rating", ["1_0", "nan", "NaN", "inf", "-Infinity", "1e999", "five", "1,5", ""])
+def test_what_only_python_takes_for_a_rating_is_a_bad_row(tmp_path: Path, rating: str) -> None:
+    (tmp_path / "a.tsv").write_text(f"completion\trating\nfine\t1\nbad\t{rating}\n", encoding="utf-8")
+    (bad,) = read_feedback(tmp_path / "a.tsv", bad_rows="skip").bad_rows
+    expected = f"rating must be a finite number, got {rating!r}" if rating else "has no rating"
+    assert (bad.line, bad.problem) == (3, expected)
+    with pytest.raises(FeedbackError, match=f"line 3: {expected}"):
+        read_feedback(tmp_path / "a.tsv")
+
+
+def test_an_underscore_within_a_list_of_ratings_is_bad_too() -> None:
+    rows = [{"completion": "a", "ratings": "1 2_0"}, {"completion": "b", "ratings": "[1, 2]"}]
+    feedback = read_feedback(rows, bad_rows="skip")
+    assert [row.problem for row in feedback.bad_rows] == ["ratings must be a finite number, got '2_0'"]
+
+
+@pytest.mark.parametrize("margin", [-2.0, "-0.5", "nan", "inf", "1_0", "much"])
+def test_a_margin_is_a_number_of_at_least_0(margin: object) -> None:
+    rows = [{"chosen": "a", "rejected": "b", "margin": margin}, {"chosen": "a", "rejected": "c", "margin": 0}]
+    feedback = read_feedback(rows, bad_rows="skip")
+    assert feedback.preferences == (Preference("", "a", "c", 0.0),)
+    (bad,) = feedback.bad_rows
+    assert bad == (
+        1, "margin that is no number of at least 0", f"margin must be a finite number of at least 0, got {margin!r}"
+    )  # fmt: skip
+
+
+def test_repeated_rows_with_another_margin_or_comment_disagree() -> None:
+    pair = {"chosen": "a", "rejected": "b"}
+    rows: list[dict[str, Any]] = [
+        {**pair, "margin": 1},
+        {**pair, "margin": 2},
+        {**pair, "rater": "ann", "comment": "warm"},
+        {**pair, "rater": "ann", "comment": "dull"},
+        {"completion": "c", "rating": 1, "comment": "warm"},
+        {"completion": "c", "rating": 1, "comment": "dull"},
+        {**pair, "rater": "bob", "margin": 3, "comment": "warm"},
+        {**pair, "rater": "bob", "margin": "3.0", "comment": "warm"},
+    ]
+    feedback = read_feedback(rows, bad_rows="skip")
+    assert feedback.preferences == (Preference("", "a", "b", 3.0, rater="bob", comment="warm"),)
+    assert (feedback.ratings, feedback.n_repeated) == ((), 1)
+    assert [(row.line, row.problem) for row in feedback.bad_rows] == [
+        (1, "gives another margin for the same text than line 2"),
+        (2, "gives another margin for the same text than line 1"),
+        (3, "gives another comment for the same text than line 4"),
+        (4, "gives another comment for the same text than line 3"),
+        (5, "gives another comment for the same text than line 6"),
+        (6, "gives another comment for the same text than line 5"),
+    ]
+    with pytest.raises(FeedbackError, match="6 × duplicate that disagrees"):
+        read_feedback(rows)
+
+
+def test_texts_without_a_prompt_may_have_an_empty_column_for_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,completion,rating\n,fine,1\n,bad,2\nA,so,3\n", encoding="utf-8")
+    assert [(one.prompt, one.completion) for one in read_feedback(tmp_path / "a.csv").ratings] == [
+        ("", "fine"), ("", "bad"), ("A", "so"),
+    ]  # fmt: skip
+    (tmp_path / "b.csv").write_text("prompt,chosen,rejected\n,fine,bad\n", encoding="utf-8")
+    assert read_feedback(tmp_path / "b.csv").preferences == (Preference("", "fine", "bad"),)
+    rows: list[dict[str, Any]] = [
+        {"prompt": None, "completion": "fine", "rating": 1},
+        {"completion": "bad", "rating": 2},
+    ]
+    assert [one.prompt for one in read_feedback(rows).ratings] == ["", ""]
+    mixed = read_feedback([*rows, {"prompt": "", "completion": "so", "rating": 3}], bad_rows="skip")
+    assert [row.problem for row in mixed.bad_rows] == ["has no prompt", "has no prompt"]
+
+
+def test_raters_may_have_numbers_for_names() -> None:
+    rows: list[dict[str, Any]] = [
+        {"completion": "a", "rating": 1, "rater": 7},
+        {"completion": "a", "rating": 2.0, "rater": 8},
+    ]
+    assert read_feedback(rows).ratings == (Rating("", "a", (1.0, 2.0), ("7", "8")),)
+
+
+FILMS = [
+    {"id": 1, "domain": "movie", "text": "fine", "rating": 1},
+    {"id": 2, "domain": "product", "text": "bad", "rating": 2},
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {},
+            (
+                "the feedback has no column 'completion'. It has id, domain, text, rating. Needed are completion and "
+                "rating (or ratings), or chosen and rejected; say what it calls them: columns={'completion': NAME}, "
+                "on the command line --column completion=NAME."
+            ),
+        ),
+        (
+            {"columns": {"completion": "txt"}},
+            "the feedback has no column 'txt'. Did you mean 'text'? It has id, domain, text, rating.",
+        ),
+        (
+            {"columns": {"completion": "text", "ratngs": "rating"}},
+            (
+                "columns must name some of the fields prompt, completion, rating, ratings, rater, comment, chosen, "
+                "rejected, margin, got 'ratngs'. Did you mean 'ratings'?"
+            ),
+        ),
+        (
+            {"columns": {"completion": "text"}, "only": {"domian": "movie"}},
+            "the feedback has no column 'domian'. Did you mean 'domain'? It has id, domain, text, rating.",
+        ),
+        (
+            {"columns": {"completion": "text"}, "only": {"domain": "movies"}},
+            "the feedback has no row whose domain is 'movies'. Did you mean 'movie'? It has 'movie', 'product'.",
+        ),
+        ({"bad_rows": "skp"}, "bad_rows must be 'refuse' or 'skip', got 'skp'. Did you mean 'skip'?"),
+    ],
+)
+def test_wrong_names_are_refused_once_and_not_row_by_row(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message[:12]) as caught:
+        read_feedback(FILMS, **arguments)
+    assert str(caught.value) == message
+
+
+def test_rows_are_chosen_by_numbers_as_by_text() -> None:
+    only: Any = {"id": 2}
+    assert [one.completion for one in read_feedback(FILMS, columns={"completion": "text"}, only=only).ratings] == [
+        "bad"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        (None, {}, "feedback must be a .jsonl, .csv or .tsv file, a list of rows or one data set, got None."),
+        (5, {}, "feedback must be a .jsonl, .csv or .tsv file, a list of rows or one data set, got a int."),
+        (FILMS[0], {}, "feedback must be a .jsonl, .csv or .tsv file, a list of rows or one data set, got a dict."),
+        (
+            ["A joy.", "A bore."],
+            {},
+            (
+                "feedback must have rows that are mappings, such as {'completion': 'A joy.', 'rating': 5}; in this "
+                "list none is. Of a pandas DataFrame they are frame.to_dict('records')."
+            ),
+        ),
+        (
+            FILMS,
+            {"columns": "completion=text"},
+            "columns must be a mapping such as {'completion': 'text'}, got 'completion=text' of type str.",
+        ),
+        (FILMS, {"only": ["movie"]}, "only must be a mapping such as {'domain': 'movie'}, got ['movie'] of type list."),
+    ],
+)
+def test_wrong_types_are_refused(source: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        read_feedback(source, **arguments)
+    assert str(caught.value) == message
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("completion,rating,rating\na,1,2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"must give each column a name of its own, 'rating' occurs more than once\.$"):
+        read_feedback(tmp_path / "a.csv")
