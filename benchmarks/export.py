@@ -17,7 +17,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrain
 from .pretraining.corpus import read_corpus
 from .pretraining.evaluation import evaluate_model
 from .pretraining.model_card import write_model_card
-from .pretraining.run_folder import RunFolder
+from .pretraining.run_folder import EXPORTED_RECORD, RunFolder
 
 
 def export_model(run: RunFolder, to: Path) -> int:
@@ -36,7 +36,8 @@ def export_model(run: RunFolder, to: Path) -> int:
     state = run.load_checkpoint()
     if state is None:
         raise ValueError(f"expected a pre-training run in {run.path}, found no {run.checkpoint_file.name}")
-    config = GPT2Config.from_pretrained(run.path)
+    # Dropout is the run's; whoever trains the model on decides anew.
+    config = GPT2Config.from_pretrained(run.path, embd_pdrop=0.0, resid_pdrop=0.0)
     model = GPT2LMHeadModel(config)
     model.load_state_dict(state["model"])
     model.half()
@@ -93,6 +94,8 @@ def main(
         raise ValueError(f"expected a pre-training run in {run}, found no {folder.record_file.name}")
     step = export_model(folder, to)
     evaluation = evaluate_export(folder, corpus, to, step)
+    run_record = {**record, "step": step}
+    folder.write_json(to / EXPORTED_RECORD, run_record)
     config = json.loads((to / "config.json").read_text(encoding="utf-8"))
     (to / "README.md").write_text(write_model_card(record, config, evaluation), encoding="utf-8")
     bits = {source["name"]: source["bits_per_byte"] for source in evaluation["sources"]}

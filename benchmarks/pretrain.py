@@ -25,7 +25,8 @@ def main(
     corpus: Annotated[Path, typer.Option(help="Folder of *.txt files, one text a line, one file a source.")],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the finished model.")],
     begin_from: Annotated[
-        Path | None, typer.Option(help="Finished run whose weights to begin with; the rate rises and falls again.")
+        Path | None,
+        typer.Option(help="Run or exported model to begin with; the learning rate rises and falls again."),
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = Recipe.steps,
     batch_size: Annotated[int, typer.Option(help="Sequences an optimiser step.")] = Recipe.batch_size,
@@ -39,7 +40,12 @@ def main(
     decay_fraction: Annotated[
         float, typer.Option(help="Share of the steps in which the rate falls.")
     ] = Recipe.decay_fraction,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate at its peak.")] = Recipe.learning_rate,
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = Recipe.seed,
+    dropout: Annotated[float, typer.Option(help="Share of embeddings and block outputs dropped.")] = Recipe.dropout,
+    weight_decay: Annotated[
+        float, typer.Option(help="Decay of matrices, times the learning rate.")
+    ] = Recipe.weight_decay,
     device: Annotated[str, typer.Option(help="Device of PyTorch: cpu, cuda.")] = "cpu",
     bf16: Annotated[bool, typer.Option("--bf16", help="Multiply matrices in bfloat16, as GPUs do fast.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice by default.")] = None,
@@ -58,7 +64,10 @@ def main(
         vocab_size=vocab_size,
         warmup=warmup,
         decay_fraction=decay_fraction,
+        learning_rate=learning_rate,
         seed=seed,
+        dropout=dropout,
+        weight_decay=weight_decay,
         bf16=bf16,
     )
     earlier = None if begin_from is None else RunFolder(begin_from)

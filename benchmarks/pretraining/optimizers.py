@@ -72,17 +72,17 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(torch.cat(parts, dim=1), alpha=-group["lr"] * scale)
 
 
-def make_optimizers(model: GPT2LMHeadModel) -> list[torch.optim.Optimizer]:
-    """Give Muon the hidden matrices and AdamW the rest."""
+def make_optimizers(model: GPT2LMHeadModel, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """Give Muon the hidden matrices and AdamW the rest; vectors do not decay."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
     embeddings = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." not in name]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     adamw = torch.optim.AdamW(
-        [{"params": embeddings, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
-        lr=3e-3,
+        [{"params": embeddings, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=learning_rate,
         betas=(0.9, 0.95),
     )
-    return [Muon(matrices, lr=3e-3), adamw]
+    return [Muon(matrices, lr=learning_rate, weight_decay=weight_decay), adamw]
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int, decay_fraction: float) -> float:

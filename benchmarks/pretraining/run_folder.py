@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GPT2LMHeadModel
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Recipe:
         vocab_size: Tokens of the vocabulary, where a tokenizer has to be trained.
         warmup: Steps until the learning rate is at its peak.
         decay_fraction: Share of the steps in which the learning rate falls.
+        learning_rate: Its peak.
         seed: Seed of weights and order.
+        dropout: Probability with which embeddings and the outputs of blocks are dropped.
+        weight_decay: Decay of all matrices a step, multiplied by the learning rate.
         bf16: Multiply matrices in bfloat16.
     """
 
@@ -39,7 +43,10 @@ class Recipe:
     vocab_size: int = 4096
     warmup: int = 100
     decay_fraction: float = 0.35
+    learning_rate: float = 3e-3
     seed: int = 0
+    dropout: float = 0.0
+    weight_decay: float = 0.1
     bf16: bool = False
 
     @property
@@ -51,6 +58,8 @@ class Recipe:
 # What may differ between two sessions of one run.
 _CHANGEABLE = {"steps", "micro_batch_size", "bf16"}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+# What an exported model keeps of its run, beside its weights, so that a later run can begin from it.
+EXPORTED_RECORD = "pretraining.json"
 
 
 class RunFolder:
@@ -100,13 +109,13 @@ class RunFolder:
     def begin_from(self, earlier: "RunFolder") -> None:
         """Give a new run another one's tokenizer, weights and history; a run that has begun so is left as it is.
 
+        Args:
+            earlier: A run with a checkpoint, or an exported model with the record of its run.
+
         Raises:
-            ValueError: If the earlier run has no checkpoint, or this run began with other weights.
+            ValueError: If there is neither, or this run began with other weights.
         """
-        state, record = earlier.load_checkpoint(), earlier.read_record()
-        if state is None or record is None:
-            raise ValueError(f"expected a pre-training run in {earlier.path}, found no {self.checkpoint_file.name}")
-        runs = [*record.pop("earlier_runs", []), {**record, "step": state["step"]}]
+        weights, runs = earlier.weights_and_history()
         if self.read_record() is not None:
             if self.earlier_runs() != runs:
                 raise ValueError(
@@ -116,7 +125,25 @@ class RunFolder:
             return
         for name in _TOKENIZER_FILES:
             shutil.copyfile(earlier.path / name, self.path / name)
-        torch.save({"model": state["model"], "earlier_runs": runs}, self.initial_file)
+        torch.save({"model": weights, "earlier_runs": runs}, self.initial_file)
+
+    def weights_and_history(self) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+        """Return the weights of the last checkpoint or of an exported model, and the runs that led there, oldest first.
+
+        Raises:
+            ValueError: If the folder holds neither.
+        """
+        state, record = self.load_checkpoint(), self.read_record()
+        if state is not None and record is not None:
+            return state["model"], [*record.pop("earlier_runs", []), {**record, "step": state["step"]}]
+        exported = self.path / EXPORTED_RECORD
+        if exported.exists():
+            record = json.loads(exported.read_text(encoding="utf-8"))
+            model = GPT2LMHeadModel.from_pretrained(self.path, dtype=torch.float32)
+            return model.state_dict(), [*record.pop("earlier_runs", []), record]
+        raise ValueError(
+            f"expected a pre-training run in {self.path}, found neither {self.checkpoint_file.name} nor {exported.name}"
+        )
 
     def load_initial_weights(self, device: str = "cpu") -> dict[str, torch.Tensor] | None:
         """Return the weights that the run begins with, None where they are random."""
@@ -172,8 +199,9 @@ class RunFolder:
         record = self.read_record()
         if record is None:
             return
-        for name, value in asdict(recipe).items():
-            began_with = record["recipe"][name]
+        # Settings that are younger than the run have the defaults, which change nothing.
+        for name, began_with in asdict(Recipe(**record["recipe"])).items():
+            value = getattr(recipe, name)
             if name not in _CHANGEABLE and value != began_with:
                 raise ValueError(
                     f"the run in {self.path} began with {name} {began_with}, got {value}; give the same value, or "

@@ -52,8 +52,9 @@ def make_model(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> GPT2LMHead
                 n_embd=recipe.n_embd,
                 n_layer=recipe.n_layer,
                 n_head=recipe.n_head,
-                resid_pdrop=0.0,
-                embd_pdrop=0.0,
+                resid_pdrop=recipe.dropout,
+                embd_pdrop=recipe.dropout,
+                # Attention with dropout has no fused kernel on the CPU.
                 attn_pdrop=0.0,
                 # The same function as GPT-2's "gelu_new", computed by one fused kernel.
                 activation_function="gelu_pytorch_tanh",
@@ -100,7 +101,7 @@ class Pretraining:
         self.model.to(self.device)  # type: ignore[arg-type]
         self.model.train()
         self.n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.optimizers = make_optimizers(self.model)
+        self.optimizers = make_optimizers(self.model, recipe.learning_rate, recipe.weight_decay)
         self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.loss = MeanLoss()
         self.step = 0
@@ -128,14 +129,17 @@ class Pretraining:
         """Take one optimiser step on token ids of shape (batch_size, context)."""
         recipe = self.recipe
         loss_sum = 0.0
-        for micro in batch.split(recipe.micro_batch_size):
-            tokens = micro.to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
-                logits = self.model(tokens, use_cache=False).logits  # (micro_batch_size, context, V)
-            loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
-            loss = loss * len(micro) / recipe.batch_size
-            loss.backward()
-            loss_sum += loss.item()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            # What is dropped is a function of seed and step, so that a resumed run is the run.
+            torch.manual_seed(recipe.seed * 1_000_000 + self.step)
+            for micro in batch.split(recipe.micro_batch_size):
+                tokens = micro.to(self.device)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+                    logits = self.model(tokens, use_cache=False).logits  # (micro_batch_size, context, V)
+                loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+                loss = loss * len(micro) / recipe.batch_size
+                loss.backward()
+                loss_sum += loss.item()
         self.loss.add(loss_sum)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         factor = learning_rate_factor(self.step, recipe.steps, recipe.warmup, recipe.decay_fraction)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,31 @@ def test_the_weights_are_the_run_s_in_half_precision(folders: dict[str, Path]) -
     for name, tensor in state["model"].items():
         assert loaded[name].dtype == torch.float32
         torch.testing.assert_close(loaded[name], tensor.half().float(), rtol=0, atol=0)
+
+
+def test_a_run_begins_with_what_was_exported_and_remembers_how_that_was_trained(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "next")
+    recipe = Recipe(**{**vars(TINY), "context": 64, "steps": 2, "dropout": 0.1})
+    begun = Pretraining(recipe, read_corpus(folders["corpus"]), folder, earlier=RunFolder(folders["to"]))
+    torch.testing.assert_close(
+        begun.model.state_dict(), load_language_model(folders["to"]).state_dict(), rtol=0, atol=0
+    )
+    begun.run()
+    record, first = folder.read_record(), RunFolder(folders["run"]).read_record()
+    assert record is not None
+    assert first is not None
+    (earlier,) = record["earlier_runs"]
+    assert (earlier["recipe"], earlier["sessions"], earlier["step"]) == (first["recipe"], first["sessions"], TINY.steps)
+
+
+def test_dropout_is_the_run_s_and_not_the_model_s(folders: dict[str, Path], tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    Pretraining(replace(TINY, dropout=0.1), read_corpus(folders["corpus"]), run).run()
+    export.export_model(run, tmp_path / "to")
+    config = AutoModelForCausalLM.from_pretrained(tmp_path / "to").config
+    assert (config.embd_pdrop, config.resid_pdrop, config.attn_pdrop) == (0, 0, 0)
 
 
 def test_it_loads_in_single_precision_without_being_asked_to(folders: dict[str, Path]) -> None:

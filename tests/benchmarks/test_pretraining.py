@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,9 @@ def test_a_run_killed_and_resumed_equals_one_never_killed(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("textgym.benchmarks.pretraining.training.STEPS_A_CHECKPOINT", 2)
-    sources = read_corpus(corpus)
+    sources, recipe = read_corpus(corpus), replace(TINY, dropout=0.1)
     whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
-    Pretraining(TINY, sources, whole).run()
+    Pretraining(recipe, sources, whole).run()
 
     learn = Pretraining.learn
 
@@ -48,9 +49,9 @@ def test_a_run_killed_and_resumed_equals_one_never_killed(
 
     monkeypatch.setattr(Pretraining, "learn", be_killed_in_step_5)
     with pytest.raises(KeyboardInterrupt):
-        Pretraining(TINY, sources, parts).run()
+        Pretraining(recipe, sources, parts).run()
     assert checkpoint(parts.path)["step"] == 4
-    Pretraining(TINY, sources, parts).run()
+    Pretraining(recipe, sources, parts).run()
 
     torch.testing.assert_close(checkpoint(parts.path), checkpoint(whole.path), rtol=0, atol=0)
     assert parts.log_file.read_text() == whole.log_file.read_text()
@@ -119,7 +120,7 @@ def test_a_run_begins_with_the_weights_of_another_and_remembers_it(corpus: Path,
 
 def test_a_run_refuses_to_begin_from_what_it_did_not(corpus: Path, tmp_path: Path) -> None:
     sources, folder = read_corpus(corpus), RunFolder(tmp_path / "run")
-    message = f"expected a pre-training run in {tmp_path / 'empty'}, found no checkpoint.pt"
+    message = f"expected a pre-training run in {tmp_path / 'empty'}, found neither checkpoint.pt nor pretraining.json"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Pretraining(TINY, sources, folder, earlier=RunFolder(tmp_path / "empty"))
     other = RunFolder(tmp_path / "other")
