@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from .arguments import check_flag, check_text
 from .function import RewardFunction
 from .registry import register_reward
 
@@ -22,12 +23,17 @@ class AnswerMatch(RewardFunction):
         partial: Whether a part of the answer is worth a part.
         column: Column of the prompts that holds the answers; None in it is a prompt that this reward leaves out.
         name: Name of the term; None for "answer_match".
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
     """
 
     declared_range = (0.0, 1.0)
 
     def __init__(self, *, partial: bool = False, column: str = "answer", name: str | None = None) -> None:
         super().__init__(name=name)
+        check_flag("partial", partial)
+        check_text("column", column)
         self.partial = partial
         self.column = column
 

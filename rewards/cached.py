@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from textgym.reward_protocol import PotentialReward, RewardResult, RewardSpec, evaluate_potential, evaluate_reward
 from textgym.reward_validation import is_column, select_items
 
+from .arguments import check_integer
 from .composite import RewardWrapper
 from .registry import register_reward
 
@@ -35,13 +36,12 @@ class Cached(RewardWrapper):
 
     Raises:
         ValueError: If `size` is below 1.
-        TypeError: If `reward` is no reward, or pays on the way.
+        TypeError: If `reward` is no reward, or pays on the way, or `size` is no integer.
     """
 
     def __init__(self, reward: RewardSpec, size: int = 100_000, *, name: str | None = None) -> None:
         super().__init__(reward, name=name)
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}.")
+        check_integer("size", size, least=1)
         self.size = size
         self._judged: OrderedDict[Hashable, _Judged] = OrderedDict()
 

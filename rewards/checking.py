@@ -17,6 +17,8 @@ from textgym.reward_protocol import (
 )
 from textgym.reward_validation import call_reward
 
+from .arguments import check_text
+
 MANY = 100
 _TOLERANCE = 1e-4
 
@@ -60,6 +62,9 @@ def check_reward(reward: RewardSpec, columns: Mapping[str, Any] | None = None, p
         ValueError: If the reward breaks the contract; each case in which it does is listed.
         TypeError: If it cannot be called as a reward.
     """
+    if not isinstance(columns, Mapping | None):
+        raise TypeError(f"columns must be a mapping, such as {{'reference': 'The sea was calm.'}}, got {columns!r}.")
+    check_text("prompt", prompt)
     resolved = resolve_reward(reward)
     checker = _Checker(resolved, dict(columns or {}), prompt)
     for case in _CASES:

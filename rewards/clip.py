@@ -5,6 +5,7 @@ from typing import Any
 
 from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_potential, evaluate_reward
 
+from .arguments import check_number
 from .composite import RewardWrapper
 from .registry import register_reward
 
@@ -26,12 +27,14 @@ class Clip(RewardWrapper):
         name: Name of a term of its own; None reports only the reward's terms, which are not clipped.
 
     Raises:
-        ValueError: If `low` is above `high`, or one of them is not a number.
-        TypeError: If `reward` is no reward, or pays on the way.
+        ValueError: If `low` is above `high`, or one of them is NaN.
+        TypeError: If `reward` is no reward, or pays on the way, or a bound is no number.
     """
 
     def __init__(self, reward: RewardSpec, low: float, high: float, *, name: str | None = None) -> None:
         super().__init__(reward, name=name)
+        check_number("low", low)
+        check_number("high", high)
         if not low <= high:
             raise ValueError(f"Clip needs two numbers with low <= high, got low {low} and high {high}.")
         self.low = low

@@ -1,6 +1,5 @@
 """Rewards from plain data, as it stands in a YAML file, on the command line or in `gym.make`."""
 
-import difflib
 import inspect
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +8,11 @@ from typing import Any
 
 import yaml
 
+from textgym.named_objects import nearest
 from textgym.reward_protocol import Reward, RewardSpec, require_reward
 from textgym.yaml_values import read_yaml
 
+from .arguments import with_type
 from .places import find_place
 from .plain import as_reward
 from .registry import RESERVED_NAMES, find_reward
@@ -50,7 +51,8 @@ def build_reward(spec: RewardSpec) -> Reward:
 
     Raises:
         ValueError: If a name or an argument is unknown (with the nearest match), or the form is not as above.
-        TypeError: If the spec is nothing of this, or the name stands for something that is not a reward.
+        TypeError: If the spec is nothing of this, the name stands for something that is not a reward, or an argument is
+            of the wrong type. What a named reward says of its arguments begins with its name.
     """
     if isinstance(spec, str):
         return build_reward(_read_line(spec)) if spec.lstrip()[:1] in ("{", "[") else _make(spec, {})
@@ -60,14 +62,12 @@ def build_reward(spec: RewardSpec) -> Reward:
             raise ValueError(f"A reward must have a term besides its constant, got {dict(spec)!r}.")
         reward = _make(name, spec[name])
         return _weight(spec) * as_reward(reward) if "weight" in spec else reward
-    if isinstance(spec, Sequence):
+    if isinstance(spec, Sequence) and not isinstance(spec, bytes | bytearray):
         return _build_sum(spec)
     if callable(spec):
         require_reward(spec)
         return spec
-    raise TypeError(
-        f"A reward must be given as an object, a name, a mapping or a list, got {spec!r} of type {type(spec).__name__}."
-    )
+    raise TypeError(f"A reward must be given as an object, a name, a mapping or a list, got {with_type(spec)}.")
 
 
 def _read_line(text: str) -> Any:
@@ -96,12 +96,13 @@ def _only_name(spec: Mapping[str, Any]) -> str:
         return "constant"
     names = [key for key in spec if key not in RESERVED_NAMES]
     if len(names) != 1 or "constant" in spec:
+        hints = [nearest(str(name), RESERVED_NAMES) for name in names]
         raise ValueError(
             "Each mapping must have the name of one reward, with its arguments, and at most a weight besides; "
-            f"got the keys {', '.join(map(repr, spec)) or 'none'}."
+            f"got the keys {', '.join(map(repr, spec)) or 'none'}.{next(filter(None, hints), '')}"
         )
     if not isinstance(names[0], str):
-        raise TypeError(f"The name of a reward must be a string, got {names[0]!r} of type {type(names[0]).__name__}.")
+        raise TypeError(f"The name of a reward must be a text, got {with_type(names[0])}.")
     return names[0]
 
 
@@ -111,12 +112,14 @@ def _weight(spec: Mapping[str, Any]) -> float:
 
 def _number(value: object, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{key} must be a number, got {value!r} of type {type(value).__name__}.")
+        raise TypeError(f"{key} must be a number, got {with_type(value)}.")
     return float(value)
 
 
 def _make(name: str, arguments: object) -> Reward:
     """Return the named reward, made of the arguments if it is a class."""
+    if not name.strip():
+        raise ValueError("A reward must have a name, got an empty text. `textgym rewards` lists all names.")
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, Mapping):
         raise ValueError(
@@ -132,12 +135,22 @@ def _make(name: str, arguments: object) -> Reward:
     # A function that gets arguments makes the reward, as several in `trl.rewards` do.
     if isinstance(found, type) or (arguments and inspect.isfunction(found)):
         _check_arguments(name, found, arguments)
-        found = found(**arguments)
+        found = _call(name, found, arguments)
     elif arguments:
         raise ValueError(f"Reward {name!r} is no class and takes no arguments, got {', '.join(map(repr, arguments))}.")
     require_reward(found)
     reward: Reward = found
     return reward
+
+
+def _call(name: str, maker: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Make a reward; what is wrong with its arguments is said with its name, since a composition has several."""
+    try:
+        return maker(**arguments)
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):  # one that says more by its type, such as of a missing package
+            raise
+        raise type(error)(f"Reward {name!r}: {error}") from error
 
 
 def _check_arguments(name: str, maker: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -148,10 +161,10 @@ def _check_arguments(name: str, maker: Callable[..., Any], arguments: Mapping[st
         names = list(signature.parameters)
         unknown = [str(key) for key in arguments if key not in names]
         if unknown:
-            matches = difflib.get_close_matches(unknown[0], names, n=1)
-            hint = f" Did you mean {matches[0]!r}?" if matches else ""
+            hint = nearest(unknown[0], names)
             problem = f"Reward {name!r} has no argument {unknown[0]!r}.{hint} It takes {', '.join(names) or 'none'}."
         else:
-            example = f"{{{name}: {{{names[0]}: ...}}}}"
+            required = [key for key, one in signature.parameters.items() if one.default is one.empty]
+            example = f"{{{name}: {{{', '.join(f'{key}: ...' for key in required)}}}}}"
             problem = f"Reward {name!r} is made of {', '.join(names)}: {error}. Give them as in {example}."
         raise ValueError(problem) from error

@@ -3,9 +3,12 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textgym.reward_protocol import Reward, RewardResult, Scores, evaluate_reward, reward_name
+
+from .arguments import check_text, with_type
 
 if TYPE_CHECKING:
     from .weighted_sum import WeightedSum
@@ -33,6 +36,9 @@ class RewardFunction(ABC):
     Args:
         name: Name of the reward's term in `info` and logs; None for the class name in snake case.
 
+    Raises:
+        TypeError: If `name` is neither a text nor None.
+
     Attributes:
         declared_range: Lowest and highest score of every reward of the class; None where that is not known.
         waits: Whether scoring is mostly waiting for something outside this process, so that a sum lets its other
@@ -46,6 +52,8 @@ class RewardFunction(ABC):
     name: str | None = None  # for subclasses whose constructor has no name
 
     def __init__(self, *, name: str | None = None) -> None:
+        if name is not None:
+            check_text("name", name)
         self.name = name
 
     @abstractmethod
@@ -193,6 +201,10 @@ class RewardFunction(ABC):
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> "WeightedSum":
+        if not isinstance(divisor, Real):
+            raise TypeError(f"A reward can be divided by a number, got {with_type(divisor)}.")
+        if divisor == 0:
+            raise ZeroDivisionError("A reward can be divided by any number but 0.")
         return self * (1 / divisor)
 
     def __neg__(self) -> "WeightedSum":

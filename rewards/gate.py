@@ -6,6 +6,7 @@ from typing import Any
 from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_reward
 from textgym.reward_validation import select_items
 
+from .arguments import check_number
 from .composite import RewardWrapper
 from .function import RewardFunction
 from .registry import register_reward
@@ -29,13 +30,15 @@ class Gate(RewardWrapper):
         name: Name of a term of its own; None reports only the terms of the two rewards.
 
     Raises:
-        TypeError: If one of the two is no reward, or pays on the way.
+        ValueError: If `above` is NaN.
+        TypeError: If one of the two is no reward, or pays on the way, or `above` is no number.
     """
 
     def __init__(
         self, reward: RewardSpec, condition: RewardSpec, above: float = 0.0, *, name: str | None = None
     ) -> None:
         super().__init__(reward, name=name)
+        check_number("above", above)
         self.condition = self.without_steps(condition)
         self.above = above
 

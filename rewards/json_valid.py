@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from .arguments import check_texts
 from .function import RewardFunction
 from .registry import register_reward
 
@@ -24,15 +25,14 @@ class JsonValid(RewardFunction):
         name: Name of the term; None for "json_valid".
 
     Raises:
-        TypeError: If `keys` is not a list of strings.
+        TypeError: If `keys` is not a list of texts.
     """
 
     declared_range = (0.0, 1.0)
 
     def __init__(self, keys: Sequence[str] = (), *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-            raise TypeError(f"keys must be a list of strings, got {keys!r}.")
+        check_texts("keys", keys)
         self.keys = tuple(keys)
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:

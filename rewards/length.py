@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from .arguments import check_integer, check_number
 from .function import RewardFunction
 from .registry import register_reward
 from .units import Unit, check_unit, count_words, require_ids
@@ -34,7 +35,7 @@ class LengthWindow(RewardFunction):
 
     Raises:
         ValueError: If a number is out of its range, or the unit is unknown.
-        TypeError: If minimum or maximum is not an integer.
+        TypeError: If minimum or maximum is not an integer, or the margin is no number.
     """
 
     declared_range = (0.0, 1.0)
@@ -49,17 +50,16 @@ class LengthWindow(RewardFunction):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        for which, value in (("minimum", minimum), ("maximum", maximum)):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{which} must be an integer, got {value!r} of type {type(value).__name__}.")
+        check_integer("minimum", minimum)
+        check_integer("maximum", maximum)
         if minimum < 0 or maximum < max(minimum, 1):
             raise ValueError(
                 "A length window needs 0 <= minimum <= maximum and maximum >= 1, "
                 f"got minimum {minimum} and maximum {maximum}."
             )
         check_unit(unit)
-        if margin is not None and not margin > 0:
-            raise ValueError(f"margin must be more than 0, got {margin}.")
+        if margin is not None:
+            check_number("margin", margin, above=0)
         self.minimum = minimum
         self.maximum = maximum
         self.unit = unit

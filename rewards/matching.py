@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .arguments import check_texts
+
 # The scripts written without spaces, as the inside of a regular expression's [...]: Han with its iteration marks and
 # compatibility ideographs, Hiragana, Katakana (also small and half-width), Bopomofo.
 UNSPACED_CHARACTERS = (
@@ -43,15 +45,12 @@ class PhraseMatcher:
     """
 
     def __init__(self, phrases: Sequence[str]) -> None:
-        if isinstance(phrases, str) or not isinstance(phrases, Sequence):
-            raise TypeError(f"Words must be a list of strings, got {phrases!r} of type {type(phrases).__name__}.")
+        check_texts("words", phrases)
         if not phrases:
             raise ValueError("Words must be at least one, got an empty list.")
         self._phrases: list[_Phrase] = []
         self._beginnings: list[list[_Phrase]] = []  # the first words of each phrase, most words first
         for phrase in phrases:
-            if not isinstance(phrase, str):
-                raise TypeError(f"Each word must be a string, got {phrase!r} of type {type(phrase).__name__}.")
             text = normalise(phrase)
             if not text:
                 raise ValueError(f"Each word must have something besides white space, got {phrase!r}.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 from typing import Any
 
+from .arguments import check_integer
 from .function import RewardFunction
 from .registry import register_reward
 
@@ -28,6 +29,7 @@ class NumericOrder(RewardFunction):
 
     Raises:
         ValueError: If `min_words` is negative.
+        TypeError: If it is no integer.
 
     Reference:
         Ramamurthy et al. (2023), arXiv:2210.01241; in its code `RewardIncreasingNumbers`.
@@ -37,8 +39,7 @@ class NumericOrder(RewardFunction):
 
     def __init__(self, min_words: int = 20, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if min_words < 0:
-            raise ValueError(f"min_words must be at least 0, got {min_words}.")
+        check_integer("min_words", min_words, least=0)
         self.min_words = min_words
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:

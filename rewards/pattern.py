@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from .arguments import check_flag, check_text
 from .function import RewardFunction
 from .registry import register_reward
 
@@ -23,15 +24,15 @@ class Regex(RewardFunction):
 
     Raises:
         ValueError: If the pattern is no regular expression.
-        TypeError: If it is not a string.
+        TypeError: If it is not a text, or `whole` is neither True nor False.
     """
 
     declared_range = (0.0, 1.0)
 
     def __init__(self, pattern: str, whole: bool = False, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if not isinstance(pattern, str):
-            raise TypeError(f"A pattern must be a string, got {pattern!r} of type {type(pattern).__name__}.")
+        check_text("pattern", pattern)
+        check_flag("whole", whole)
         try:
             self._compiled = re.compile(pattern)
         except re.error as error:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .arguments import check_flag, check_integer, check_number
 from .function import RewardFunction
+from .places import check_model
 from .registry import register_reward
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Perplexity(RewardFunction):
 
     Raises:
         ValueError: If nothing can be loaded by that name, or a number is out of range.
+        TypeError: If an argument is of the wrong type.
     """
 
     def __init__(
@@ -47,10 +50,10 @@ class Perplexity(RewardFunction):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if not maximum > 1:
-            raise ValueError(f"maximum must be above 1, got {maximum}.")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        check_model(model)
+        check_number("maximum", maximum, above=1)
+        check_flag("logarithm", logarithm)
+        check_integer("batch_size", batch_size, least=1)
         self.model = str(model)
         self.maximum = maximum
         self.logarithm = logarithm

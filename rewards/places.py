@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .arguments import with_type
 from .registry import REWARD_MODEL_FILE, reward_names
 
 # What a folder is loaded by, told by a file in it; the first that is there decides.
@@ -43,6 +44,16 @@ def find_place(name: str) -> Place | None:
     if ":" not in name and name.count("/") == 1 and all(name.split("/")):
         return Place(_load("textgym.rewards.sequence_classifier:SequenceClassifier"), "model")
     return None
+
+
+def check_model(model: object) -> None:
+    """Refuse what cannot name a model.
+
+    Raises:
+        TypeError: If it is neither a text nor a path.
+    """
+    if not isinstance(model, str | Path):
+        raise TypeError(f"model must be a folder or a name on the Hugging Face hub, got {with_type(model)}.")
 
 
 def _load(path: str) -> type[Any]:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .arguments import check_text, with_type
 from .extras import require_package
 from .function import RewardFunction
 from .registry import register_reward
@@ -24,6 +25,7 @@ class ReasoningAnswer(RewardFunction):
 
     Raises:
         ValueError: If there is no such generator (with the nearest match), or it refuses the options.
+        TypeError: If an argument is of the wrong type.
         MissingPackageError: If reasoning-gym is not installed.
 
     Reference:
@@ -34,6 +36,9 @@ class ReasoningAnswer(RewardFunction):
 
     def __init__(self, generator: str, options: Mapping[str, Any] | None = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
+        check_text("generator", generator)
+        if options is not None and not isinstance(options, Mapping):
+            raise TypeError(f"options must be a mapping, such as {{'min_terms': 2}}, got {with_type(options)}.")
         self.generator = generator
         self.options = None if options is None else dict(options)
         self._questions = make_questions(generator, size=1, seed=0, options=options)

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from textgym.named_objects import find_object, nearest
 
+from .arguments import check_text, with_type
+
 # A class, or a function that gets arguments, makes a reward; anything else is the reward itself.
 Registered: TypeAlias = Callable[..., Any]
 Entry = TypeVar("Entry", bound=Registered)
@@ -40,11 +42,17 @@ def register_reward(name: str, description: str = "") -> Callable[[Entry], Entry
 
     Raises:
         ValueError: If the name is empty, has a colon, is reserved, or is taken by another reward.
+        TypeError: If the name is no text, or what is registered cannot be called.
     """
+    check_text("A reward's name", name)
     if not name or ":" in name or name in RESERVED_NAMES:
         raise ValueError(f'A reward\'s name must have no ":" and be none of "", "weight", "constant"; got {name!r}.')
 
     def register(reward: Entry) -> Entry:
+        if not callable(reward):
+            raise TypeError(
+                f"The reward {name!r} must be a function, a class or an object that is called, got {with_type(reward)}."
+            )
         taken = _registered.get(name)
         if taken is not None and _origin(taken) != _origin(reward):
             raise ValueError(f"The reward name {name!r} is taken by {taken!r}. Choose another.")

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from itertools import islice
 from typing import Any
 
+from .arguments import check_integer
 from .function import RewardFunction
 from .registry import register_reward
 from .units import Unit, check_unit, require_ids, split_words
@@ -37,10 +38,7 @@ class Repetition(RewardFunction):
 
     def __init__(self, n: int = 3, unit: Unit = "words", *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if not isinstance(n, int) or isinstance(n, bool):
-            raise TypeError(f"n must be an integer, got {n!r} of type {type(n).__name__}.")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}.")
+        check_integer("n", n, least=1)
         check_unit(unit)
         self.n = n
         self.unit = unit

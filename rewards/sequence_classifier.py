@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from .arguments import check_integer
 from .function import RewardFunction
+from .places import check_model
 from .registry import register_reward
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class SequenceClassifier(RewardFunction):
 
     Raises:
         ValueError: If nothing can be loaded by that name, or the label does not fit the model.
+        TypeError: If an argument is of the wrong type.
     """
 
     def __init__(
@@ -47,8 +50,8 @@ class SequenceClassifier(RewardFunction):
         super().__init__(name=name)
         if reads not in get_args(ReadTexts):
             raise ValueError(f'reads must be "joined", "pair" or "completion", got {reads!r}.')
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        check_model(model)
+        check_integer("batch_size", batch_size, least=1)
         self.model = str(model)
         self.label = label
         self.reads = reads

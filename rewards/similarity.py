@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+from .arguments import check_text
 from .extras import require_package
 from .function import RewardFunction
 from .matching import UNSPACED_CHARACTERS, normalise
@@ -34,6 +35,7 @@ class Similarity(RewardFunction):
 
     Raises:
         ValueError: If the metric is unknown.
+        TypeError: If the column is no text.
         MissingPackageError: If its package is not installed.
 
     Reference:
@@ -46,6 +48,7 @@ class Similarity(RewardFunction):
         super().__init__(name=name)
         if metric not in get_args(Metric):
             raise ValueError(f'metric must be "bleu", "rouge_l" or "chrf", got {metric!r}.')
+        check_text("column", column)
         self.metric = metric
         self.column = column
         self._measure = _MEASURES[metric]()

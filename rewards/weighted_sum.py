@@ -17,6 +17,7 @@ from textgym.reward_protocol import (
     step_rewards,
 )
 
+from .arguments import with_type
 from .composite import CompositeReward
 from .function import RewardFunction
 from .plain import as_reward
@@ -39,13 +40,18 @@ class WeightedSum(CompositeReward):
 
     Raises:
         ValueError: If there are no terms, or a weight or the constant is not finite.
-        TypeError: If a term cannot be called as a reward.
+        TypeError: If a term is not a weight and a reward, or a weight or the constant is no number.
     """
 
     def __init__(self, terms: Sequence[tuple[float, RewardSpec]], constant: float = 0.0) -> None:
         super().__init__()
+        if not isinstance(terms, Sequence) or isinstance(terms, str | bytes):
+            raise TypeError(f"terms must be a list of (weight, reward), got {with_type(terms)}.")
         if not terms:
             raise ValueError("A weighted sum must have at least one term, got none.")
+        for term in terms:
+            if not isinstance(term, Sequence) or isinstance(term, str | bytes) or len(term) != 2:
+                raise TypeError(f"terms must be a list of (weight, reward), got {with_type(term)} in it.")
         self.terms = tuple((_finite(weight), as_reward(resolve_reward(term))) for weight, term in terms)
         self.constant = _finite(constant)
 
@@ -225,7 +231,12 @@ def _weighted_sum(terms: Sequence[tuple[float, RewardFunction]], constant: float
 
 
 def _finite(value: Real | float) -> float:
-    number = float(value) + 0.0  # makes -0.0 the 0.0 that it equals, and prints as
+    if not isinstance(value, Real):
+        raise TypeError(f"Weights and constants of rewards must be numbers, got {with_type(value)}.")
+    try:
+        number = float(value) + 0.0  # makes -0.0 the 0.0 that it equals, and prints as
+    except OverflowError:  # an int beyond the range of floats
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"Weights and constants of rewards must be finite, got {value}.")
     return number

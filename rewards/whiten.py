@@ -6,6 +6,7 @@ from typing import Any
 
 from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_potential, evaluate_reward
 
+from .arguments import check_flag
 from .composite import RewardWrapper
 from .registry import register_reward
 
@@ -27,7 +28,7 @@ class Whiten(RewardWrapper):
         name: Name of a term of its own; None reports only the reward's terms, which are not whitened.
 
     Raises:
-        TypeError: If `reward` is no reward, or pays on the way.
+        TypeError: If `reward` is no reward, or pays on the way, or `center` is neither True nor False.
 
     Reference:
         The mean and variance of parts: Chan, Golub and LeVeque (1979), eq. 2.1.
@@ -35,6 +36,7 @@ class Whiten(RewardWrapper):
 
     def __init__(self, reward: RewardSpec, center: bool = True, *, name: str | None = None) -> None:
         super().__init__(reward, name=name)
+        check_flag("center", center)
         self.center = center
         self._count = 0
         self._mean = 0.0

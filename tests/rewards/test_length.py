@@ -89,7 +89,7 @@ def test_the_window_prints_so_that_it_can_be_typed_again_and_pickles(reward: Len
             "A length window needs 0 <= minimum <= maximum and maximum >= 1, got minimum 5 and maximum 4.",
         ),
         ((1, 4, "token"), ValueError, 'unit must be "tokens", "words" or "characters", got \'token\'.'),
-        ((1, 4, "words", 0), ValueError, "margin must be more than 0, got 0."),
+        ((1, 4, "words", 0), ValueError, "margin must be above 0, got 0."),
     ],
 )
 def test_bad_windows_are_refused(arguments: Any, error: type[Exception], message: str) -> None:

@@ -220,13 +220,13 @@ def test_a_single_mapping_is_one_reward() -> None:
                 "got the keys 'reference_task', 'constant'."
             ),
         ),
-        ({3: None}, TypeError, "The name of a reward must be a string, got 3 of type int."),
+        ({3: None}, TypeError, "The name of a reward must be a text, got 3 of type int."),
         (
             {"reference_task": None, "weight": "big"},
-            ValueError,
+            TypeError,
             "weight must be a number, got 'big' of type str.",
         ),
-        ([{"constant": None}], ValueError, "constant must be a number, got None of type NoneType."),
+        ([{"constant": None}], TypeError, "constant must be a number, got None."),
         (
             {"keywords": ["a"]},
             ValueError,

@@ -170,7 +170,7 @@ def test_rules_print_pickle_and_compare(reward: RewardFunction) -> None:
             ValueError,
             ("The pattern '(a' is no regular expression: missing ), unterminated subpattern at position 0."),
         ),
-        (lambda: Regex(3), TypeError, "A pattern must be a string, got 3 of type int."),  # type: ignore[arg-type]
+        (lambda: Regex(3), TypeError, "pattern must be a text, got 3 of type int."),  # type: ignore[arg-type]
         (lambda: Repetition(0), ValueError, "n must be at least 1, got 0."),
         (lambda: Repetition(1.5), TypeError, "n must be an integer, got 1.5 of type float."),  # type: ignore[arg-type]
         (
@@ -178,7 +178,11 @@ def test_rules_print_pickle_and_compare(reward: RewardFunction) -> None:
             ValueError,
             'unit must be "tokens", "words" or "characters", got \'lines\'.',
         ),
-        (lambda: JsonValid("name"), TypeError, "keys must be a list of strings, got 'name'."),
+        (
+            lambda: JsonValid("name"),
+            TypeError,
+            "keys must be a list of texts, got the single text 'name'; write ['name'].",
+        ),
         (lambda: NumericOrder(-1), ValueError, "min_words must be at least 0, got -1."),
     ],
 )

@@ -108,7 +108,7 @@ def test_preferences_follow_the_change() -> None:
         ({"cut": 1.5}, "must be above 0 and below 1, got 1.5"),
         ({"cut": "half"}, "cut: "),
         ({"put_in": "Python", "change": "mirror"}, "change must be a number that is added to the rating, or 'keep'"),
-        ({"take_out": "Python"}, "take_out: Words must be a list of strings, got 'Python'"),
+        ({"take_out": "Python"}, "take_out: words must be a list of texts, got the single text 'Python'"),
     ],
 )
 def test_wrong_counterfactuals_are_refused(spec: Any, message: str) -> None:
