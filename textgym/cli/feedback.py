@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import checked_input, needs_extra
+from .guide import guide
 
 if TYPE_CHECKING:
     from textgym.feedback.statistics import KindStatistics, PersonStatistics
 
 app = typer.Typer(no_args_is_help=True, help="Put items and judgements into a feedback store, and take them out.")
+app.command()(guide)
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A SQLite file, or a postgresql:// URL.")]
 
 

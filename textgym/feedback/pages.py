@@ -67,7 +67,11 @@ class Pages:
 
     def _render(self, request: Request, name: str, **values: Any) -> Response:
         language = _language(request)
-        about = {"words": self.words[language], "language": language, "project": self.store.project(), "tab": name}
+        project = self.store.project()
+        about = {"words": self.words[language], "language": language, "project": project, "tab": name}
+        about["examples"] = [
+            one for one in project.examples if one["tab"] == name and one.get("language", language) == language
+        ]
         about["store"] = self.sign_in.store_name
         response = HTMLResponse(self.templates.get_template(f"{name}.html").render(**about, **values))
         response.set_cookie(LANGUAGE_COOKIE, language, samesite="strict")

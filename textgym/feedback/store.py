@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ class ProjectSettings:
         least_score: Lowest score.
         most_score: Highest score.
         instructions: What raters read at the side of the page, as plain text; "" for the page's own words.
+        examples: What they see beside their work, as `examples.read_examples` reads it.
 
     Raises:
         ValueError: If the scale has fewer than 2 or more than 11 scores.
@@ -41,6 +42,7 @@ class ProjectSettings:
     least_score: int = 1
     most_score: int = 5
     instructions: str = ""
+    examples: Sequence[dict[str, Any]] = ()
 
     def __post_init__(self) -> None:
         """Check the scale."""
@@ -177,5 +179,7 @@ def _bring_up_to_date(connection: Connection, place: str, settings: ProjectSetti
     command.upgrade(config, "head")
     with Session(connection) as session:
         if session.get(Project, 1) is None:
-            session.add(Project(id=1, secret=secrets.token_hex(32), **vars(settings)))
+            session.add(
+                Project(id=1, secret=secrets.token_hex(32), **{**vars(settings), "examples": list(settings.examples)})
+            )
             session.flush()

@@ -3,7 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -59,6 +70,7 @@ class Project(Base):
     least_score: Mapped[int] = mapped_column(default=1)
     most_score: Mapped[int] = mapped_column(default=5)
     instructions: Mapped[str] = mapped_column(default="")
+    examples: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, server_default="[]")
     secret: Mapped[str]
 
 

@@ -93,5 +93,7 @@ document.getElementById("sign-out")?.addEventListener("click", async () => {
   location.assign("/sign-in");
 });
 
-// On a phone the work comes first: the instructions wait, folded, below it.
-if (matchMedia("(max-width: 50rem)").matches) document.getElementById("instructions")?.removeAttribute("open");
+// On a phone the work comes first: what stands beside it elsewhere waits, folded, above it.
+if (matchMedia("(max-width: 50rem)").matches) {
+  for (const part of document.querySelectorAll("aside details")) part.removeAttribute("open");
+}
