@@ -88,7 +88,8 @@ def test_what_raters_read_is_told_and_an_empty_file_takes_it_away(tmp_path: Path
     [
         ({"prompt": "p", "completion": "c"}, "an example to rate must say what is right: score or quality"),
         ({"prompt": "p", "completion": "c", "score": 9}, "score must be a whole number from 1 to 5, got 9"),
-        ({"prompt": "p", "completion": "c", "quality": "superb"}, "quality must be one of good, fair, bad, got 'superb'"),
+        ({"prompt": "p", "completion": "c", "quality": "superb"},
+         "quality must be one of good, fair, bad, got 'superb'"),
         ({"prompt": "p", "score": 3}, "completion must be text, got None"),
         ({**COMPARED, "preference": "c"}, "preference must be one of a, b, tie, both_bad, got 'c'"),
         ({**RATED, "language": "fr"}, "language must be one of en, zh, got 'fr'"),

@@ -23,8 +23,8 @@ def guide(
 
     Each row of the examples is a judgement that you find right: of one completion (prompt, completion and score or
     quality: good, fair, bad), of two (prompt, completion_a, completion_b, preference: a, b, tie, both_bad), or of an
-    answer in a conversation (said, answer and score or rewriting). comment says why; language (en or zh) shows an example
-    only to those who read the page in that language.
+    answer in a conversation (said, answer and score or rewriting). comment says why; language (en or zh) shows an
+    example only to those who read the page in that language.
     """
     needs_extra("feedback", "sqlalchemy")
     with checked_input():

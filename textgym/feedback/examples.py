@@ -23,10 +23,10 @@ ANYWHERE = ("comment", "language")
 def read_examples(path: Path, least_score: int, most_score: int) -> list[Example]:
     """Read examples from a file.
 
-    A row with `completion_a` and `completion_b` is an example of comparing, with its `preference` (a, b, tie, both_bad);
-    one with `said` and `answer` of a conversation, with `score`, `rewriting` or both; any other, with `prompt` and
-    `completion`, of rating, with `score`, `quality` (good, fair, bad) or both. `comment` says why. `language` (en or zh)
-    shows an example to those alone who read the page in that language.
+    A row with `completion_a` and `completion_b` is an example of comparing, with its `preference` (a, b, tie,
+    both_bad); one with `said` and `answer` of a conversation, with `score`, `rewriting` or both; any other, with
+    `prompt` and `completion`, of rating, with `score`, `quality` (good, fair, bad) or both. `comment` says why.
+    `language` (en or zh) shows an example to those alone who read the page in that language.
 
     Args:
         path: A .jsonl or .csv file; an empty one has no examples.
