@@ -4,6 +4,7 @@ from typing import Unpack
 
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
+from .number_checks import check_numbers
 from .on_policy import SequenceOnPolicyAlgorithm, SequenceOptions
 from .policy import GPT2Policy
 
@@ -51,6 +52,7 @@ class ClippedAlgorithm(SequenceOnPolicyAlgorithm):
         target_kl: float | None = None,
         **options: Unpack[SequenceOptions],
     ) -> None:
+        check_numbers({"batch_size": batch_size})
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 tokens, got {batch_size}.")
         super().__init__(

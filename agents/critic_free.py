@@ -16,6 +16,7 @@ WITHOUT_EFFECT = {
     "self_imitation": "a critic, which expects what a replayed episode brings",
     "potential_shaping": "advantages of single tokens",
 }
+OF_A_CRITIC = ("gamma", "gae_lambda", "vf_coef", "clip_range_vf")
 
 
 class CriticFreeAlgorithm(SequenceOnPolicyAlgorithm):
@@ -44,6 +45,12 @@ class CriticFreeAlgorithm(SequenceOnPolicyAlgorithm):
             if plain.get(name):
                 raise ValueError(
                     f"{name} needs {needed}, and {type(self).__name__} has none. Leave it out, or use PPO or A2C."
+                )
+        for name in OF_A_CRITIC:
+            if name in plain:
+                raise ValueError(
+                    f"{name} must be left out with {type(self).__name__}: a completion is one decision, whose rewards "
+                    "are not discounted, and there is no critic. PPO and A2C take it."
                 )
         policy_kwargs = {"critic": None, **(plain.pop("policy_kwargs", None) or {})}
         if policy_kwargs["critic"] is not None:

@@ -51,6 +51,11 @@ class GRPO(CriticFreeAlgorithm, PPO):
         target_kl: float | None = None,
         **options: Unpack[SequenceOptions],
     ) -> None:
+        if "normalize_advantage" in options:
+            raise ValueError(
+                "normalize_advantage must be left out with GRPO, whose advantages are in units of their group's "
+                "standard deviation."
+            )
         super().__init__(
             policy,
             env,

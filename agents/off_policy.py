@@ -1,8 +1,6 @@
 """Whole episodes between updates, and a replay of them, for Stable-Baselines3's off-policy algorithms."""
 
-import io
 import warnings
-from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -10,18 +8,19 @@ import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 
 from .episode_replay import EpisodeReplay
 from .exploration import Exploration, ExplorationKind
 from .judging import JudgedEpisode, to_record
+from .number_checks import check_numbers
 from .policy import GPT2Policy
 from .q_network import GPT2QNetwork
 from .q_policy import GPT2QPolicy
 from .quantile_policy import GPT2QuantilePolicy
 from .reference import ReferenceSource
+from .replay_persistence import CheckedReplay
 from .scoring import probable_tokens
 from .sequence_algorithm import SequenceAlgorithm
 
@@ -97,7 +96,7 @@ class ValueOptions(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class SequenceOffPolicyAlgorithm(SequenceAlgorithm, OffPolicyAlgorithm):
+class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
     """What every value-based algorithm on the sequence path shares; a mixin before Stable-Baselines3's class.
 
     Between two times of learning, whole episodes are generated side by side. Each token is the best one by the
@@ -137,9 +136,7 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, OffPolicyAlgorithm):
         **plain: Any,
     ) -> None:
         """Keep what Stable-Baselines3's constructor does not know, and give it the rest."""
-        for name, value in (("batch_size", batch_size), ("target_update_interval", target_update_interval)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        check_numbers({"candidates": candidates})
         if isinstance(train_freq, bool) or not isinstance(train_freq, int) or train_freq < 1:
             raise ValueError(f"train_freq must be a number of tokens, at least 1, got {train_freq!r}.")
         for name, reason in NOT_OF_VALUES.items():
@@ -268,22 +265,28 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, OffPolicyAlgorithm):
         with self.network.exploration.at_rate(self.exploration_rate):
             return super().predict(observation, state, episode_start, deterministic, top_k=top_k, top_p=top_p)
 
-    def load_replay_buffer(self, path: str | Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """Load a replay, as `save_replay_buffer` writes it, onto this algorithm's device."""
-        super().load_replay_buffer(path, truncate_last_traj)
-        if not isinstance(self.replay_buffer, EpisodeReplay):
-            found = type(self.replay_buffer).__name__
-            self.replay_buffer = None
-            raise ValueError(f"{path} holds a {found}, not the replay of whole episodes that is needed here.")
-        self.replay_buffer.move_to(self.device)
+    def _adopt(self, replay: EpisodeReplay) -> None:
+        """Let a loaded replay follow this algorithm's settings, also where it was filled with other candidates."""
+        super()._adopt(replay)
+        n_stored = None if replay.considered is None else replay.considered.shape[1]
+        if n_stored == self._n_considered:
+            return
+        replay.considered = None
+        if self._n_considered is not None and len(replay.lengths):
+            reference = self.network.exploration.reference
+            replay.append_considered(probable_tokens(reference, replay, self._n_considered))
+
+    @property
+    def _n_considered(self) -> int | None:
+        return None if self.candidates is None else min(self.candidates, self.network.vocab_size)
 
     def _store(self, replay: EpisodeReplay, judged: list[JudgedEpisode]) -> None:
         replay.append([to_record(item) for item in judged])
-        if self.candidates is not None:
+        if self._n_considered is not None:
             n_new = min(len(judged), len(replay.lengths))
             reference = self.network.exploration.reference
-            k = min(self.candidates, self.network.vocab_size)
-            replay.append_considered(probable_tokens(reference, replay, k, len(replay.lengths) - n_new))
+            first = len(replay.lengths) - n_new
+            replay.append_considered(probable_tokens(reference, replay, self._n_considered, first))
 
     def _after_step(self) -> None:
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)

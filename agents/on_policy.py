@@ -18,6 +18,7 @@ from .episode_buffer import EpisodeBuffer
 from .flat_episodes import EpisodeRecord
 from .judging import JudgedEpisode, to_record
 from .kl import KLController, KLEstimator, estimate_kl
+from .number_checks import check_numbers
 from .policy import GPT2Policy
 from .reference import ReferenceSource
 from .scoring import frozen_hidden_of, score_tokens
@@ -104,8 +105,15 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         """Keep what Stable-Baselines3's constructor does not know, and give it the rest, `plain`."""
         if kl_estimator not in get_args(KLEstimator):
             raise ValueError(f"kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}.")
-        if not 0 <= self_imitation <= 1:
-            raise ValueError(f"self_imitation must be between 0 and 1, got {self_imitation}.")
+        check_numbers(
+            {
+                "n_steps": n_steps,
+                "kl_coef": kl_coef,
+                "kl_target": kl_target,
+                "kl_horizon": kl_horizon,
+                "self_imitation": self_imitation,
+            }
+        )
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
         self.self_imitation = self_imitation
@@ -127,10 +135,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     def _steps_per_row(self, n_steps: int | None) -> int:
         """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""
         n_envs = 1 if self.env is None else self.env.num_envs
-        n_steps = max(1, TOKENS_PER_ROLLOUT // n_envs) if n_steps is None else n_steps
-        if n_steps < 1:
-            raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
-        return n_steps
+        return max(1, TOKENS_PER_ROLLOUT // n_envs) if n_steps is None else n_steps
 
     @property
     def network(self) -> GPT2Policy:
@@ -141,6 +146,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         return self.policy
 
     def _setup_model(self) -> None:
+        # None also where `load` is given it.
+        self.n_steps = self._steps_per_row(self.n_steps)
         if self._acts_by_completion and self.env is not None:
             self.policy_kwargs = {**self.policy_kwargs, "eos_token_id": self.task.eos_token_id}
         super()._setup_model()

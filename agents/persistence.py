@@ -131,6 +131,8 @@ def _check_file(path: str | Path | io.BufferedIOBase, class_name: str, expected:
             path.seek(0)
     if not is_whole or not isinstance(saved, dict):
         raise ValueError(_no_checkpoint(path, class_name))
+    if saved.get("class_name", class_name) != class_name:
+        raise ValueError(f"{path} was saved by {saved['class_name']}; load it by {saved['class_name']}.load.")
     missing = sorted(expected - saved.keys())
     if missing:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
@@ -17,10 +18,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from textgym.named_objects import nearest
 from textgym.task import TextTask, episode_info
 
+from .completion_policy import GPT2CompletionPolicy
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes
 from .language_policy import LanguagePolicy
+from .number_checks import check_numbers
 from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
@@ -60,8 +63,9 @@ class SequenceAlgorithm(CheckedPersistence):
 
         The model is not set up yet.
         """
-        if decode_rows < 1:
-            raise ValueError(f"decode_rows must be at least 1, got {decode_rows}.")
+        check_numbers({"decode_rows": decode_rows, **plain})
+        # By it `load` tells the file of another algorithm, which may have all the attributes of this one.
+        self.class_name = type(self).__name__
         self.reference_store = ReferenceStore(reference)
         self.decode_rows = decode_rows
         self.potential_shaping = potential_shaping
@@ -70,9 +74,29 @@ class SequenceAlgorithm(CheckedPersistence):
         self.n_episodes_started = 0
         # Stable-Baselines3 would make an id with render_mode="rgb_array".
         made = gym.make(env) if isinstance(env, str) else env
+        if made is not None:
+            made = as_text_environment(made)
+            self._check_level(policy, made)
         # sb3-contrib's QRDQN writes its optimiser into the dictionary that it is given.
         policy_kwargs = dict(plain.pop("policy_kwargs", None) or {})
         super().__init__(policy, made, **{**plain, "policy_kwargs": policy_kwargs, "_init_setup_model": False})
+
+    def _check_level(self, policy: Any, env: VecEnv) -> None:
+        """Raise ValueError if an action is a whole completion, and the policy or the algorithm knows tokens alone."""
+        if not isinstance(env.action_space, spaces.MultiDiscrete):
+            return
+        kinds = self.policy_aliases
+        if not any(issubclass(kind, GPT2CompletionPolicy) for kind in kinds.values()):
+            raise ValueError(
+                f"{type(self).__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where "
+                "an action is a whole completion, PPO, A2C and REINFORCE work."
+            )
+        kind = kinds.get(policy) if isinstance(policy, str) else policy
+        if kind is not None and not issubclass(kind, GPT2CompletionPolicy):
+            raise ValueError(
+                f"{kind.__name__} chooses token by token; on TextGenCompletion-v0, where an action is a whole "
+                "completion, use 'GPT2CompletionPolicy', or make TextGen-v0."
+            )
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -100,6 +124,9 @@ class SequenceAlgorithm(CheckedPersistence):
         Raises:
             ValueError: If it cannot be found again, or is not what it was.
         """
+        if "reference" in self.__dict__ and self.__dict__["reference"] is None:
+            # As `load(…, reference=None)` has asked for.
+            return None
         return self.reference_store.find(self._reference_policy, self.__dict__.get("reference"))
 
     def _reference_policy(self) -> GPT2Policy:

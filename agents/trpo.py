@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, RolloutBufferSamples, 
 from torch import Tensor, nn
 
 from .episode_buffer import EpisodeBuffer
+from .number_checks import check_numbers
 from .on_policy import SequenceOnPolicyAlgorithm, SequenceOptions
 from .policy import GPT2Policy
 from .term_watch import is_spoilt
@@ -82,14 +83,9 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         curvature_share: float = 0.25,
         **options: Unpack[SequenceOptions],
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1 token, got {batch_size}.")
-        if sub_sampling_factor < 1:
-            raise ValueError(f"sub_sampling_factor must be at least 1, got {sub_sampling_factor}.")
+        check_numbers({"batch_size": batch_size})
         if not 0 < curvature_share <= 1:
             raise ValueError(f"curvature_share must be above 0 and at most 1, got {curvature_share}.")
-        if target_kl <= 0:
-            raise ValueError(f"target_kl must be above 0, got {target_kl}.")
         self.curvature_share = curvature_share
         super().__init__(
             policy,

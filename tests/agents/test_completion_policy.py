@@ -17,7 +17,21 @@ import textgym  # noqa: F401  (registers the ids)
 from tests.agents.learning import answer_task, learn, linear_decline, small_model
 from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_task
 from tests.agents.twins import make_case, train_both
-from textgym.agents import A2C, PPO, REINFORCE, GPT2CompletionPolicy, TextGenVecEnv, evaluate
+from textgym.agents import (
+    A2C,
+    DQN,
+    NLPO,
+    PPG,
+    PPO,
+    QRDQN,
+    REINFORCE,
+    TRPO,
+    DoubleDQN,
+    GPT2CompletionPolicy,
+    MaskablePPO,
+    TextGenVecEnv,
+    evaluate,
+)
 from textgym.agents.completion_buffer import CompletionBuffer
 from textgym.agents.flat_episodes import EpisodeRecord
 from textgym.completion import TextGenCompletionEnv, TextGenCompletionVectorEnv, completion_space
@@ -295,3 +309,23 @@ def test_an_observation_that_is_no_dict_is_an_error() -> None:
         network(torch.zeros(1, 13))
     with pytest.raises(TypeError, match=exactly(message)):
         network.evaluate_actions(torch.zeros(1, 13), torch.zeros(1, 8))
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE])
+def test_a_policy_of_tokens_is_told_which_one_is_meant(kind: Any) -> None:
+    message = (
+        "GPT2Policy chooses token by token; on TextGenCompletion-v0, where an action is a whole completion, use "
+        "'GPT2CompletionPolicy', or make TextGen-v0."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        kind("GPT2Policy", TextGenCompletionVectorEnv(2, letter_task()))
+
+
+@pytest.mark.parametrize("kind", [TRPO, MaskablePPO, NLPO, PPG, DQN, DoubleDQN, QRDQN])
+def test_algorithms_that_need_single_tokens_say_so(kind: Any) -> None:
+    message = (
+        f"{kind.__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where an action is "
+        "a whole completion, PPO, A2C and REINFORCE work."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        kind("GPT2Policy", TextGenCompletionEnv(letter_task()))

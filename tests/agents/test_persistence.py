@@ -1,6 +1,7 @@
 """Saved and loaded: the same actions, and training goes on as if it had never stopped; the reference is found again."""
 
 import io
+import itertools
 import operator
 import re
 import shutil
@@ -19,7 +20,23 @@ from stable_baselines3.common.vec_env import VecMonitor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tests.agents.tiny import exactly, gpt2_config, language_model, letter_policy, letter_task, llama_config
-from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, evaluate
+from textgym.agents import (
+    A2C,
+    DQN,
+    GRPO,
+    NLPO,
+    PPG,
+    PPO,
+    QRDQN,
+    REINFORCE,
+    RLOO,
+    TRPO,
+    DoubleDQN,
+    GPT2Policy,
+    MaskablePPO,
+    TextGenVecEnv,
+    evaluate,
+)
 from textgym.agents.generation import generate_episodes
 from textgym.task import TextTask
 
@@ -420,3 +437,33 @@ def test_a_missing_reference_is_reported_before_the_first_rollout(tmp_path: Path
     with pytest.raises(ValueError, match=r"^No language model named"):
         loaded.learn(40)
     assert loaded.num_timesteps == 0
+
+
+KINDS: list[Any] = [A2C, DQN, GRPO, NLPO, PPG, PPO, QRDQN, REINFORCE, RLOO, TRPO, DoubleDQN, MaskablePPO]
+
+
+def test_a_checkpoint_of_another_of_our_algorithms_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Also where one has all that the other asks for, as PPO's has for A2C."""
+    env = TextGenVecEnv(2, letter_task(completions_per_prompt=2))
+    for kind in KINDS:
+        kind("GPT2Policy", env, policy_kwargs={"model": language_model()}, device="cpu").save(tmp_path / kind.__name__)
+    for kind, other in itertools.permutations(KINDS, 2):
+        path = tmp_path / f"{other.__name__}.zip"
+        message = f"{path} was saved by {other.__name__}; load it by {other.__name__}.load."
+        with pytest.raises(ValueError, match=exactly(message)):
+            kind.load(path, device="cpu")
+    assert all(type(kind.load(tmp_path / kind.__name__, device="cpu")) is kind for kind in KINDS)
+
+
+def test_a_reference_can_be_left_out_on_loading(tmp_path: Path) -> None:
+    algorithm().save(tmp_path / "saved.zip")
+    loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu", reference=None)
+    loaded.learn(40)
+    assert loaded.find_reference() is None
+    assert "rollout/kl" not in loaded.logger.name_to_value
+
+
+def test_the_default_number_of_steps_may_be_asked_for_on_loading(tmp_path: Path) -> None:
+    algorithm(reference=None).save(tmp_path / "saved.zip")
+    loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu", n_steps=None)
+    assert loaded.n_steps == 4096 // 3

@@ -215,6 +215,22 @@ NEEDS_GROUPS = (
             {"policy_kwargs": {"model": gpt2_config(), "critic": "separate"}},
             "critic must be None with RLOO, which learns no values, got 'separate'; leave it out, or use PPO or A2C.",
         ),
+        (
+            GRPO,
+            {"gamma": 0.9},
+            (
+                "gamma must be left out with GRPO: a completion is one decision, whose rewards are not discounted, and "
+                "there is no critic. PPO and A2C take it."
+            ),
+        ),
+        (
+            GRPO,
+            {"normalize_advantage": True},
+            (
+                "normalize_advantage must be left out with GRPO, whose advantages are in units of their group's "
+                "standard deviation."
+            ),
+        ),
         (GRPO, {"batch_size": 1}, "batch_size must be at least 2 tokens, got 1."),
         (A2C, {"n_steps": 0}, "n_steps must be at least 1, got 0."),
     ],

@@ -132,7 +132,7 @@ def test_random_numbers_of_others_are_left_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1 token, got 0."),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0."),
         ({"sub_sampling_factor": 0}, "sub_sampling_factor must be at least 1, got 0."),
         ({"curvature_share": 0.0}, "curvature_share must be above 0 and at most 1, got 0.0."),
         ({"curvature_share": 1.5}, "curvature_share must be above 0 and at most 1, got 1.5."),

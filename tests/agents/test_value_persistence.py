@@ -1,6 +1,7 @@
 """Value-based algorithms, saved and loaded: the same actions, and training goes on as if it had never stopped."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 import torch
 from stable_baselines3.common.buffers import DictReplayBuffer
 
-from tests.agents.tiny import exactly, language_model, letter_task
+from tests.agents.tiny import VOCAB_SIZE, exactly, language_model, letter_task
 from textgym.agents import DQN, QRDQN, DoubleDQN, TextGenVecEnv, evaluate
+from textgym.agents.scoring import probable_tokens
 
 RUNS: dict[str, tuple[type[DQN], dict[str, Any]]] = {
     "dqn_with_candidates": (DQN, {"candidates": 4, "n_steps": 2}),
@@ -87,3 +89,70 @@ def test_another_kind_of_replay_is_an_error(tmp_path: Path) -> None:
     message = f"{path} holds a DictReplayBuffer, not the replay of whole episodes that is needed here."
     with pytest.raises(ValueError, match=exactly(message)):
         model.load_replay_buffer(path)
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def empty(content: bytes) -> bytes:
+    return b""
+
+
+def foreign(content: bytes) -> bytes:
+    return b"neither a pickle nor anything else"
+
+
+def another_object(content: bytes) -> bytes:
+    return pickle.dumps([1, 2])
+
+
+@pytest.mark.parametrize("damage", [cut, empty, foreign, another_object])
+def test_a_replay_that_is_cut_off_or_foreign_is_one_clear_error(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    model = algorithm(DQN, language_model()).learn(80)
+    kept = model.replay_buffer
+    path = tmp_path / "replay.pkl"
+    model.save_replay_buffer(path)
+    path.write_bytes(damage(path.read_bytes()))
+    message = f"{path} is damaged or no replay at all; expected what DQN.save_replay_buffer writes."
+    with pytest.raises(ValueError, match=exactly(message)):
+        model.load_replay_buffer(path)
+    assert model.replay_buffer is kept
+
+
+def test_a_replay_that_cannot_be_saved_leaves_the_file_before_it(tmp_path: Path) -> None:
+    model = algorithm(DQN, language_model()).learn(80)
+    model.save_replay_buffer(tmp_path / "replay")
+    before = (tmp_path / "replay.pkl").read_bytes()
+    model.replay_buffer.unpicklable = (line for line in "")  # type: ignore[union-attr]
+    with pytest.raises(TypeError):
+        model.save_replay_buffer(tmp_path / "replay.pkl")
+    assert (tmp_path / "replay.pkl").read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["replay.pkl"]
+
+
+@pytest.mark.parametrize("kind", [DQN, DoubleDQN, QRDQN])
+@pytest.mark.parametrize(("before", "after"), [(4, 3), (None, 3), (4, None), (3, 100)])
+def test_settings_given_to_load_hold_for_a_replay_that_was_saved_with_others(
+    tmp_path: Path, kind: type[DQN], before: int | None, after: int | None
+) -> None:
+    language_model().save_pretrained(tmp_path / "model")
+    model = algorithm(kind, str(tmp_path / "model"), candidates=before, n_steps=1, gamma=1.0).learn(100)
+    model.save(tmp_path / "saved.zip")
+    model.save_replay_buffer(tmp_path / "replay.pkl")
+    loaded = kind.load(
+        tmp_path / "saved.zip", env=TextGenVecEnv(3, letter_task()), device="cpu",
+        candidates=after, n_steps=3, gamma=0.5, buffer_size=60, seed=9,
+    )  # fmt: skip
+    loaded.load_replay_buffer(tmp_path / "replay.pkl")
+    replay: Any = loaded.replay_buffer
+    assert (replay.n_steps, replay.gamma, replay.buffer_size, replay.seed) == (3, 0.5, 60, 9)
+    if after is None:
+        assert replay.considered is None
+    else:
+        expected = probable_tokens(loaded.network.exploration.reference, replay, min(after, VOCAB_SIZE))
+        assert torch.equal(replay.considered, expected)
+    loaded.learn(60, reset_num_timesteps=False)
+    assert replay.n_tokens <= 60

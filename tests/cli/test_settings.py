@@ -1,12 +1,14 @@
 """Settings: defaults, YAML and command line in the right order, and a clear line for each mistake."""
 
 import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.cli.conftest import run_command
 from textgym.cli.options import option_name
 from textgym.training.algorithms import ALGORITHMS, PPOSettings
 from textgym.training.settings import EvaluationSettings, PolicySettings, TaskSettings, TrainSettings
@@ -167,3 +169,15 @@ def test_every_setting_explains_itself() -> None:
 def test_defaults_stand_in_the_classes_alone() -> None:
     assert build_settings({}) == TrainSettings()
     assert {declared.name for declared in fields(PPOSettings)} >= {"learning_rate", "kl_coef", "temperature"}
+
+
+def test_help_says_which_defaults_are_whose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    words = " ".join(run_command("train", "--help").output.split())
+    for kind in ("PPO", "A2C", "TRPO", "DQN"):
+        default = ALGORITHMS[kind]().learning_rate  # type: ignore[attr-defined]
+        (owners,) = re.findall(rf"{re.escape(str(default))} for ([A-Za-z0-9, ]+)", words.split("Step size of Adam")[1])[
+            :1
+        ]
+        assert kind in owners.split(", ")
+    assert "[default: 0.05 for TRPO]" in words

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from typer.testing import Result
 from tests.cli.conftest import run_command
 from tests.sameness import assert_same, assert_same_file, assert_same_weights
 from textgym.rewards import LengthWindow
+from textgym.training.algorithms import ALGORITHMS
 from textgym.training.logs import read_progress
 
 
@@ -254,10 +256,30 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_names_the_last_good_checkpoin
     assert re.fullmatch(
         r"Error: Training has stopped at step \d+, after \d updates: the (policy's values|weight .*) became NaN or "
         r"infinite. The last good checkpoint is run/model.zip; go on from there with a lower learning_rate or "
-        r"max_grad_norm.\n",
+        r"max_grad_norm.\nFor example: textgym train --resume run --learning-rate 1e\+29\n",
         result.stderr,
     )
     assert all(tensor.isfinite().all() for tensor in weights(workplace / "run").values())
+    resumed = run_command("train", "--resume", "run", "--learning-rate", "1e-2", "--max-grad-norm", 0.4)
+    assert resumed.exit_code == 0, resumed.output
+    assert float(read_progress(workplace / "run/progress.csv")[-1]["train/learning_rate"]) == 1e-2
+    config = yaml.safe_load((workplace / "run/config.yaml").read_text())["algorithm"]
+    assert (config["learning_rate"], config["max_grad_norm"]) == (1e-2, 0.4)
+    assert all(tensor.isfinite().all() for tensor in weights(workplace / "run").values())
+
+
+def test_a_checkpoint_of_another_algorithm_is_one_line(finished_run: tuple[Path, Result], workplace: Path) -> None:
+    """A2C would take everything in it for its own."""
+    shutil.copytree(finished_run[0], workplace / "run")
+    config = workplace / "run/config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    known = {declared.name for declared in fields(ALGORITHMS["A2C"])}
+    settings["algorithm"] = {key: value for key, value in settings["algorithm"].items() if key in known}
+    settings["algorithm"]["name"] = "A2C"
+    config.write_text(yaml.safe_dump(settings))
+    result = run_command("train", "--resume", "run", "--steps", 1000)
+    assert result.exit_code == 2
+    assert result.stderr == "Error: run/model.zip was saved by PPO; load it by PPO.load.\n"
 
 
 def test_a_checkpoint_that_was_cut_off_is_one_line(finished_run: tuple[Path, Result], workplace: Path) -> None:

@@ -1,6 +1,8 @@
 """A run of a value-based algorithm from the command line: its replay is part of the checkpoint."""
 
 import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,41 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped(workplace: Path
     assert written.exit_code == 0, written.output
     again = run_command("generate", "run", "--prompt", "The sea", "--seed", 5)
     assert written.output == again.output, "it writes the best token, which is no matter of chance"
+
+
+def test_a_killed_and_resumed_run_equals_one_that_was_never_killed(workplace: Path) -> None:
+    """Killed in its fourth rollout: the replay is that of the checkpoint, and what was logged since is made again."""
+    settings = {**yaml.safe_load((workplace / "settings.yaml").read_text()), **yaml.safe_load(SETTINGS)}
+    settings["algorithm"] |= {"exploration": "reference", "n_steps": 2, "potential_shaping": False}
+    (workplace / "values.yaml").write_text(yaml.safe_dump(settings))
+    assert run_command("train", "--config", "values.yaml", "--output", "whole").exit_code == 0
+    # Two calls in the first evaluation, and then one a rollout.
+    (workplace / "interrupt").write_text(f"6 {int(signal.SIGKILL)}")
+    command = [sys.executable, "-m", "textgym.cli", "train", "--config", "values.yaml", "--output", "killed"]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    rows = learned_rows(workplace / "killed")
+    assert 2 <= len(rows) < len(learned_rows(workplace / "whole"))
+    resumed = run_command("train", "--resume", "killed")
+    assert resumed.exit_code == 0, resumed.output
+    assert_equal_runs(workplace / "killed", workplace / "whole")
+
+
+def test_a_checkpoint_without_its_replay_is_one_line(workplace: Path) -> None:
+    settings = {**yaml.safe_load((workplace / "settings.yaml").read_text()), **yaml.safe_load(SETTINGS)}
+    (workplace / "values.yaml").write_text(yaml.safe_dump({**settings, "total_tokens": 100}))
+    assert run_command("train", "--config", "values.yaml", "--output", "run").exit_code == 0
+    with zipfile.ZipFile(workplace / "run/model.zip") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist() if name != "replay_buffer.pkl"}
+    with zipfile.ZipFile(workplace / "run/model.zip", "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    result = run_command("train", "--resume", "run", "--steps", 200)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: run/model.zip is no checkpoint of a run: it has no replay_buffer.pkl. Expected the file that `textgym "
+        "train` leaves in a run's folder.\n"
+    )
 
 
 @pytest.mark.parametrize("temperatures", [(0.7, None), (None, 0.7)])

@@ -52,10 +52,12 @@ def _parameter(name: str, section: type[Any], declared: Any, kind: Any) -> inspe
     dashed = key.replace("_", "-")
     flags = declared.metadata["flags"] or (f"--{dashed}/--no-{dashed}" if kind is bool else f"--{dashed}",)
     is_list = isinstance(declared.default, tuple)
+    differing = _defaults(name)
     option = typer.Option(
         None if is_list else declared.default,
         *flags,
-        help=" ".join([declared.metadata["help"], *_choices(kind), *_owners(name)]),
+        help=" ".join([declared.metadata["help"], *_choices(kind), *_owners(name), *differing]),
+        show_default=not differing,
         rich_help_panel=section.title,
         metavar=_metavar(kind),
     )
@@ -80,6 +82,23 @@ def _owners(name: str) -> list[str]:
     if not have_not:
         return []
     return [f"({', '.join(have)})" if len(have) <= len(have_not) else f"(not {', '.join(have_not)})"]
+
+
+def _defaults(name: str) -> list[str]:
+    """Return the defaults of a setting, in words, where algorithms differ in it."""
+    section, _, key = name.rpartition(".")
+    if section != "algorithm" or key == "name":
+        return []
+    owners: dict[Any, list[str]] = {}
+    for algorithm, kind in ALGORITHMS.items():
+        for declared in fields(kind):
+            if declared.name == key:
+                owners.setdefault(declared.default, []).append(algorithm)
+    if len(owners) < 2:
+        return []
+    # What None means, the help says.
+    defaults = [f"{default} for {', '.join(names)}" for default, names in owners.items() if default is not None]
+    return [f"[default: {'; '.join(defaults)}]"]
 
 
 def _option_type(kind: Any) -> Any:

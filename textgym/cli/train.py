@@ -22,8 +22,16 @@ from .options import add_settings, given_settings, option_name
 if TYPE_CHECKING:
     from textgym.training.run import Run
 
-# What may be changed when a run is resumed, because it does not change what was learned so far.
-CHANGEABLE = ("total_tokens", "device", "checkpoint_seconds")
+# What may be changed when a run is resumed: it does not change what was learned so far, and a run that has stopped
+# because its steps were too long needs shorter ones.
+CHANGEABLE = (
+    "total_tokens",
+    "device",
+    "checkpoint_seconds",
+    "algorithm.learning_rate",
+    "algorithm.learning_rate_end",
+    "algorithm.max_grad_norm",
+)
 
 
 def train(
@@ -55,6 +63,7 @@ def train(
     textgym train --prompts my_prompts.txt --reward my_module:my_reward
     textgym train --config runs/demo/config.yaml --seed 2
     textgym train --resume runs/demo
+    textgym train --algo A2C --task TextGen-Copy-v0
     ```
     """
     # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
@@ -98,7 +107,8 @@ def _execute(run: "Run") -> None:
     try:
         execute(run, report_console())
     except NonFiniteError as error:
-        refuse(str(error))
+        lower = f"{run.model.lr_schedule(1.0) / 10:g}"
+        refuse(f"{error}\nFor example: textgym train --resume {run.folder.path} --learning-rate {lower}")
     except RewardError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
@@ -113,7 +123,7 @@ def _check_resumable(given: dict[str, Any], config: Path | None, output: Path | 
     fixed += [name for name, value in (("config", config), ("output", output)) if value is not None]
     if fixed:
         flag = f"--{fixed[0].replace('_', '-')}"
-        changeable = ", ".join(f"--{name.replace('_', '-')}" for name in CHANGEABLE)
+        changeable = ", ".join(f"--{option_name(name).replace('_', '-')}" for name in CHANGEABLE)
         refuse(
             f"{flag} cannot be given with --resume, which goes on with the run's own settings; only {changeable} can. "
             "To train its model with other settings, start a run with --model FOLDER."

@@ -4,7 +4,7 @@ import json
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -36,7 +36,9 @@ def save_checkpoint(model: SequenceAlgorithm, folder: RunFolder) -> None:
     model.last_checkpoint = folder.checkpoint
 
 
-def load_checkpoint(kind: type[Algorithm], folder: RunFolder, env: VecEnv, device: torch.device) -> Algorithm:
+def load_checkpoint(
+    kind: type[Algorithm], folder: RunFolder, env: VecEnv, device: torch.device, **settings: Any
+) -> Algorithm:
     """Load what `save_checkpoint` has saved.
 
     Args:
@@ -44,15 +46,27 @@ def load_checkpoint(kind: type[Algorithm], folder: RunFolder, env: VecEnv, devic
         folder: The run's folder.
         env: What to go on training in.
         device: Where to train.
+        **settings: Arguments of the constructor that take the place of the saved ones.
+
+    Raises:
+        ValueError: If the file is not whole, or not what `save_checkpoint` writes.
     """
-    model = kind.load(folder.checkpoint, env=env, device=device)
+    model = kind.load(folder.checkpoint, env=env, device=device, **settings)
     if isinstance(model, OffPolicyAlgorithm):
-        with zipfile.ZipFile(folder.checkpoint) as archive:
-            model.load_replay_buffer(BytesIO(archive.read(REPLAY_ENTRY)))
+        model.load_replay_buffer(BytesIO(_read(folder.checkpoint, REPLAY_ENTRY)))
     if isinstance(model.task.reward, RewardFunction):
-        with zipfile.ZipFile(folder.checkpoint) as archive:
-            model.task.reward.restore_whole_state(json.loads(archive.read(REWARD_ENTRY)))
+        model.task.reward.restore_whole_state(json.loads(_read(folder.checkpoint, REWARD_ENTRY)))
     return model
+
+
+def _read(archive: Path, entry: str) -> bytes:
+    with zipfile.ZipFile(archive) as opened:
+        if entry not in opened.namelist():
+            raise ValueError(
+                f"{archive} is no checkpoint of a run: it has no {entry}. Expected the file that `textgym train` "
+                "leaves in a run's folder."
+            )
+        return opened.read(entry)
 
 
 def _add(archive: Path, entry: str, content: str | memoryview) -> None:

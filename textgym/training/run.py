@@ -35,6 +35,8 @@ from .stopping import StopRequest, TrainingStopped
 from .token_view import view_tokens
 from .versions import describe_session
 
+# Arguments of algorithms that decide how far a step of the optimiser goes, and that may be changed on the way.
+SETTINGS_OF_STEPS = ("learning_rate", "max_grad_norm")
 GREEDY = Sampling(deterministic=True)
 
 
@@ -167,7 +169,10 @@ def _make_algorithm(settings: TrainSettings, source: str, task: TextTask) -> Seq
 
 
 def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) -> SequenceAlgorithm:
-    model = load_checkpoint(algorithm_class(settings), folder, TextGenVecEnv(1, task), find_device(settings.device))
+    arguments = settings.algorithm.constructor_arguments()
+    steps = {name: arguments[name] for name in SETTINGS_OF_STEPS if name in arguments}
+    device = find_device(settings.device)
+    model = load_checkpoint(algorithm_class(settings), folder, TextGenVecEnv(1, task), device, **steps)
     if model.num_timesteps >= settings.total_tokens and "after" in folder.read_evaluation():
         raise ValueError(
             f"The run in {folder.path} is complete, with {model.num_timesteps:,} tokens; to train it further, give "

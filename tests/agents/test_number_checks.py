@@ -1,0 +1,62 @@
+"""Numbers that are none, or out of range, are refused where an algorithm is made and where it is loaded."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.agents.tiny import exactly, language_model, letter_task
+from textgym.agents import A2C, DQN, GRPO, PPO, QRDQN, TRPO, TextGenVecEnv
+
+
+def algorithm(kind: Any, **settings: Any) -> Any:
+    env = TextGenVecEnv(2, letter_task(completions_per_prompt=2))
+    return kind("GPT2Policy", env, **{"policy_kwargs": {"model": language_model()}, "device": "cpu", **settings})
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "error", "message"),
+    [
+        (PPO, {"gamma": 2.0}, ValueError, "gamma must be at least 0 and at most 1, got 2.0."),
+        (PPO, {"n_epochs": 0}, ValueError, "n_epochs must be at least 1, got 0."),
+        (PPO, {"batch_size": 20.5}, TypeError, "batch_size must be a whole number, got 20.5."),
+        (PPO, {"n_steps": 20.5}, TypeError, "n_steps must be a whole number or None, got 20.5."),
+        (PPO, {"kl_coef": "a"}, TypeError, "kl_coef must be a number, got 'a'."),
+        (PPO, {"ent_coef": float("nan")}, ValueError, "ent_coef must be finite, got nan."),
+        (PPO, {"self_imitation": 2}, ValueError, "self_imitation must be at least 0 and at most 1, got 2."),
+        (
+            A2C,
+            {"learning_rate": "1e-4"},
+            TypeError,
+            "learning_rate must be a number or a function of the remaining progress, got '1e-4'.",
+        ),
+        (A2C, {"learning_rate": -1.0}, ValueError, "learning_rate must be at least 0, got -1.0."),
+        (A2C, {"seed": -1}, ValueError, "seed must be at least 0 and at most 4294967295, got -1."),
+        (GRPO, {"clip_range": 0}, ValueError, "clip_range must be above 0, got 0."),
+        (TRPO, {"cg_max_steps": 0}, ValueError, "cg_max_steps must be at least 1, got 0."),
+        (TRPO, {"target_kl": 0}, ValueError, "target_kl must be above 0, got 0."),
+        (DQN, {"tau": 0}, ValueError, "tau must be above 0 and at most 1, got 0."),
+        (DQN, {"exploration_fraction": 2}, ValueError, "exploration_fraction must be at least 0 and at most 1, got 2."),
+        (QRDQN, {"max_grad_norm": True}, TypeError, "max_grad_norm must be a number, got True."),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_an_error(
+    kind: Any, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=exactly(message)):
+        algorithm(kind, **settings)
+
+
+def test_numpys_numbers_and_schedules_are_taken() -> None:
+    def decline(progress_remaining: float) -> float:
+        return 1e-3 * progress_remaining
+
+    model = algorithm(PPO, n_steps=np.int64(20), gamma=np.float32(0.5), learning_rate=decline, clip_range=decline)
+    assert model.n_steps == 20
+    assert model.lr_schedule(0.5) == 5e-4
+
+
+def test_a_number_given_to_load_is_looked_at_too(tmp_path: Any) -> None:
+    algorithm(DQN).save(tmp_path / "saved.zip")
+    with pytest.raises(TypeError, match=exactly("DQN.load: max_grad_norm must be a number, got 'x'.")):
+        DQN.load(tmp_path / "saved.zip", max_grad_norm="x")
