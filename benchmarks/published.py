@@ -5,9 +5,10 @@
 Each algorithm's settings on a task come from a small search (`textgym tune`, whose seeds are not among those that are
 published) and are kept in `benchmarks/results/tuned/TASK/ALGORITHM.yaml`. What lies there is not searched for again;
 `--trials 0` takes the defaults of whatever does not. Then `textgym bench` trains with every seed. Both go on where they
-were stopped. The results go to `benchmarks/results/published.json`, `published.md` and `published.png`, and into
-`README.md` between the marks `<!-- published -->` and `<!-- end of published -->`; `--show` writes them of what is
-finished so far.
+were stopped. What is finished is kept in `benchmarks/results/published_runs.jsonl`, so that the comparison, which takes
+many hours, can be made in parts and on several machines. The results go to `benchmarks/results/published.json`,
+`published.md` and `published.png`, and into `README.md` between the marks `<!-- published -->` and `<!-- end of
+published -->`; `--show` writes them of what is finished so far.
 """
 
 import json
@@ -26,6 +27,8 @@ from textgym.cli.tune import tune
 from textgym.training.algorithms import ALGORITHMS
 
 from .learning.figures import score_panels
+from .learning.grid import read_grid
+from .learning.kept_runs import KeptRuns
 from .learning.page import COLUMNS, cells, markdown
 from .learning.records import RunRecord, find_records
 from .learning.statistics import Estimate
@@ -43,15 +46,31 @@ def tuned_settings(task: str, algorithm: str, tuned: Path) -> str:
     return str(path) if path.is_file() else algorithm
 
 
-def search_settings(task: str, algorithm: str, trials: int, tuned: Path, runs: Path, jobs: int | None) -> None:
+def search_settings(
+    task: str, algorithm: str, trials: int, tokens: int | None, tuned: Path, runs: Path, jobs: int | None
+) -> None:
     """Search for an algorithm's settings on a task, with one run a trial, and keep them; not if they are there."""
     kept = tuned / task / f"{algorithm}.yaml"
     if kept.is_file():
         return
     folder = runs / "tune" / task / algorithm
-    tune(task, algorithm, trials, seeds=1, tokens=None, output=folder, jobs=jobs, threads=None)
+    tune(task, algorithm, trials, seeds=1, tokens=tokens, output=folder, jobs=jobs, threads=None)
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / "best.yaml", kept)
+
+
+def train(
+    task: str, algorithms: list[str], seeds: int, tokens: int | None, folder: Path, jobs: int | None, kept: KeptRuns
+) -> None:
+    """Train what is neither finished nor kept, and keep it seed by seed."""
+    given = {"tasks": [task], "algorithms": algorithms, "total_tokens": tokens}
+    for seed in range(1, seeds + 1):
+        runs = read_grid(None, {**given, "seeds": seed}).runs(folder)
+        kept.restore(runs)
+        try:
+            bench([task], algorithms, seed, tokens, None, folder, jobs, None)
+        finally:
+            kept.keep(runs)
 
 
 def finished_runs(folder: Path) -> list[RunRecord]:
@@ -119,8 +138,9 @@ def main(
     tasks: Annotated[str, typer.Option(help="Tasks, with commas between them.")] = ",".join(TASKS),
     algorithms: Annotated[str, typer.Option(help="Algorithms, likewise.")] = ",".join(ALGORITHMS),
     seeds: Annotated[int, typer.Option(help="Seeds: 1 to this number.", min=1)] = 5,
-    trials: Annotated[int, typer.Option(help="Settings to try of each algorithm on each task.", min=0)] = 8,
+    trials: Annotated[int, typer.Option(help="Settings to try of each algorithm on each task.", min=0)] = 4,
     tokens: Annotated[int | None, typer.Option(help="Tokens of each run. [default: the task's]", min=1)] = None,
+    search_tokens: Annotated[int | None, typer.Option(help="Tokens of each trial. [default: --tokens]", min=1)] = None,
     runs: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/published"),
     jobs: Annotated[int | None, typer.Option(help="Runs at a time. [default: one a core]", min=1)] = None,
     results: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
@@ -129,12 +149,16 @@ def main(
 ) -> None:
     """Compare all algorithms on four tasks, and write table, figure and record."""
     names, tuned = algorithms.split(","), results / "tuned"
+    kept = KeptRuns(results / "published_runs.jsonl")
     for task in () if show else tasks.split(","):
         for name in names if trials else ():
-            search_settings(task, name, trials, tuned, runs, jobs)
+            search_settings(task, name, trials, search_tokens or tokens, tuned, runs, jobs)
         settings = [tuned_settings(task, name, tuned) for name in names]
-        bench([task], settings, seeds, tokens, None, runs / "bench", jobs, None)
+        train(task, settings, seeds, tokens, runs / "bench", jobs, kept)
     command = f"python -m textgym.benchmarks.published --seeds {seeds} --trials {trials}"
+    command += "".join(
+        f" --{name} {value}" for name, value in (("tokens", tokens), ("search-tokens", search_tokens)) if value
+    )
     with checked_input():
         publish(finished_runs(runs / "bench"), command, results, readme)
 

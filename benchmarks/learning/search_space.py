@@ -29,6 +29,10 @@ class Range:
     low: float
     high: float
 
+    def __contains__(self, value: Value) -> bool:
+        """Return whether a number lies between the bounds."""
+        return self.low <= float(value) <= self.high
+
     def suggest(self, trial: Suggests, name: str) -> Value:
         """Return a trial's number."""
         return trial.suggest_float(name, self.low, self.high, log=True)
@@ -42,6 +46,10 @@ class Choice:
     """One of a few values."""
 
     values: tuple[Value, ...]
+
+    def __contains__(self, value: Value) -> bool:
+        """Return whether a value is one of them."""
+        return value in self.values
 
     def suggest(self, trial: Suggests, name: str) -> Value:
         """Return a trial's value."""
@@ -79,6 +87,16 @@ def search_space(kind: type[AlgorithmSettings]) -> dict[str, Range | Choice]:
         # Its learning rate is the critic's alone; the policy's step follows from the bound on KL.
         found |= TRPO_SPACE
     return found
+
+
+def default_settings(settings: AlgorithmSettings) -> dict[str, Any]:
+    """Return the settings of an algorithm that are tuned, as they are without a search.
+
+    Those outside of their bounds are left out.
+    """
+    space = search_space(type(settings))
+    given = {name: getattr(settings, name) for name in space}
+    return {name: value for name, value in given.items() if value is not None and value in space[name]}
 
 
 def suggest(trial: Suggests, kind: type[AlgorithmSettings]) -> dict[str, Any]:

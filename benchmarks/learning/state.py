@@ -39,7 +39,7 @@ def command_of(run: GridRun) -> list[str]:
     shutil.rmtree(run.folder, ignore_errors=True)
     run.config.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(run.config) as file:
-        file.write_text(_as_yaml(run.settings), encoding="utf-8")
+        file.write_text(as_yaml(run.settings), encoding="utf-8")
     run.log.unlink(missing_ok=True)
     return ["train", "--config", str(run.config), "--output", str(run.folder)]
 
@@ -55,7 +55,7 @@ def progress_of(run: GridRun) -> tuple[int, float | None]:
 
 def _check_same(run: GridRun) -> None:
     begun: Any = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    wanted: Any = yaml.safe_load(_as_yaml(run.settings))
+    wanted: Any = yaml.safe_load(as_yaml(run.settings))
     different = sorted(
         key
         for key in {*begun, *wanted}
@@ -68,5 +68,6 @@ def _check_same(run: GridRun) -> None:
         )
 
 
-def _as_yaml(settings: dict[str, Any]) -> str:
+def as_yaml(settings: dict[str, Any]) -> str:
+    """Return settings as the text of a YAML file, in their order."""
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

@@ -10,13 +10,14 @@ import yaml
 from optuna.trial import TrialState
 
 from textgym.replacing import replacing_file
+from textgym.training.algorithm_settings import AlgorithmSettings
 from textgym.training.algorithms import ALGORITHMS
 from textgym.training.run_folder import RunFolder
 from textgym.training.settings_file import build_settings
 
 from .grid import Grid, GridRun
 from .pool import RunPool
-from .search_space import suggest
+from .search_space import default_settings, suggest
 from .state import state_of
 
 # A benchmark's seeds begin with 1, and what is published must not be tuned on the seeds that it is measured with.
@@ -46,7 +47,11 @@ class Search:
 
     def __post_init__(self) -> None:
         """Check the names before anything is written."""
-        build_settings({"task": {"name": self.task}, "algorithm": {"name": self.algorithm}})
+        self._settings()
+
+    def _settings(self) -> AlgorithmSettings:
+        """Return the algorithm's settings on the task as they are without a search."""
+        return build_settings({"task": {"name": self.task}, "algorithm": {"name": self.algorithm}}).algorithm
 
     @property
     def best_file(self) -> Path:
@@ -56,13 +61,17 @@ class Search:
     def open(self) -> optuna.Study:
         """Open the study, or make it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=f"sqlite:///{(self.folder / 'study.db').resolve()}",
             study_name=f"{self.task} {self.algorithm} {self.total_tokens or 'all'} tokens, {self.n_seeds} seeds",
             direction="maximize",
             load_if_exists=True,
             sampler=optuna.samplers.TPESampler(seed=FIRST_SEED),
         )
+        if not study.get_trials(deepcopy=False):
+            # So that a search ends with nothing worse, by its own seeds, than no search.
+            study.enqueue_trial(default_settings(self._settings()))
+        return study
 
     def runs(self, number: int, settings: dict[str, Any]) -> list[GridRun]:
         """Return the runs of a trial."""
@@ -138,7 +147,8 @@ def _next_trials(search: Search, study: optuna.Study, n_trials: int, n_at_once: 
     begun = {trial.number: dict(trial.params) for trial in trials if trial.state == TrialState.RUNNING}
     kind = ALGORITHMS[search.algorithm]
     if not begun:
-        for _ in range(min(n_at_once, n_trials - len(trials))):
+        n_asked = sum(trial.state != TrialState.WAITING for trial in trials)
+        for _ in range(min(n_at_once, n_trials - n_asked)):
             trial = study.ask()
             begun[trial.number] = suggest(trial, kind)
     return dict(list(begun.items())[:n_at_once])

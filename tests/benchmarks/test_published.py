@@ -1,6 +1,7 @@
 """The published comparison, on runs of seconds: searched, trained, tabled, drawn, and gone on with."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,10 @@ def test_settings_are_searched_once_and_runs_are_trained_once(tmp_path: Path) ->
     compare()
     assert {path: path.stat().st_mtime_ns for path in runs.glob("**/evaluation.json")} == evaluations
     assert len(evaluations) == 3
+
+    # Another machine has the kept runs alone, and trains nothing.
+    shutil.rmtree(runs)
+    compare()
+    assert len(list(runs.glob("**/evaluation.json"))) == 2
+    assert not list(runs.glob("**/model.zip"))
+    assert json.loads((results / "published.json").read_text(encoding="utf-8"))["runs"] == record["runs"]

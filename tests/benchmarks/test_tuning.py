@@ -12,7 +12,7 @@ from tests.agents.tiny import exactly
 from tests.cli.conftest import run_command
 from textgym.benchmarks.learning.grid import GridRun, read_grid
 from textgym.benchmarks.learning.pool import RunPool
-from textgym.benchmarks.learning.search_space import SPACE, TRPO_SPACE, Range, search_space, suggest
+from textgym.benchmarks.learning.search_space import SPACE, TRPO_SPACE, Range, default_settings, search_space, suggest
 from textgym.benchmarks.learning.state import command_of
 from textgym.training.algorithms import ALGORITHMS
 from textgym.training.settings_file import build_settings, read_settings
@@ -50,6 +50,22 @@ def test_every_algorithm_is_searched_for_settings_that_it_has(name: str) -> None
     assert suggested == fixed
     built = build_settings({"algorithm": {"name": name, **suggested}}).algorithm
     assert {key: getattr(built, key) for key in fixed} == fixed
+
+
+def test_a_search_begins_with_the_settings_that_there_are_without_one(tmp_path: Path) -> None:
+    search = make_search(tmp_path)
+    study = search.open()
+    found = [suggest(study.ask(), ALGORITHMS["A2C"]) for _ in range(2)]
+    defaults = build_settings({"task": {"name": COPY}, "algorithm": {"name": "A2C"}}).algorithm
+    assert found[0] == {"learning_rate": defaults.learning_rate, "gae_lambda": defaults.gae_lambda}
+    assert found[1] != found[0]
+    # Opened again it is not asked for a second time.
+    assert suggest(search.open().ask(), ALGORITHMS["A2C"]) != found[0]
+
+
+def test_a_default_that_is_not_in_the_space_is_left_to_the_search() -> None:
+    settings = build_settings({"algorithm": {"name": "PPO", "learning_rate": 0.5, "n_epochs": 3}}).algorithm
+    assert default_settings(settings).keys() == {"clip_range", "gae_lambda"}
 
 
 def test_what_is_searched_is_never_the_worth_of_kl() -> None:

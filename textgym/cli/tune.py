@@ -26,8 +26,8 @@ def tune(
     """Search for the settings with which an algorithm scores highest on a task.
 
     What is tried is printed first. Each trial trains with its settings once a seed, none of which is a seed of textgym
-    bench, and is worth the mean score after training. Trials are stored in study.db, an Optuna study in SQLite; called
-    again, it goes on where it stopped. The best settings are written to best.yaml.
+    bench, and is worth the mean score after training. The first trial has the defaults. Trials are stored in study.db,
+    an Optuna study in SQLite; called again, it goes on where it stopped. The best settings are written to best.yaml.
 
     For example:
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     rows = read_progress(path)
     names = list(rows[0]) if rows else []
     return {name: [float(row[name]) if row[name] else math.nan for row in rows] for name in names}
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[float | None]]) -> None:
+    """Write a progress table from its columns, which are equally long; None becomes an empty cell."""
+    with replacing_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow(row)
 
 
 class ContinuedTensorBoard(TensorBoardOutputFormat):
