@@ -179,6 +179,9 @@ def _checked(
     if not isinstance(result, RewardResult):
         problem = f"evaluate() of reward {name!r} must return a RewardResult, got {type(result).__name__};"
         raise RewardError(f"{problem} the batch's first completion is:", prompts[0], completions[0])
+    if not isinstance(result.terms, Mapping) or not all(isinstance(term, str) for term in result.terms):
+        problem = f"evaluate() of reward {name!r} must give terms as a dict of names, got {result.terms!r};"
+        raise RewardError(f"{problem} the batch's first completion is:", prompts[0], completions[0])
     return RewardResult(
         read_numbers(result.scores, name, prompts, completions),
         {term: read_scores(values, term, prompts, completions).scores for term, values in result.terms.items()},

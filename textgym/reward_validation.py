@@ -11,6 +11,9 @@ from textgym.async_rewards import wait_for
 
 Result = TypeVar("Result")
 
+# What a reward returns by mistake is shown as far as it helps: a line or two.
+_LONG_REPR = reprlib.Repr()
+_LONG_REPR.maxstring = _LONG_REPR.maxother = 200
 _NUMBER = "a finite number"
 _TOKENS = "a list of one finite number per token"
 
@@ -272,4 +275,4 @@ def _describe(value: object) -> str:
         value = value.tolist()
     if value is None or isinstance(value, float):
         return repr(value)
-    return f"{reprlib.repr(value)} of type {type(value).__name__}"
+    return f"{_LONG_REPR.repr(value)} of type {type(value).__name__}"

@@ -27,7 +27,11 @@ def rewards(
         typer.Option("--column", metavar="NAME=TEXT", help="A column of the prompt data; may be given more than once."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Call it with empty, Chinese, very long and other texts, and report faults.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Call it with empty, Chinese, very long and other texts, whole and unfinished, and report faults.",
+        ),
     ] = False,
 ) -> None:
     """List the rewards that have a name, or try one.
@@ -134,7 +138,9 @@ def _check(reward: str, columns: dict[str, str]) -> None:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        check_reward(reward, columns)
-    for warning in caught:
-        print(f"Warning: {warning.message}")
+        try:
+            check_reward(reward, columns)
+        finally:  # also beside what is worse than a warning
+            for warning in caught:
+                print(f"Warning: {warning.message}")
     print("It keeps the contract.")
