@@ -40,7 +40,10 @@ def to_record(item: JudgedEpisode) -> EpisodeRecord:
 
 
 def judge_episodes(
-    task: TextTask, episodes: Iterable[GeneratedEpisode], potential_shaping: bool = False
+    task: TextTask,
+    episodes: Iterable[GeneratedEpisode],
+    potential_shaping: bool = False,
+    gamma: float = 1.0,
 ) -> Iterator[JudgedEpisode]:
     """Score episodes in batches, in a worker, while the next ones are generated.
 
@@ -52,8 +55,10 @@ def judge_episodes(
         potential_shaping: Pay the score where it is earned: a token's reward is the potential of the text that ends
             with it, less that of the text before it. Potential is what the reward sees in an unfinished text (see
             `textgym.reward_protocol.PotentialReward`), by default its score, and that of a finished one is its score,
-            so the rewards still sum to the score and, at gamma 1, the best policy stays the best (Ng et al. 1999).
-            The reward judges every prefix. An episode for which it gives token rewards keeps those.
+            so at gamma 1 the rewards still sum to the score, and at any gamma the best policy stays the best (Ng et
+            al. 1999; see `textgym.shaping.shaped_rewards`). The reward judges every prefix. An episode for which it
+            gives token rewards keeps those.
+        gamma: Discount factor of the algorithm that asks.
 
     Yields:
         Judged episodes in the same order.
@@ -64,7 +69,7 @@ def judge_episodes(
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reward") as worker:
         jobs = deque[Future[list[JudgedEpisode]]]()
         for batch in _batches(episodes, EPISODES_PER_REWARD_CALL):
-            jobs.append(worker.submit(_judge, task, batch, potential_shaping))
+            jobs.append(worker.submit(_judge, task, batch, potential_shaping, gamma))
             while jobs and jobs[0].done():
                 yield from jobs.popleft().result()
         for job in jobs:
@@ -82,10 +87,13 @@ def _batches(episodes: Iterable[GeneratedEpisode], size: int) -> Iterator[list[G
         yield batch
 
 
-def _judge(task: TextTask, episodes: list[GeneratedEpisode], potential_shaping: bool) -> list[JudgedEpisode]:
+def _judge(
+    task: TextTask, episodes: list[GeneratedEpisode], potential_shaping: bool, gamma: float
+) -> list[JudgedEpisode]:
     judgements = task.score([episode.text for episode in episodes])
     if potential_shaping:
-        judgements = pay_where_earned(task, [episode.text for episode in episodes], judgements, task.potentials)
+        texts = [episode.text for episode in episodes]
+        judgements = pay_where_earned(task, texts, judgements, task.potentials, gamma)
     return [
         JudgedEpisode(episode, judgement, _token_rewards(task, episode, judgement))
         for episode, judgement in zip(episodes, judgements, strict=True)

@@ -105,6 +105,11 @@ class RewardFunction(ABC):
         """Whether the score, or a part of it, is to be paid where it is earned; see `PotentialShaping`."""
         return False
 
+    @property
+    def shaping_gamma(self) -> float:
+        """Discount factor of the algorithm that what is shaped is for."""
+        return 1.0
+
     def shaping_potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
         """Return what the part that is to be shaped promises for each of N unfinished texts: here 0, as there is none.
 

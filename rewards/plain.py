@@ -18,7 +18,7 @@ from textgym.reward_protocol import (
     shaping_potentials,
     step_rewards,
 )
-from textgym.shaping import ShapedReward, asks_for_shaping
+from textgym.shaping import ShapedReward, asks_for_shaping, shaping_gamma
 
 from .function import RewardFunction
 
@@ -74,6 +74,11 @@ class PlainReward(RewardFunction):
     def is_shaped(self) -> bool:
         """Whether the reward asks to be paid where it is earned."""
         return asks_for_shaping(self.function)
+
+    @property
+    def shaping_gamma(self) -> float:
+        """Discount factor that the reward is shaped for."""
+        return shaping_gamma(self.function)
 
     def shaping_potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
         """Return what the reward promises for N unfinished texts, where it asks for shaping, else 0."""

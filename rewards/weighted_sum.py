@@ -39,7 +39,8 @@ class WeightedSum(CompositeReward):
         constant: What is added to every score.
 
     Raises:
-        ValueError: If there are no terms, or a weight or the constant is not finite.
+        ValueError: If there are no terms, a weight or the constant is not finite, or terms are shaped for different
+            discount factors.
         TypeError: If a term is not a weight and a reward, or a weight or the constant is no number.
     """
 
@@ -54,6 +55,10 @@ class WeightedSum(CompositeReward):
                 raise TypeError(f"terms must be a list of (weight, reward), got {with_type(term)} in it.")
         self.terms = tuple((_finite(weight), as_reward(resolve_reward(term))) for weight, term in terms)
         self.constant = _finite(constant)
+        gammas = sorted({term.shaping_gamma for _, term in self.terms if term.is_shaped})
+        if len(gammas) > 1:
+            listed = " and ".join(f"{gamma:g}" for gamma in gammas)
+            raise ValueError(f"All PotentialShaping of a sum must have one gamma, the algorithm's, got {listed}.")
 
     def parts(self) -> Sequence[RewardFunction]:
         """Return the terms."""
@@ -74,6 +79,11 @@ class WeightedSum(CompositeReward):
     def is_shaped(self) -> bool:
         """Whether one of the terms is to be paid where it is earned."""
         return any(term.is_shaped for _, term in self.terms)
+
+    @property
+    def shaping_gamma(self) -> float:
+        """Discount factor that the terms are shaped for."""
+        return next((term.shaping_gamma for _, term in self.terms if term.is_shaped), 1.0)
 
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
         """Score N completions, and report each term by name, unweighted.

@@ -20,7 +20,7 @@ from .endings import judge
 from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
 from .reward_protocol import StepReward
-from .shaping import asks_for_shaping
+from .shaping import asks_for_shaping, shaping_gamma
 from .stop_strings import tokens_that_may_stop
 from .task import FinishReason, TextTask
 
@@ -86,7 +86,8 @@ class TextCore:
         self.endings: dict[int, dict[str, Any]] = {}
         self._pays_steps = isinstance(task.reward, StepReward)
         self._is_shaped = asks_for_shaping(task.reward)
-        self._paid = np.zeros(self.num_envs)  # of the score that is shaped, how much each row has been paid
+        self._shaping_gamma = shaping_gamma(task.reward)
+        self._paid = np.zeros(self.num_envs)  # each row's potential: at gamma 1, what it has been paid of the score
         self._kinds = _kinds_of_tokens(task)
         # Where nothing but the last token is ever paid, most tokens of a single row are only appended.
         self._may_be_plain = self.num_envs == 1 and not self._pays_steps and not self._is_shaped
@@ -274,7 +275,7 @@ class TextCore:
         ]
         if rows:
             potentials = np.array(self.task.shaping_potentials(prefixes))
-            rewards[rows] += potentials - self._paid[rows]
+            rewards[rows] += self._shaping_gamma * potentials - self._paid[rows]
             self._paid = self._paid.copy()  # the old ones come back where the reward fails
             self._paid[rows] = potentials
 

@@ -1,7 +1,6 @@
 """Potential-based shaping: a score is paid at the tokens that earn it, and still sums to the score."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -14,11 +13,17 @@ class ShapedReward(Protocol):
 
     Attributes:
         is_shaped: Whether it asks for that.
+        shaping_gamma: The discount factor of the algorithm that it is for.
     """
 
     @property
     def is_shaped(self) -> bool:
         """Whether `shaping_potentials` says what is to be paid on the way."""
+        ...
+
+    @property
+    def shaping_gamma(self) -> float:
+        """Discount factor with which the potentials telescope, above 0 and at most 1."""
         ...
 
     def shaping_potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> Sequence[float]:
@@ -32,21 +37,49 @@ def asks_for_shaping(reward: object) -> bool:
     return getattr(reward, "is_shaped", False) and isinstance(reward, ShapedReward)
 
 
-def shaped_rewards(potentials: Sequence[float], score: float) -> list[float]:
+def shaping_gamma(reward: object) -> float:
+    """Return the discount factor that a reward is shaped for; 1 where it is not shaped."""
+    return reward.shaping_gamma if asks_for_shaping(reward) and isinstance(reward, ShapedReward) else 1.0
+
+
+def require_same_gamma(reward: object, gamma: float, algorithm: str) -> None:
+    """Refuse a reward that is shaped for another discount factor than the algorithm's.
+
+    Args:
+        reward: Any reward.
+        gamma: The algorithm's discount factor.
+        algorithm: Its name.
+
+    Raises:
+        ValueError: If the reward asks for shaping with another gamma: the best policy would not stay the best.
+    """
+    expected = shaping_gamma(reward)
+    if asks_for_shaping(reward) and expected != gamma:
+        raise ValueError(
+            f"PotentialShaping must have the gamma of the algorithm, or it changes which policy is the best: got gamma "
+            f"{expected:g} in the reward {reward!r}, and {gamma:g} in {algorithm}. Write "
+            f"PotentialShaping(…, gamma={gamma:g}), or give {algorithm} gamma={expected:g}."
+        )
+
+
+def shaped_rewards(potentials: Sequence[float], score: float, gamma: float = 1.0) -> list[float]:
     """Return the reward of each of T tokens: the potential of the text that ends with it, less that before it.
 
-    r_t = Φ(s_t) − Φ(s_{t−1}),   Φ(s_0) = 0,   Φ(s_T) = score
+    r_t = γ Φ(s_t) − Φ(s_{t−1}) for t < T,   r_T = score − Φ(s_{T−1}),   Φ(s_0) = 0
 
-    The sum telescopes to the score, so that at gamma 1 the best policy stays the best.
+    The discounted sum telescopes to that of the score at the last token, γ^{T−1} · score; so for an algorithm with the
+    same gamma the best policy stays the best. At gamma 1 it is the plain sum that is the score.
 
     Args:
         potentials: Φ(s_1) … Φ(s_{T−1}), of the texts before the last token.
         score: The score of the finished text.
+        gamma: Discount factor of the algorithm, above 0 and at most 1.
 
     Reference:
         Ng, Harada and Russell (1999), Policy invariance under reward transformations, eq. 2.
     """
-    return [after - before for before, after in pairwise([0.0, *potentials, score])]
+    promised = [gamma * potential for potential in potentials]
+    return [after - before for before, after in zip([0.0, *potentials], [*promised, score], strict=True)]
 
 
 def pay_where_earned(
@@ -54,6 +87,7 @@ def pay_where_earned(
     episodes: Sequence["FinishedEpisode"],
     judgements: Sequence["Judgement"],
     potentials: "Callable[[Sequence[FinishedEpisode]], Sequence[float]]",
+    gamma: float = 1.0,
 ) -> "list[Judgement]":
     """Give each judgement the token rewards of `shaped_rewards`; one that has token rewards already keeps those.
 
@@ -62,6 +96,7 @@ def pay_where_earned(
         episodes: N finished episodes.
         judgements: What the reward makes of them, length N.
         potentials: Φ, such as `task.potentials`; called once with the prefixes of all episodes.
+        gamma: Discount factor of the algorithm.
     """
     prefixes = [
         task.finish(episode.prompt, episode.token_ids[:length], "length")
@@ -73,6 +108,6 @@ def pay_where_earned(
     for episode, judgement in zip(episodes, judgements, strict=True):
         inner = [next(values) for _ in range(len(episode.token_ids) - 1)]
         if judgement.token_rewards is None:
-            judgement = judgement._replace(token_rewards=shaped_rewards(inner, judgement.score))
+            judgement = judgement._replace(token_rewards=shaped_rewards(inner, judgement.score, gamma))
         shaped.append(judgement)
     return shaped

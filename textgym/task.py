@@ -22,7 +22,7 @@ from .reward_protocol import (
     shaping_potentials,
     step_rewards,
 )
-from .shaping import asks_for_shaping, pay_where_earned
+from .shaping import asks_for_shaping, pay_where_earned, shaping_gamma
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,8 +53,8 @@ class Judgement(NamedTuple):
     Attributes:
         score: The episode's whole reward but for step rewards.
         terms: Each term of the reward, unweighted, by name; None where it does not apply.
-        token_rewards: Reward of each generated token, length T, summing to `score`; None where the reward judges the
-            completion as a whole.
+        token_rewards: Reward of each generated token, length T, summing to `score` unless the reward is shaped for a
+            gamma other than 1; None where the reward judges the completion as a whole.
     """
 
     score: float
@@ -223,7 +223,8 @@ class TextTask:
                 token_rewards = _spread(token_rewards, len(episodes[index].token_ids), score)
             judgements.append(Judgement(score, terms, token_rewards))
         if asks_for_shaping(self.reward):
-            return pay_where_earned(self, episodes, judgements, self.shaping_potentials)
+            gamma = shaping_gamma(self.reward)
+            return pay_where_earned(self, episodes, judgements, self.shaping_potentials, gamma)
         return judgements
 
     def potentials(self, episodes: Sequence[FinishedEpisode]) -> list[float]:

@@ -5,11 +5,13 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from tests.agents.tiny import letter_policy, letter_task, share_of_a
+from tests.agents.tiny import language_model, letter_policy, letter_task, share_of_a
+from textgym.agents import A2C, DQN, PPO
 from textgym.agents.generation import generate_episodes
 from textgym.agents.judging import JudgedEpisode, judge_episodes
 from textgym.core import TextCore
-from textgym.rewards import Keywords, LengthWindow, PotentialShaping, as_reward
+from textgym.env import TextGenEnv
+from textgym.rewards import Keywords, LengthWindow, PotentialShaping, as_reward, build_reward, reward_to_data
 from textgym.shaping import shaped_rewards
 from textgym.task import TextTask
 
@@ -99,3 +101,72 @@ def test_stock_agents_see_it_through_gymnasium() -> None:
         _, reward, is_over, _, info = env.step(env.action_space.sample())
         paid.append(float(reward))
     assert sum(paid) == pytest.approx(info["score"])
+
+
+def test_at_another_gamma_the_discounted_sum_is_that_of_the_score_at_the_end() -> None:
+    gamma = 0.5
+    rewards = shaped_rewards([0.5, 2.0, 1.0], 3.0, gamma)
+    assert rewards == [0.25, 0.5, -1.5, 2.0]
+    assert sum(gamma**step * reward for step, reward in enumerate(rewards)) == gamma**3 * 3.0
+
+
+def test_a_gamma_is_paid_alike_by_the_object_the_option_and_the_environment() -> None:
+    gamma = 0.9
+    shaped = as_reward(PotentialShaping(share_of_a, gamma), name="a")
+    by_object = judged(letter_task(reward=shaped), 12)
+    by_option = judged(letter_task(reward=share_of_a), 12, potential_shaping=True, gamma=gamma)
+    task = letter_task(reward=shaped)
+    core = TextCore(task, 1)
+    for one, other in zip(by_object, by_option, strict=True):
+        assert one.rewards.tolist() == other.rewards.tolist()
+        discounted = sum(gamma**step * float(reward) for step, reward in enumerate(one.rewards))
+        assert discounted == pytest.approx(gamma ** (len(one.rewards) - 1) * one.judgement.score, abs=1e-6)
+        core.begin()
+        core.schedule.current[0] = task.prompts.index(one.episode.text.prompt)
+        core.contexts.begin(core.schedule.current * 0, core.schedule.current)
+        stepped = [float(core.step(core.contexts.array([token])).rewards[0]) for token in one.episode.text.token_ids]
+        assert stepped == pytest.approx(one.rewards.tolist(), abs=1e-6)
+
+
+def test_a_gamma_is_kept_in_plain_data() -> None:
+    reward = build_reward({"potential_shaping": {"reward": "ends_sentence", "gamma": 0.99}})
+    assert reward == PotentialShaping("ends_sentence", 0.99) == build_reward(reward_to_data(reward))
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN])
+def test_an_algorithm_with_another_gamma_says_so_before_it_generates(algorithm: Any) -> None:
+    def reward(gamma: float) -> Any:
+        return 2 * PotentialShaping("ends_sentence", gamma) + LengthWindow(1, 5)
+
+    def learn(in_reward: float, in_algorithm: float) -> None:
+        env = TextGenEnv(letter_task(reward=reward(in_reward)))
+        policy_kwargs = {"model": language_model()}
+        algorithm("GPT2Policy", env, gamma=in_algorithm, policy_kwargs=policy_kwargs, seed=0).learn(8)
+
+    with pytest.raises(ValueError, match="PotentialShaping must have the gamma") as caught:
+        learn(1.0, 0.9)
+    name = algorithm.__name__
+    assert str(caught.value) == (
+        "PotentialShaping must have the gamma of the algorithm, or it changes which policy is the best: got gamma 1 in "
+        f"the reward {reward(1.0)!r}, and 0.9 in {name}. Write PotentialShaping(…, gamma=0.9), or give {name} gamma=1."
+    )
+    learn(0.9, 0.9)
+
+
+def test_the_terms_of_a_sum_are_shaped_for_one_gamma() -> None:
+    with pytest.raises(ValueError, match=r"must have one gamma, the algorithm's, got 0.9 and 1\."):
+        PotentialShaping("ends_sentence") + PotentialShaping("readability", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "error", "message"),
+    [
+        (0, ValueError, "gamma must be above 0, got 0."),
+        (1.5, ValueError, "gamma must be at most 1, got 1.5."),
+        ("1", TypeError, "gamma must be a number, got '1' of type str."),
+    ],
+)
+def test_a_gamma_that_makes_no_sense_is_refused(gamma: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        PotentialShaping("ends_sentence", gamma)
+    assert str(caught.value) == message
