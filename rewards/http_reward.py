@@ -1,15 +1,19 @@
 """A reward that a server gives: batches by HTTP, with a time limit, and tried again where that may help."""
 
+import asyncio
 import json
 import os
+import re
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
+from textgym.async_rewards import begin, wait_for
 from textgym.reward_protocol import RewardResult
 from textgym.reward_validation import RewardError, is_column
 
+from .arguments import check_integer, check_number, check_text
 from .composite import CompositeReward
 from .extras import require_package
 from .registry import register_reward
@@ -27,23 +31,25 @@ class HttpReward(CompositeReward):
     {...}}`, and the answer is `{"scores": [...]}`, a number or null a completion, optionally with `"terms"` (a list of
     such for each name) and `"token_rewards"` (a list of numbers, or null, a completion).
 
-    Where the server cannot be reached, breaks off, does not answer in time or answers that it is unable (status 5xx,
-    408, 425, 429), the batch is tried again, after 1, 2, 4 … `backoff`, at most 10 seconds. If the last try fails, or
-    the answer is of another form, training stops with an error; a failure is never a score of 0.
+    Where the server cannot be reached, breaks off, has not answered in full in time or answers that it is unable
+    (status 5xx, 408, 425, 429), the batch is tried again, after 1, 2, 4 … `backoff`, at most 10 seconds. If the last
+    try fails, or the answer is of another form, training stops with an error; a failure is never a score of 0.
 
-    A token, where the server asks for one, is read from the environment variable TEXTGYM_REWARD_TOKEN, so that it
-    stands in no file. Needs the extra `http`.
+    A token, where the server asks for one, is read from an environment variable at each request, so that it stands in
+    no file, log or pickle: `token_variable="LAB_TOKEN"` where servers have different ones. Needs the extra `http`.
 
     Args:
-        url: Where to POST to, `http://` or `https://`.
-        timeout: Seconds that the server may take to connect, and be silent, above 0.
+        url: Where to POST to, `http://` or `https://`, without a password.
+        timeout: Seconds that one try may take from connecting to the answer's last byte, above 0.
         tries: How often a batch is sent at most, at least 1.
         backoff: Seconds before the second try, at least 0; doubled for each further one.
         batch_size: Completions in one request, at least 1.
+        token_variable: Name of the environment variable that holds the token; the default one need not be set.
         name: Name of the term; None for "http_reward", or the terms that the server reports.
 
     Raises:
-        ValueError: If the URL is none, or a number is out of range.
+        ValueError: If the URL is none or has a password, a number is out of range, or `token_variable` is no name.
+        TypeError: If an argument is of the wrong type.
         MissingPackageError: If httpx2 or tenacity is not installed.
     """
 
@@ -54,26 +60,30 @@ class HttpReward(CompositeReward):
         tries: int = 4,
         backoff: float = 0.5,
         batch_size: int = 256,
+        token_variable: str = TOKEN_VARIABLE,
         *,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-            raise ValueError(f"url must begin with http:// or https://, got {url!r}.")
-        for key, value, is_in_range, least in (
-            ("timeout", timeout, timeout > 0, "above 0"),
-            ("tries", tries, tries >= 1, "at least 1"),
-            ("backoff", backoff, backoff >= 0, "at least 0"),
-            ("batch_size", batch_size, batch_size >= 1, "at least 1"),
-        ):
-            if not is_in_range:
-                raise ValueError(f"{key} must be {least}, got {value}.")
+        _check_url(url)
+        check_number("timeout", timeout, above=0)
+        check_integer("tries", tries, least=1)
+        check_number("backoff", backoff, least=0)
+        check_integer("batch_size", batch_size, least=1)
+        check_text("token_variable", token_variable)
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", token_variable):
+            raise ValueError(
+                "token_variable must be the name of an environment variable, of letters, digits and _; what came is "
+                "not shown, as it may be the token."
+            )
         self.url = url
         self.timeout = timeout
         self.tries = tries
         self.backoff = backoff
         self.batch_size = batch_size
-        _ = self._client, _tenacity()
+        self.token_variable = token_variable
+        self._clients: dict[int, Any] = {}
+        _ = _httpx(), _tenacity()
 
     @property
     def waits(self) -> bool:
@@ -112,14 +122,18 @@ class HttpReward(CompositeReward):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_client"}
+        return {**self.__dict__, "_clients": {}}
 
-    @cached_property
     def _client(self) -> Any:
-        """Connections that are kept open as long as this reward is there; made anew in another process."""
-        client = require_package("httpx2", "http", "HttpReward").Client(timeout=self.timeout)
-        weakref.finalize(self, client.close)
-        return client
+        """Return connections that are kept open as long as this reward is there; made anew in another process."""
+        process = os.getpid()
+        if process not in self._clients:
+            # No time limit of its own, which would be one for each byte.
+            client = _httpx().AsyncClient(timeout=None)
+            # At the end of the process its connections close anyway, while its threads may be gone.
+            weakref.finalize(self, _close, client, process).atexit = False
+            self._clients = {process: client}
+        return self._clients[process]
 
     def _score_batch(
         self, prompts: Sequence[str], completions: Sequence[str], columns: dict[str, Sequence[Any]]
@@ -139,8 +153,8 @@ class HttpReward(CompositeReward):
 
     def _post(self, body: bytes) -> Any:
         """Return what the server answers, trying again where that may help."""
-        httpx, tenacity = require_package("httpx2", "http", "HttpReward"), _tenacity()
-        token = os.environ.get(TOKEN_VARIABLE)
+        httpx, tenacity = _httpx(), _tenacity()
+        token = self._token()
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self.tries),
@@ -159,27 +173,71 @@ class HttpReward(CompositeReward):
         try:
             return response.json()
         except ValueError as error:
-            raise _ServerError(f"The reward server {self.url} must answer in JSON, got {_short(response)}") from error
+            raise _ServerError(
+                f"The reward server {self.url} must answer in JSON, got {self._short(response)}"
+            ) from error
+
+    def _token(self) -> str | None:
+        token = os.environ.get(self.token_variable)
+        if not token:
+            if self.token_variable == TOKEN_VARIABLE:
+                return None
+            raise _ServerError(
+                f"The token for the reward server {self.url} must be in the environment variable "
+                f"{self.token_variable}, which is not set"
+            )
+        if not (token.isascii() and token.isprintable()):
+            raise _ServerError(
+                f"The environment variable {self.token_variable} must hold a token of printable ASCII characters, and "
+                "no line's end"
+            )
+        return token
+
+    async def _request(self, body: bytes, headers: Mapping[str, str]) -> Any:
+        async with asyncio.timeout(self.timeout):
+            return await self._client().post(self.url, content=body, headers=headers)
 
     def _send(self, body: bytes, headers: Mapping[str, str]) -> Any:
-        response = self._client.post(self.url, content=body, headers=headers)
+        try:
+            response = wait_for(self._request(body, headers))
+        except TimeoutError as error:
+            raise _UnableError(f"no whole answer within {self.timeout:g} seconds") from error
         if response.status_code >= 500 or response.status_code in _TRY_AGAIN:
-            raise _UnableError(f"status {response.status_code}: {_short(response)}")
+            raise _UnableError(f"status {response.status_code}: {self._short(response)}")
         if response.status_code == 401:
             raise _ServerError(
-                f"The reward server {self.url} refused the token; set the environment variable {TOKEN_VARIABLE} to it"
+                f"The reward server {self.url} refused the token; set the environment variable {self.token_variable} "
+                "to it"
             )
         if response.status_code != 200:
             raise _ServerError(
-                f"The reward server {self.url} refused the batch with status {response.status_code}: {_short(response)}"
+                f"The reward server {self.url} refused the batch with status {response.status_code}: "
+                f"{self._short(response)}"
             )
         return response
+
+    def _short(self, response: Any) -> str:
+        """Return the beginning of an answer, or the problem that our own server words."""
+        text = response.text
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = None
+        if isinstance(data, dict) and isinstance(data.get("error"), str):
+            text = data["error"]
+        return repr(self._without_token(text)[:300])
+
+    def _without_token(self, text: str) -> str:
+        """Return what a server answered as it may be logged: some repeat the request."""
+        token = os.environ.get(self.token_variable)
+        return text.replace(token, "[token]") if token else text
 
     def _read(self, answer: Any, size: int) -> RewardResult:
         """Return the answer as a result; what is in the lists is checked where all results are."""
         if not isinstance(answer, Mapping) or "scores" not in answer:
             raise _ServerError(
-                f'The reward server {self.url} must answer {{"scores": [...]}}, got {str(answer)[:200]!r}'
+                f'The reward server {self.url} must answer {{"scores": [...]}}, got '
+                f"{self._without_token(str(answer))[:200]!r}"
             )
         scores = answer["scores"]
         terms = answer.get("terms") or {self.term_name: scores}
@@ -187,10 +245,13 @@ class HttpReward(CompositeReward):
             terms = {self.name: scores}
         token_rewards = answer.get("token_rewards") or [None] * size
         if not isinstance(terms, Mapping):
-            raise _ServerError(f"The reward server {self.url} must give terms as an object, got {str(terms)[:200]!r}")
+            raise _ServerError(
+                f"The reward server {self.url} must give terms as an object, got "
+                f"{self._without_token(str(terms))[:200]!r}"
+            )
         for name, values in {"scores": scores, "token_rewards": token_rewards, **terms}.items():
             if not isinstance(values, list) or len(values) != size:
-                got = f"{len(values)} entries" if isinstance(values, list) else repr(values)[:200]
+                got = f"{len(values)} entries" if isinstance(values, list) else self._without_token(repr(values))[:200]
                 raise _ServerError(
                     f"The reward server {self.url} must give one entry of {name!r} per completion, got {got} for {size}"
                 )
@@ -213,16 +274,32 @@ def _to_json(body: Mapping[str, Any]) -> bytes:
         raise TypeError(f"A reward server gets only columns that JSON can hold: {error}.") from error
 
 
-def _short(response: Any) -> str:
-    """Return the beginning of an answer, or the problem that our own server words."""
-    text = response.text
+def _check_url(url: object) -> None:
+    check_text("url", url)
+    address = str(url)
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(f"url must begin with http:// or https://, got {address!r}.")
     try:
-        data = json.loads(text)
-    except ValueError:
-        data = None
-    if isinstance(data, dict) and isinstance(data.get("error"), str):
-        text = data["error"]
-    return repr(text[:300])
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"url must be an address such as http://127.0.0.1:8000, got {address!r}: {error}.") from error
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "url must hold no user name and no password, which would stand in logs and files; give the server's token "
+            "by token_variable."
+        )
+    if not host or any(character.isspace() for character in address):
+        raise ValueError(f"url must be an address such as http://127.0.0.1:8000, got {address!r}.")
+
+
+def _close(client: Any, process: int) -> None:
+    if os.getpid() == process:  # a fork has its own
+        begin(client.aclose())
+
+
+def _httpx() -> Any:
+    return require_package("httpx2", "http", "HttpReward")
 
 
 def _tenacity() -> Any:

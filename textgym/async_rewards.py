@@ -6,6 +6,7 @@ import inspect
 import os
 import threading
 from collections.abc import Awaitable
+from concurrent.futures import Future
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -21,12 +22,21 @@ def wait_for(awaitable: Awaitable[Result]) -> Result:
     Raises:
         RuntimeError: If it is called from within an async reward, which would wait for itself.
     """
-    thread, loop = _background_loop(os.getpid())
+    thread, _ = _background_loop(os.getpid())
     if threading.current_thread() is thread:
         if inspect.iscoroutine(awaitable):
             awaitable.close()
-        raise RuntimeError("An async reward called another one without await; call it as `await reward(...)`.")
-    return asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop).result()
+        raise RuntimeError(
+            "An async reward called another one without await; call it as `await reward(...)`, and a reward server as "
+            "`await asyncio.to_thread(reward, ...)`."
+        )
+    return begin(awaitable).result()
+
+
+def begin(awaitable: Awaitable[Result]) -> Future[Result]:
+    """Run an awaitable in the loop of async rewards, and return at once."""
+    _, loop = _background_loop(os.getpid())
+    return asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
 
 
 async def _as_coroutine(awaitable: Awaitable[Result]) -> Result:

@@ -2,15 +2,16 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from tests.agents.tiny import letter_policy, letter_task
+from tests.agents.tiny import language_model, letter_policy, letter_task
+from textgym.agents import DQN, PPO, sequence_algorithm
 from textgym.agents.generation import generate_episodes
 from textgym.agents.judging import EPISODES_PER_REWARD_CALL, judge_episodes
+from textgym.env import TextGenEnv
 from textgym.reward_protocol import RewardError, score_completions
 from textgym.rewards import Conversational, Keywords, Timed, as_reward
 
@@ -84,23 +85,70 @@ def test_an_async_reward_that_would_wait_for_itself_says_so() -> None:
         score_completions(nested, ["Q"], ["a"], {}, [[1]])
 
 
-def test_a_slow_reward_works_while_text_is_generated() -> None:
-    """The first batch is judged only after a later episode has been generated, which would otherwise never come."""
-    goes_on = threading.Event()
+class Meeting:
+    """A reward whose first batch is judged only once a later episode has been generated.
 
-    def slow(completions: Sequence[str], **columns: Any) -> list[float]:
-        assert goes_on.wait(30), "generation waits for the reward"
+    One that generation waited for would never be released; the time limit only makes that a failure.
+    """
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.has_begun = threading.Event()
+        self.threads: set[int] = set()
+        self.n_judged = 0
+
+    def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        self.threads.add(threading.get_ident())
+        self.has_begun.set()
+        if not self.released.wait(30):
+            raise TimeoutError("generation waits for the reward")
+        self.n_judged += len(completions)
         return [0.0] * len(completions)
 
-    task = letter_task(reward=slow)
-    n_episodes = 2 * EPISODES_PER_REWARD_CALL + 1
-
-    def generated() -> Any:
-        for number, episode in enumerate(generate_episodes(letter_policy(task), task, range(n_episodes), seed=3)):
-            if number == n_episodes - 1:
-                goes_on.set()
+    def watch(self, episodes: Iterator[Any], n_episodes: int) -> Iterator[Any]:
+        """Pass episodes on; release the reward with the last one, which begins only once a batch is being judged."""
+        for number, episode in enumerate(episodes, 1):
+            if number == n_episodes:
+                assert self.has_begun.wait(30), "the reward waits for generation to end"
+                assert self.n_judged == 0
+                self.released.set()
             yield episode
 
-    start = time.monotonic()
-    assert [item.episode.number for item in judge_episodes(task, generated())] == list(range(n_episodes))
-    assert time.monotonic() - start < 30
+
+def test_a_slow_reward_works_while_text_is_generated() -> None:
+    reward = Meeting()
+    task = letter_task(reward=reward)
+    n_episodes = 2 * EPISODES_PER_REWARD_CALL + 1
+    generated = generate_episodes(letter_policy(task), task, range(n_episodes), seed=3)
+    judged = judge_episodes(task, reward.watch(generated, n_episodes))
+    assert [item.episode.number for item in judged] == list(range(n_episodes))
+    assert len(reward.threads) == 1
+    assert threading.get_ident() not in reward.threads
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN])
+def test_learning_overlaps_with_a_slow_reward_and_waits_for_it_before_it_uses_the_rewards(
+    algorithm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = Meeting()
+    n_episodes = 0
+    used: list[int] = []
+
+    def generate(policy: Any, task: Any, numbers: range, **options: Any) -> Iterator[Any]:
+        nonlocal n_episodes
+        n_episodes = len(numbers)
+        return reward.watch(generate_episodes(policy, task, numbers, **options), n_episodes)
+
+    def store(self: Any, *arguments: Any) -> Any:
+        used.append(reward.n_judged)
+        return original(self, *arguments)
+
+    original = algorithm._store
+    monkeypatch.setattr(sequence_algorithm, "generate_episodes", generate)
+    monkeypatch.setattr(algorithm, "_store", store)
+    n_tokens = 8 * (2 * EPISODES_PER_REWARD_CALL + 1)
+    size = {"n_steps": n_tokens} if algorithm is PPO else {"train_freq": n_tokens, "learning_starts": n_tokens}
+    env = TextGenEnv(letter_task(reward=reward))
+    algorithm("GPT2Policy", env, policy_kwargs={"model": language_model()}, seed=0, **size).learn(1)
+    assert n_episodes > 2 * EPISODES_PER_REWARD_CALL
+    assert used == [n_episodes]

@@ -1,5 +1,8 @@
 """The HTTP reward against real servers on this machine: honest, slow, failing, lying and dying ones."""
 
+import asyncio
+import contextlib
+import gc
 import json
 import pickle
 import threading
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from textgym.async_rewards import wait_for
 from textgym.reward_protocol import RewardError, RewardResult, resolve_reward, score_completions
 from textgym.rewards import HttpReward, Keywords, build_reward, reward_to_data
 
@@ -93,6 +97,28 @@ def sleep(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     handler.close_connection = True
 
 
+def drip(handler: BaseHTTPRequestHandler, text: bytes) -> None:
+    """Send a byte at a time, never silent for long, until the other side has had enough."""
+    with contextlib.suppress(OSError):
+        for byte in text:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(0.02)
+    handler.close_connection = True
+
+
+def drip_body(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    answer = b" " * 200 + b'{"scores": [1, 1]}'
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(answer)))
+    handler.end_headers()
+    drip(handler, answer)
+
+
+def drip_head(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    drip(handler, b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 200 + b"\r\nContent-Length: 15\r\n\r\n" + b'{"scores": [1]}')
+
+
 def score(reward: Any, *completions: str, **columns: Any) -> RewardResult:
     ids = [[len(text)] for text in completions]
     return score_completions(reward, ["Q"] * len(completions), completions, columns, ids)
@@ -125,7 +151,7 @@ def test_terms_nulls_and_token_rewards_are_read(serve: Callable[..., Server]) ->
     assert unnamed == RewardResult([1.0, 0.0], {"http_reward": [1.0, None]}, [None, None])
 
 
-@pytest.mark.parametrize("failure", [answering("busy", 503), answering("later", 429), break_off, sleep])
+@pytest.mark.parametrize("failure", [answering("busy", 503), answering("later", 429), break_off, sleep, drip_body])
 def test_what_may_pass_is_tried_again(serve: Callable[..., Server], failure: Answer) -> None:
     server = serve(failure, failure, lengths)
     reward = HttpReward(server.url, timeout=0.3, tries=3, backoff=0.01)
@@ -145,7 +171,9 @@ def test_the_wait_between_tries_doubles(serve: Callable[..., Server]) -> None:
     [
         (answering("busy", 503), "status 503: '\"busy\"'"),
         (break_off, "RemoteProtocolError ("),
-        (sleep, "ReadTimeout ("),
+        (sleep, "no whole answer within 0.2 seconds; "),
+        (drip_body, "no whole answer within 0.2 seconds; "),
+        (drip_head, "no whole answer within 0.2 seconds; "),
     ],
 )
 def test_after_the_last_try_the_error_says_what_happened(
@@ -232,6 +260,31 @@ def test_the_token_comes_from_the_environment_and_is_never_printed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            {"url": "http://"},
+            "url must be an address such as http://127.0.0.1:8000, got 'http://'.",
+        ),
+        (
+            {"url": "http://here:port"},
+            (
+                "url must be an address such as http://127.0.0.1:8000, got 'http://here:port': Port could not be "
+                "cast to integer value as 'port'."
+            ),
+        ),
+        (
+            {"url": "http://me:secret@here"},
+            (
+                "url must hold no user name and no password, which would stand in logs and files; give the server's "
+                "token by token_variable."
+            ),
+        ),
+        (
+            {"token_variable": "sk-1234"},
+            (
+                "token_variable must be the name of an environment variable, of letters, digits and _; what came is "
+                "not shown, as it may be the token."
+            ),
+        ),
         ({"url": "ftp://here"}, "url must begin with http:// or https://, got 'ftp://here'."),
         ({"timeout": 0}, "timeout must be above 0, got 0."),
         ({"tries": 0}, "tries must be at least 1, got 0."),
@@ -243,3 +296,93 @@ def test_settings_that_make_no_sense_are_refused(arguments: dict[str, Any], mess
     with pytest.raises(ValueError, match=next(iter(arguments))) as caught:
         HttpReward(**{"url": "http://127.0.0.1", **arguments})
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"url": None}, "url must be a text, got None."),
+        ({"timeout": "60"}, "timeout must be a number, got '60' of type str."),
+        ({"tries": 2.5}, "tries must be an integer, got 2.5 of type float."),
+        ({"backoff": None}, "backoff must be a number, got None."),
+        ({"batch_size": "2"}, "batch_size must be an integer, got '2' of type str."),
+        ({"token_variable": None}, "token_variable must be a text, got None."),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        HttpReward(**{"url": "http://127.0.0.1", **arguments})
+    assert str(caught.value) == message
+
+
+def test_each_server_may_have_a_token_of_its_own(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTGYM_REWARD_TOKEN", "for the first")
+    monkeypatch.setenv("LAB_TOKEN", "for the second")
+    first, second = serve(lengths), serve(lengths)
+    reward: Any = build_reward([first.url, {"http": {"url": second.url, "token_variable": "LAB_TOKEN"}, "weight": 2}])
+    assert score(reward, "ab").scores == [6.0]
+    assert [first.headers[0]["Authorization"], second.headers[0]["Authorization"]] == [
+        "Bearer for the first",
+        "Bearer for the second",
+    ]
+    kept = repr(reward) + str(pickle.dumps(reward)) + str(reward_to_data(reward))
+    assert "for the" not in kept
+    assert "LAB_TOKEN" in kept
+    assert build_reward(reward_to_data(reward)) == reward == pickle.loads(pickle.dumps(reward))
+
+
+def test_a_token_that_is_missing_or_cannot_be_sent_is_an_error_that_does_not_show_it(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(lengths)
+    reward = HttpReward(server.url, token_variable="LAB_TOKEN")
+    with pytest.raises(RewardError, match="must be in the environment variable LAB_TOKEN, which is not set; "):
+        score(reward, "a")
+    monkeypatch.setenv("LAB_TOKEN", "secret\n")
+    with pytest.raises(RewardError, match="variable LAB_TOKEN must hold a token of printable ASCII") as caught:
+        score(reward, "a")
+    assert "secret" not in str(caught.value)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answering({"error": "Bearer secret is no good"}, 403),
+        answering(b"Bearer secret"),
+        answering({"score": "secret"}),
+        answering({"scores": "secret"}),
+        answering({"scores": [1.0], "terms": "secret"}),
+    ],
+)
+def test_a_token_that_the_server_repeats_is_not_logged(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    monkeypatch.setenv("TEXTGYM_REWARD_TOKEN", "secret")
+    with pytest.raises(RewardError, match=r"\[token\]") as caught:
+        score(HttpReward(serve(answer).url), "a")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_async_function_reaches_a_server_through_a_thread(serve: Callable[..., Server]) -> None:
+    reward = HttpReward(serve(lengths).url)
+
+    async def by_thread(prompts: list[str], completions: list[str], **columns: Any) -> Any:
+        return await asyncio.to_thread(reward, prompts, completions)
+
+    async def at_once(prompts: list[str], completions: list[str], **columns: Any) -> Any:
+        return reward(prompts, completions)
+
+    assert score(by_thread, "abc").scores == [3.0]
+    with pytest.raises(RewardError, match=r"a reward server as `await asyncio.to_thread\(reward, ...\)`"):
+        score(at_once, "abc")
+
+
+def test_what_is_no_longer_used_closes_its_connections(serve: Callable[..., Server]) -> None:
+    reward = HttpReward(serve(lengths).url)
+    score(reward, "a")
+    client = reward._client()
+    del reward
+    gc.collect()
+    wait_for(asyncio.sleep(0))
+    assert client.is_closed

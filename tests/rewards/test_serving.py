@@ -33,10 +33,11 @@ words = 2 * Keywords(["sea", "海"]) - BannedWords(["war"])
 """
 
 
-def serve(folder: Path, spec: str) -> Iterator[str]:
+def serve(folder: Path, spec: str, token_variable: str = "TEXTGYM_REWARD_TOKEN") -> Iterator[str]:
     (folder / "served_rewards.py").write_text(REWARDS, encoding="utf-8")
     command = [sys.executable, "-m", "textgym.cli", "serve-reward", spec, "--port", "0", "--max-megabytes", "0.01"]
-    environment = {**os.environ, "TEXTGYM_REWARD_TOKEN": TOKEN}
+    command += ["--token-variable", token_variable]
+    environment = {**os.environ, token_variable: TOKEN}
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline(), process.stdout.readline()]
@@ -125,3 +126,12 @@ def test_a_reward_that_fails_there_fails_here_at_once(tmp_path: Path) -> None:
     for url in serve(tmp_path, "served_rewards:fails"):
         with pytest.raises(RewardError, match=r"with status 422: \"Reward 'fails' raised KeyError"):
             score_completions(HttpReward(url), ["a"], ["b"], {}, [[1]])
+
+
+def test_a_server_may_have_a_token_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTGYM_REWARD_TOKEN", "another server's")
+    monkeypatch.setenv("LAB_TOKEN", TOKEN)
+    for url in serve(tmp_path, "served_rewards:words", "LAB_TOKEN"):
+        assert HttpReward(url, token_variable="LAB_TOKEN")(["The"], [" sea"]) == [1.0]
+        with pytest.raises(RewardError, match="set the environment variable TEXTGYM_REWARD_TOKEN to it"):
+            HttpReward(url)(["The"], [" sea"])

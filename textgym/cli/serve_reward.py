@@ -24,6 +24,9 @@ def serve_reward(
     ] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
     max_megabytes: Annotated[float, typer.Option(help="Largest request that is read, in MB.")] = 16.0,
+    token_variable: Annotated[
+        str, typer.Option(metavar="NAME", help="Environment variable that holds the token.")
+    ] = "TEXTGYM_REWARD_TOKEN",
 ) -> None:
     r"""Serve a reward by HTTP.
 
@@ -31,8 +34,9 @@ def serve_reward(
     run on another machine, in another environment, or be shared by several runs.
 
     Each request needs the token that the environment variable TEXTGYM_REWARD_TOKEN holds, here and where the training
-    runs. Where it is not set, a token is made up and printed. The traffic is not encrypted: beyond this machine, put it
-    behind a proxy with TLS or through an SSH tunnel.
+    runs. Where it is not set, a token is made up and printed. With several servers, give each its own variable by
+    --token-variable, and name it in training: `{http: {url: ..., token_variable: LAB_TOKEN}}`. The traffic is not
+    encrypted: beyond this machine, put it behind a proxy with TLS or through an SSH tunnel.
 
     For example:
 
@@ -49,7 +53,6 @@ def serve_reward(
         silence_libraries()
         from textgym.reward_protocol import resolve_reward
         from textgym.rewards.extras import require_package
-        from textgym.rewards.http_reward import TOKEN_VARIABLE
         from textgym.training.report import describe_reward
 
         for package in ("fastapi", "uvicorn"):
@@ -58,15 +61,15 @@ def serve_reward(
 
         from textgym.rewards.serving import make_app
 
-        token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
+        token = os.environ.get(token_variable) or secrets.token_urlsafe(24)
         found = resolve_reward(reward)
         app = make_app(found, token, int(max_megabytes * 1e6))
         listener = _listen(host, port)
     address, actual_port = listener.getsockname()[:2]
     print(f"The reward is {describe_reward(found)}.")
     print(f"Serving at http://{f'[{address}]' if ':' in address else address}:{actual_port}; Ctrl-C stops.")
-    if TOKEN_VARIABLE not in os.environ:
-        print(f"Where it is used: export {TOKEN_VARIABLE}={token}")
+    if not os.environ.get(token_variable):
+        print(f"Where it is used: export {token_variable}={token}")
     sys.stdout.flush()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
