@@ -64,6 +64,14 @@ class FiniteUpdates(BaseAlgorithm):
             for name, parameter in self.policy.named_parameters():
                 if is_spoilt(parameter):
                     raise self._non_finite(f"the weight {name}")
+        # Weights may be finite, and so large that nothing they compute is; such ones must not be saved.
+        for name, tensor in self._outputs().items():
+            if is_spoilt(tensor):
+                raise self._non_finite(f"{name} after the update")
+
+    def _outputs(self) -> dict[str, torch.Tensor]:
+        """Return what the network says now of something that it has just learned from, by name."""
+        return {}
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

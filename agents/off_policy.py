@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from .episode_replay import EpisodeReplay
 from .exploration import Exploration, ExplorationKind
@@ -279,6 +280,11 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
     @property
     def _n_considered(self) -> int | None:
         return None if self.candidates is None else min(self.candidates, self.network.vocab_size)
+
+    @torch.no_grad()
+    def _outputs(self) -> dict[str, Tensor]:
+        episode: Any = cast(EpisodeReplay, self.replay_buffer).packed(np.arange(1))
+        return {"the policy's Q values": self.network(episode)}
 
     def _store(self, replay: EpisodeReplay, judged: list[JudgedEpisode]) -> None:
         replay.append([to_record(item) for item in judged])

@@ -11,6 +11,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from .completion_buffer import CompletionBuffer
 from .completion_policy import GPT2CompletionPolicy
@@ -210,6 +211,13 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
                 self.policy, buffer, first_episode=len(records)
             )
         return n_tokens
+
+    @torch.no_grad()
+    def _outputs(self) -> dict[str, Tensor]:
+        episode = self.rollout_buffer.packed(np.arange(1))
+        token_ids = episode["input_ids"][:, 1:][episode["is_decision"][:, :-1]]
+        values, log_prob, _ = self.policy.evaluate_tokens(episode, token_ids)
+        return {"the policy's values": values, "the policy's log_prob": log_prob}
 
     def _charge_kl(self, n_episodes: int, n_tokens: int) -> None:
         reference = self.find_reference()

@@ -133,7 +133,8 @@ def _check_file(path: str | Path | io.BufferedIOBase, class_name: str, expected:
         raise ValueError(_no_checkpoint(path, class_name))
     if saved.get("class_name", class_name) != class_name:
         raise ValueError(f"{path} was saved by {saved['class_name']}; load it by {saved['class_name']}.load.")
-    missing = sorted(expected - saved.keys())
+    # Files of earlier versions do not name their class.
+    missing = sorted(expected - {"class_name"} - saved.keys())
     if missing:
         raise ValueError(
             f"{path} was not saved by this version's {class_name}: it has no {missing[0]}. Load it with the class and "

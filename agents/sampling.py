@@ -52,14 +52,16 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
         uniforms: Numbers in [0, 1), shape (B,).
 
     Returns:
-        Token ids, shape (B,). A token of probability 0 is never drawn.
+        Token ids, shape (B,). A token of probability 0 is never drawn; where there is NaN, the last token is.
     """
     # Double precision, because a float32 sum over 50,000 tokens loses the rarest of them.
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)  # (B, V)
     total = cumulative[:, -1]
     # Rounding must not reach the total, beyond which no token lies.
     target = torch.minimum(uniforms.double() * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    token_ids = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    # NaN is behind every token: an index that would bring a CUDA device down, before anybody can say what is wrong.
+    return token_ids.clamp_(max=probabilities.shape[-1] - 1)
 
 
 def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 import secrets
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -16,17 +17,19 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.named_objects import nearest
+from textgym.shaping import require_same_gamma
 from textgym.task import TextTask, episode_info
 
 from .completion_policy import GPT2CompletionPolicy
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
-from .generation import generate_episodes
+from .generation import GeneratedEpisode, generate_episodes
 from .judging import JudgedEpisode, judge_episodes
 from .language_policy import LanguagePolicy
 from .number_checks import check_numbers
 from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
+from .term_watch import is_spoilt
 from .token_rules import token_rules
 
 
@@ -40,6 +43,7 @@ class SequenceAlgorithm(CheckedPersistence):
 
     settings_of_load: ClassVar[frozenset[str]] = frozenset({"reference"})
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]]
+    gamma: float
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -158,6 +162,7 @@ class SequenceAlgorithm(CheckedPersistence):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self.find_reference()  # before any rollout is paid for
+        require_same_gamma(self.task.reward, self.gamma, type(self).__name__)
         return super()._setup_learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
@@ -187,10 +192,17 @@ class SequenceAlgorithm(CheckedPersistence):
         first = math.ceil(self.n_episodes_started / group) * group
         numbers = range(first, first + n_episodes)
         generated = generate_episodes(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
-        judged = list(judge_episodes(task, generated, self.potential_shaping))
+        judged = list(judge_episodes(task, self._finite(generated), self.potential_shaping, self.gamma))
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged
+
+    def _finite(self, episodes: Iterator[GeneratedEpisode]) -> Iterator[GeneratedEpisode]:
+        """Let episodes pass to the reward, unless what they were drawn from is NaN or infinite."""
+        for episode in episodes:
+            if is_spoilt(episode.log_prob):
+                raise self._non_finite("the policy's log_prob in a rollout")
+            yield episode
 
     def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
         """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""

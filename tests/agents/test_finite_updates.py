@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from tests.agents.tiny import language_model, letter_task
-from textgym.agents import A2C, DQN, PPO, QRDQN, TRPO, TextGenVecEnv
+from textgym.agents import A2C, DQN, PPO, QRDQN, REINFORCE, TRPO, TextGenVecEnv
 from textgym.agents.finite_updates import NonFiniteError
 from textgym.agents.term_watch import TermWatch
 
@@ -138,3 +138,64 @@ def test_what_was_not_finite_in_an_earlier_minibatch_is_not_blamed() -> None:
     assert watch.found() is None
     (values * torch.inf).backward()
     assert watch.found() == "the value loss"
+
+
+class SaveBeforeRollouts(BaseCallback):
+    """Saves between an update and the next rollout, as a run does."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def _on_rollout_start(self) -> None:
+        self.model.save(self.path)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+ONE_STEP: dict[str, tuple[Any, dict[str, Any]]] = {
+    "A2C": (A2C, {"n_steps": 20}),
+    "REINFORCE": (REINFORCE, {"n_steps": 20}),
+    "PPO": (PPO, {"n_steps": 20, "n_epochs": 1, "batch_size": 1000}),
+    "DQN": (DQN, {"learning_starts": 0, "train_freq": 40, "batch_size": 20, "gradient_steps": 1}),
+    "QRDQN": (QRDQN, {"learning_starts": 0, "train_freq": 40, "batch_size": 20, "gradient_steps": 1}),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings"), ONE_STEP.values(), ids=ONE_STEP)
+def test_a_step_to_weights_that_are_finite_and_useless_is_not_saved(
+    kind: Any, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """After it every output is NaN; the last good checkpoint is the one before it."""
+    model = kind(
+        "GPT2Policy", TextGenVecEnv(2, letter_task()), policy_kwargs={"model": language_model()}, seed=0, device="cpu",
+        learning_rate=1e30, **settings,
+    )  # fmt: skip
+    term = r"the policy's (values|log_prob|Q values) after the update became NaN"
+    with pytest.raises(NonFiniteError, match=term) as raised:
+        model.learn(400, callback=SaveBeforeRollouts(tmp_path / "saved.zip"))
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+    assert raised.value.checkpoint == tmp_path / "saved.zip"
+    env = TextGenVecEnv(2, letter_task())
+    loaded = kind.load(tmp_path / "saved.zip", env=env, device="cpu", learning_rate=1e-4, reference=language_model())
+    assert loaded.learn(60).num_timesteps >= 60
+
+
+def test_a_rollout_of_nan_is_not_shown_to_the_reward() -> None:
+    calls: list[int] = []
+
+    def counted(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
+        calls.append(len(completions))
+        return [0.0] * len(completions)
+
+    model = A2C(
+        "GPT2Policy", TextGenVecEnv(2, letter_task(reward=counted)), policy_kwargs={"model": language_model()},
+        n_steps=20, seed=0, device="cpu",
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.policy.language_model.parameters():
+            parameter.mul_(1e30)
+    with pytest.raises(NonFiniteError, match=r"the policy's log_prob in a rollout became NaN or infinite"):
+        model.learn(40)
+    assert not calls

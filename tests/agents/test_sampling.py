@@ -141,3 +141,11 @@ def test_only_the_top_tokens_are_left(top_k: int | None, top_p: float | None, ke
 def test_a_restriction_to_nothing_is_an_error(top_k: int | None, top_p: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=exactly(message)):
         restrict_to_top(FOUR, top_k, top_p)
+
+
+def test_a_row_of_nan_gives_a_token_that_exists() -> None:
+    """Another index would bring a CUDA device down, before the run can say what has become NaN."""
+    logits = torch.zeros(3, 7)
+    logits[1] = torch.nan
+    tokens = draw_tokens(logits, torch.tensor([0.0, 0.5, 0.999]))
+    assert tokens.tolist() == [0, 6, 6]
