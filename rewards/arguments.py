@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 
 def check_text(key: str, value: object) -> None:
@@ -73,11 +74,12 @@ def check_number(key: str, value: object, least: float | None = None, above: flo
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{key} must be a number, got {with_type(value)}.")
-    if math.isnan(value):
+    number: Any = value  # of a type that has no order, to a type checker
+    if math.isnan(number):
         raise ValueError(f"{key} must be a number, got {value}.")
-    if least is not None and not value >= least:
+    if least is not None and number < least:
         raise ValueError(f"{key} must be at least {least:g}, got {value}.")
-    if above is not None and not value > above:
+    if above is not None and number <= above:
         raise ValueError(f"{key} must be above {above:g}, got {value}.")
 
 

@@ -190,7 +190,7 @@ class _Checker:
             self.problems[what] = _Problem(f"{described}: {text}", [])
 
     def _check_bounds(self, described: str, scores: Sequence[float]) -> None:
-        bounds = getattr(self.reward, "score_range", None)
+        bounds: Any = getattr(self.reward, "score_range", None)
         if not _is_range(bounds):
             return
         outside = [score for score in scores if not bounds[0] - 1e-6 <= score <= bounds[1] + 1e-6]
@@ -223,7 +223,8 @@ class _Checker:
 
     def _check_call(self) -> None:
         """Check that a reward that reports its terms gives the same scores where it is called."""
-        if self.warnings or not isinstance(self.reward, TermedReward):
+        candidate: object = self.reward
+        if self.warnings or not isinstance(candidate, TermedReward):
             return
         prompts, texts, arguments = self._batch([_PLAIN, ""])
         expected = self._scores(prompts, texts, arguments)

@@ -123,7 +123,7 @@ def _make(name: str, arguments: object) -> Reward:
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, Mapping):
         raise ValueError(
-            f"The arguments of reward {name!r} must be a mapping, such as {{words: [Python]}}, "
+            f"The arguments of reward {name!r} must be a mapping of names, such as {{words: [Python]}} of keywords, "
             f"got {reprlib.repr(arguments)} of type {type(arguments).__name__}."
         )
     place = find_place(name)
@@ -138,9 +138,25 @@ def _make(name: str, arguments: object) -> Reward:
         found = _call(name, found, arguments)
     elif arguments:
         raise ValueError(f"Reward {name!r} is no class and takes no arguments, got {', '.join(map(repr, arguments))}.")
+    elif inspect.isfunction(found) and "completions" not in inspect.signature(found).parameters:
+        _check_is_reward(name, found)
     require_reward(found)
     reward: Reward = found
     return reward
+
+
+def _check_is_reward(name: str, function: Callable[..., Any]) -> None:
+    try:
+        require_reward(function)
+    except TypeError as error:
+        required = ", ".join(f"{key}: ..." for key in _required(function))
+        raise TypeError(
+            f"{error} If it makes a reward, give its arguments, as in {{{name}: {{{required}}}}}."
+        ) from error
+
+
+def _required(maker: Callable[..., Any]) -> list[str]:
+    return [key for key, one in inspect.signature(maker).parameters.items() if one.default is one.empty]
 
 
 def _call(name: str, maker: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -164,7 +180,6 @@ def _check_arguments(name: str, maker: Callable[..., Any], arguments: Mapping[st
             hint = nearest(unknown[0], names)
             problem = f"Reward {name!r} has no argument {unknown[0]!r}.{hint} It takes {', '.join(names) or 'none'}."
         else:
-            required = [key for key, one in signature.parameters.items() if one.default is one.empty]
-            example = f"{{{name}: {{{', '.join(f'{key}: ...' for key in required)}}}}}"
+            example = f"{{{name}: {{{', '.join(f'{key}: ...' for key in _required(maker))}}}}}"
             problem = f"Reward {name!r} is made of {', '.join(names)}: {error}. Give them as in {example}."
         raise ValueError(problem) from error

@@ -89,7 +89,10 @@ def call_reward(
             culprit, where = 0, f"a batch of {len(prompts)} completions, none of which fails alone; the first is"
         else:
             where = f"completion {culprit + 1} of {len(prompts)}"
-        problem = f"Reward {name!r} raised {type(error).__name__} ({error}) on {where}:"
+        hint = ""
+        if isinstance(error, TypeError) and str(error).startswith("string indices must be integers"):
+            hint = "; if it reads messages, as many of TRL's do, give Conversational(…) of it,"
+        problem = f"Reward {name!r} raised {type(error).__name__} ({error}){hint} on {where}:"
         raise RewardError(problem, prompts[culprit], completions[culprit]) from error
 
 

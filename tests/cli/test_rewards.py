@@ -118,6 +118,10 @@ def test_a_reward_is_checked() -> None:
     [
         (("keyword",), "Unknown reward 'keyword'. Did you mean 'keywords'? `textgym rewards` lists all names;"),
         (
+            ("ends_sentence", "--column", "reference=a"),
+            "--column needs --try or --check: without them, the reward is only explained.",
+        ),
+        (
             ("--try", "a", "b"),
             "--try, --column and --check need a reward: textgym rewards NAME --try PROMPT COMPLETION.",
         ),

@@ -84,7 +84,7 @@ NAN = float("nan")
         (
             lambda: build_reward(b"ends_sentence"),
             "A reward must be given as an object, a name, a mapping or a list, got b",
-        ),  # type: ignore[arg-type]
+        ),
     ],
 )
 def test_arguments_of_the_wrong_type_are_named(make: Callable[[], Any], message: str) -> None:

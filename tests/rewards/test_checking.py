@@ -228,7 +228,7 @@ def test_scores_that_change_are_warned_of() -> None:
 
 def test_a_warning_is_given_beside_a_problem() -> None:
     with pytest.warns(UserWarning, match="cannot be pickled"), pytest.raises(ValueError, match="breaks the contract"):
-        check_reward(lambda completions, **columns: ["a"] * len(completions))
+        check_reward(lambda completions, **columns: [float("nan")] * len(completions))
 
 
 def test_terms_have_to_be_a_dict_of_names() -> None:
@@ -248,3 +248,13 @@ def test_a_wrong_value_is_shown_in_full() -> None:
 
     with pytest.raises(RewardError, match="got 'a score of about one half, give or take a little' of type str"):
         evaluate_reward(says, ["Q"], ["a"], {})
+
+
+def test_a_reward_for_conversations_on_plain_text_says_what_to_do() -> None:
+    def first_message(completions: Sequence[Any], **columns: Any) -> list[float]:
+        return [float(len(completion[0]["content"])) for completion in completions]
+
+    with pytest.raises(
+        RewardError, match=r"if it reads messages, as many of TRL's do, give Conversational\(…\) of it, on"
+    ):
+        evaluate_reward(first_message, ["Q"], ["a"], {})

@@ -230,7 +230,10 @@ def test_a_single_mapping_is_one_reward() -> None:
         (
             {"keywords": ["a"]},
             ValueError,
-            "The arguments of reward 'keywords' must be a mapping, such as {words: [Python]}, got ['a'] of type list.",
+            (
+                "The arguments of reward 'keywords' must be a mapping of names, such as {words: [Python]} of "
+                "keywords, got ['a'] of type list."
+            ),
         ),
         (
             {"reference_task": {"words": ["a"]}},
@@ -248,3 +251,20 @@ def test_plain_data_that_describes_no_reward_is_refused(spec: Any, error: type[E
     with pytest.raises(error) as caught:
         build_reward(spec)
     assert str(caught.value) == message
+
+
+def test_a_function_that_makes_a_reward_says_that_it_needs_its_arguments() -> None:
+    with pytest.raises(TypeError) as caught:
+        build_reward("named")
+    message = str(caught.value)
+    assert message.startswith("Reward 'as_reward' must take (prompts, completions, **columns), but its signature is (")
+    assert message.endswith("If it makes a reward, give its arguments, as in {named: {function: ...}}.")
+
+
+def test_an_object_without_a_print_of_its_own_is_printed_without_its_address() -> None:
+    class Silent:
+        def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+            return [0.0] * len(completions)
+
+    assert repr(textgym.rewards.as_reward(Silent())).endswith("Silent(…))")
+    assert " at 0x" not in repr(textgym.rewards.as_reward(Silent()))

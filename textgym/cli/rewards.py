@@ -65,6 +65,8 @@ def rewards(
                 _check(reward, given)
             if texts is not None:
                 _try(reward, *texts, given)
+    elif columns:
+        refuse("--column needs --try or --check: without them, the reward is only explained.")
     else:
         with checked_input():
             _explain(reward)

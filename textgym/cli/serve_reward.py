@@ -23,7 +23,7 @@ def serve_reward(
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in, who then need the token.")
     ] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
-    max_megabytes: Annotated[float, typer.Option(help="Largest request that is read, in MB.")] = 16.0,
+    max_megabytes: Annotated[float, typer.Option(min=0.001, help="Largest request that is read, in MB.")] = 16.0,
     token_variable: Annotated[
         str, typer.Option(metavar="NAME", help="Environment variable that holds the token.")
     ] = "TEXTGYM_REWARD_TOKEN",
