@@ -12,6 +12,8 @@ from .arguments import check_integer
 from .composite import RewardWrapper
 from .registry import register_reward
 
+_PLAIN = frozenset({str, int, float, type(None)})
+
 
 class _Judged(NamedTuple):
     """What the reward made of one completion."""
@@ -104,5 +106,7 @@ def _hashable(value: object) -> Hashable:
     if isinstance(value, str | int | float | type(None)):
         return value
     if isinstance(value, list | tuple):
+        if _PLAIN.issuperset(map(type, value)):  # such as token ids, of which there are many
+            return tuple(value)
         return tuple(map(_hashable, value))
     return pickle.dumps(value)

@@ -1,7 +1,6 @@
 """A reward for repetition, to be subtracted: the share of n-grams that have been there before."""
 
 from collections.abc import Hashable, Sequence
-from itertools import islice
 from typing import Any
 
 from .arguments import check_integer
@@ -71,5 +70,5 @@ class Repetition(RewardFunction):
         total = len(items) - self.n + 1
         if total < 2:
             return 0.0
-        distinct = len(set(zip(*(islice(items, start, None) for start in range(self.n)), strict=False)))
+        distinct = len(set(zip(*(items[start:] for start in range(self.n)), strict=False)))
         return (total - distinct) / total

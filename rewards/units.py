@@ -9,6 +9,7 @@ from .matching import UNSPACED_CHARACTERS
 Unit = Literal["tokens", "words", "characters"]
 
 # One Chinese or Japanese character, or a run without spaces from its first letter or digit on.
+_ASCII_WORD = re.compile(r"\w\S*")  # the same where none of these characters is, three times as fast
 _WORD = re.compile(rf"[{UNSPACED_CHARACTERS}]|[^\W{UNSPACED_CHARACTERS}][^\s{UNSPACED_CHARACTERS}]*")
 
 
@@ -20,12 +21,12 @@ def split_words(text: str) -> list[str]:
     >>> split_words("Well - 你好，world!")
     ['Well', '你', '好', 'world!']
     """
-    return _WORD.findall(text)
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 def count_words(text: str) -> int:
     """Count words, see `split_words`: "Well - 你好，world!" has four."""
-    return len(_WORD.findall(text))
+    return len(split_words(text))
 
 
 def check_unit(unit: str) -> None:

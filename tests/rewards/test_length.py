@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from textgym.rewards import LengthWindow
-from textgym.rewards.units import count_words
+from textgym.rewards.units import count_words, split_words
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,9 @@ def test_counting_tokens_needs_token_ids() -> None:
     assert str(caught.value) == (
         'LengthWindow counts completion_ids, but got none. Pass them, or set unit to "words" or "characters".'
     )
+
+
+def test_plain_english_is_split_as_text_with_other_scripts_is() -> None:
+    printable = "".join(map(chr, range(128)))
+    for text in (printable, printable[::-1], "it's - (so) 3.5% a_b _c --d e\tf\x1cg\n", "", " "):
+        assert split_words(text) == split_words(f"{text} 海")[:-1]
