@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .feedback import Rating
+from .argument_checks import require_number
+from .feedback import Rating, require_rating_list
 
 Numbers = npt.NDArray[np.floating[Any]]
 ROWS_AT_A_TIME = 512  # bounds the memory of the comparison of all pairs
@@ -95,7 +96,12 @@ def human_ceiling(ratings: Sequence[Rating], min_gap: float) -> Agreement | None
 
     Returns:
         None where fewer than two completions were rated by several people.
+
+    Raises:
+        TypeError: If these are no ratings.
     """
+    require_rating_list(ratings)
+    require_number("min_gap", min_gap, least=0)
     numbers = [np.array(one.ratings) for one in ratings if len(one.ratings) > 1]
     if len(numbers) < 2:
         return None

@@ -7,8 +7,6 @@ from typing import Any
 
 from textgym.named_objects import nearest
 
-from .feedback import Feedback
-
 
 def require_number(
     name: str, value: object, *, above: float | None = None, least: float | None = None, most: float | None = None
@@ -71,31 +69,10 @@ def require_choice(name: str, value: object, choices: Sequence[str | None]) -> N
         raise ValueError(f"{name} must be {expected}, got {value!r}.{hint}")
 
 
-def require_name(name: str, value: object) -> None:
-    """Check that an argument is a string with something in it, or None.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If it is empty.
-    """
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{name} must be a string or None, got {describe(value)}.")
-    _require(value != "", f"{name} must not be empty; None is for no name of its own.")
-
-
 def require_mapping(name: str, value: object, example: str) -> None:
     """Check that an argument is a mapping with string keys, or None; TypeError with an example if not."""
     if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
         raise TypeError(f"{name} must be a mapping such as {example}, got {describe(value)}.")
-
-
-def require_feedback(name: str, value: object) -> None:
-    """Check that an argument is feedback; TypeError that says how to make some if not."""
-    if not isinstance(value, Feedback):
-        raise TypeError(
-            f"{name} must be Feedback, got {describe(value)}. read_feedback makes it of a file, a data set or a list "
-            "of rows; Feedback(ratings=..., preferences=...) of ratings and preferences."
-        )
 
 
 def require_texts(**columns: object) -> None:

@@ -8,12 +8,13 @@ Reference:
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .argument_checks import describe, require_texts
 from .counterfactuals import KEEP, MIRROR, Counterfactual
-from .feedback import Feedback, Preference
+from .feedback import Feedback, Preference, require_feedback
 from .model import RewardModel
 
 
@@ -30,7 +31,13 @@ def augment(feedback: Feedback, counterfactuals: Sequence[Counterfactual]) -> Fe
 
     Returns:
         The same feedback and the new one. Comments are not carried over, since they may speak of what was changed.
+
+    Raises:
+        TypeError: If it is no feedback, or something is no counterfactual.
     """
+    require_feedback("feedback", feedback)
+    for counterfactual in [counterfactuals] if isinstance(counterfactuals, str | Mapping) else counterfactuals:
+        _require_counterfactual(counterfactual)
     numbers = [number for one in feedback.ratings for number in one.ratings]
     scale = (min(numbers), max(numbers)) if numbers else (0.0, 0.0)
     ratings, preferences = list(feedback.ratings), list(feedback.preferences)
@@ -59,7 +66,12 @@ def reliance(
     Returns:
         The mean over the texts that it changes, where 1 is a standard deviation of scores as the model normalises them;
         None where it changes none.
+
+    Raises:
+        TypeError: If texts are no lists of strings, or something else is no counterfactual.
     """
+    require_texts(prompts=prompts, completions=completions)
+    _require_counterfactual(counterfactual)
     changed = [
         (prompt, text, other)
         for prompt, text in zip(prompts, completions, strict=True)
@@ -71,6 +83,14 @@ def reliance(
     others = [other for _, _, other in changed]
     places = [prompt for prompt, _, _ in changed]
     return float(np.abs(np.subtract(model.score(places, texts), model.score(places, others))).mean())
+
+
+def _require_counterfactual(value: object) -> None:
+    if not isinstance(value, Counterfactual):
+        raise TypeError(
+            f"A counterfactual must be a Counterfactual, got {describe(value)}; read_counterfactual makes one of "
+            "{'exchange': 'gender'}."
+        )
 
 
 def _changed_pairs(pair: Preference, counterfactual: Counterfactual) -> list[Preference]:

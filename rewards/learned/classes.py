@@ -1,10 +1,13 @@
 """Ratings made discrete: bad, fair and good."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from .argument_checks import require_choice
 
 CLASS_NAMES = ("bad", "fair", "good")
 ClassWeight = Literal["balanced"]
@@ -21,12 +24,16 @@ class RatingClasses:
 
     Raises:
         ValueError: If there are not two, they are not finite, or they do not rise.
+        TypeError: If they are no numbers.
     """
 
     def __init__(self, boundaries: Sequence[float]) -> None:
+        expected = "boundaries must be two finite numbers, between bad, fair and good"
+        if not isinstance(boundaries, Iterable) or not all(isinstance(one, Real) for one in boundaries):
+            raise TypeError(f"{expected}, such as (2, 4), got {boundaries!r}.")
         self.boundaries = tuple(float(one) for one in boundaries)
         if len(self.boundaries) != 2 or not np.isfinite(self.boundaries).all():
-            raise ValueError(f"boundaries must be two finite numbers, between bad, fair and good, got {boundaries!r}.")
+            raise ValueError(f"{expected}, got {boundaries!r}.")
         if self.boundaries[0] >= self.boundaries[1]:
             raise ValueError(f"The first of the boundaries must be below the second, got {boundaries!r}.")
 
@@ -48,6 +55,11 @@ class RatingClasses:
     def classify(self, ratings: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return each rating's class: 0 bad, 1 fair, 2 good; shape (N,)."""
         return np.searchsorted(self.boundaries, np.asarray(ratings, dtype=float), side="right").astype(np.int64)
+
+
+def check_class_weight(class_weight: object) -> None:
+    """Check the name of a way to weigh classes; ValueError with the nearest match where there is none such."""
+    require_choice("class_weight", class_weight, ("balanced", None))
 
 
 def item_weights(

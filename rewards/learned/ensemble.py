@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
+from .argument_checks import describe, require_flag, require_number
 from .calibration import Calibration
 from .feedback import Feedback
 from .model import Normalisation, RewardModel, Scores
@@ -38,6 +39,7 @@ class EnsembleRewardModel(RewardModel):
 
     Raises:
         ValueError: If there are fewer than two members, or the factor is negative.
+        TypeError: If something is no reward model, or an argument has another type.
 
     Reference:
         Coste et al. (2023), arXiv:2310.02743 (there the variance is subtracted); Lakshminarayanan et al. (2017),
@@ -55,10 +57,10 @@ class EnsembleRewardModel(RewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if members is not None and len(members) < 2:
-            raise ValueError(f"An ensemble must have at least two members, got {len(members)}.")
-        if not pessimism >= 0:
-            raise ValueError(f"pessimism must be at least 0, got {pessimism}.")
+        if members is not None:
+            _check_members(members)
+        require_number("pessimism", pessimism, least=0)
+        require_flag("bootstrap", bootstrap)
         self.members = tuple(members or ())
         self.pessimism = pessimism
         self.bootstrap = bootstrap
@@ -66,17 +68,21 @@ class EnsembleRewardModel(RewardModel):
             # The members' own scales serve until `normalise` is called.
             self.normalisation = Normalisation(0.0, 1.0, "the members' own")
 
+    def _require_members(self) -> tuple[RewardModel, ...]:
+        if not self.members:
+            raise ValueError("This ensemble has no members; pass them to its constructor.")
+        return self.members
+
     def _fit(self, feedback: Feedback, held_out: Feedback | None, console: Console | None) -> None:
-        for number, member in enumerate(self.members):
+        for number, member in enumerate(self._require_members()):
             member.fit(feedback.resampled(number) if self.bootstrap else feedback, held_out=held_out, console=console)
             member.normalise(*feedback.texts(), texts="the feedback of the ensemble")
         self.record["members"] = [member.record for member in self.members]
 
     def score_members(self, prompts: Sequence[str], completions: Sequence[str]) -> EnsembleScores:
         """Return the mean and the disagreement of the members' scores of N texts."""
-        if not self.members:
-            raise ValueError("This ensemble has no members; pass them to its constructor.")
-        scores = np.array([member.score(prompts, completions) for member in self.members])  # (members, N)
+        members = self._require_members()
+        scores = np.array([member.score(prompts, completions) for member in members])  # (members, N)
         return EnsembleScores(scores.mean(0), scores.std(0))
 
     def raw_scores(
@@ -106,3 +112,13 @@ class EnsembleRewardModel(RewardModel):
         from .folder import load_reward_model
 
         self.members = tuple(load_reward_model(folder / f"member-{number}") for number in range(state["n_members"]))
+
+
+def _check_members(members: object) -> None:
+    if not isinstance(members, Sequence) or isinstance(members, str):
+        raise TypeError(f"members must be a list of reward models, got {describe(members)}.")
+    for member in members:
+        if not isinstance(member, RewardModel):
+            raise TypeError(f"members must be reward models, such as RidgeRewardModel(), got {describe(member)}.")
+    if len(members) < 2:
+        raise ValueError(f"An ensemble must have at least two members, got {len(members)}.")

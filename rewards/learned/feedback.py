@@ -3,9 +3,13 @@
 import dataclasses
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from textgym.named_objects import nearest
+
+from .argument_checks import describe, require_number
 
 Item = TypeVar("Item")
 
@@ -35,6 +39,10 @@ class Rating:
         raters: Each rater's name, as many as ratings; () where nobody knows.
         weights: Each rater's weight, at least 0; () for 1 each.
         comment: What a rater wrote on it; "" for nothing.
+
+    Raises:
+        TypeError: If a text is no string, or a number no number.
+        ValueError: If there is no rating, one is not finite, or there are not as many raters or weights.
     """
 
     prompt: str
@@ -43,6 +51,27 @@ class Rating:
     raters: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
     comment: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what was passed, and keep lists as tuples."""
+        _require_strings(self, "prompt", "completion", "comment")
+        for name, example in (("ratings", "(4.0, 5.0)"), ("raters", "('ann', 'bob')"), ("weights", "(1.0, 0.5)")):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise TypeError(f"Rating.{name} must be a tuple such as {example}, got {describe(value)}.")
+            object.__setattr__(self, name, tuple(value))
+        if not self.ratings:
+            raise ValueError("Rating.ratings must have at least one number, got none.")
+        for number in self.ratings:
+            require_number("Each of Rating.ratings", number)
+        for weight in self.weights:
+            require_number("Each of Rating.weights", weight, least=0)
+        for name in ("raters", "weights"):
+            if len(getattr(self, name)) not in {0, len(self.ratings)}:
+                raise ValueError(
+                    f"Rating.{name} must be one for each of the {len(self.ratings)} ratings, or none, got "
+                    f"{getattr(self, name)!r}."
+                )
 
     @property
     def rating(self) -> float:
@@ -66,10 +95,14 @@ class Preference:
         prompt: The text before both; "" where there is none.
         chosen: The better one.
         rejected: The other one.
-        margin: By how much, on any scale; 1 where nobody knows.
+        margin: By how much, on any scale, at least 0; 1 where nobody knows.
         weight: How much it counts in training.
         rater: Who prefers it; "" where nobody knows.
         comment: What the rater wrote on the choice; kept, but no model reads it.
+
+    Raises:
+        TypeError: If a text is no string, or a number no number.
+        ValueError: If margin or weight is below 0 or not finite.
     """
 
     prompt: str
@@ -79,6 +112,12 @@ class Preference:
     weight: float = 1.0
     rater: str = ""
     comment: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what was passed."""
+        _require_strings(self, "prompt", "chosen", "rejected", "rater", "comment")
+        require_number("Preference.margin", self.margin, least=0)
+        require_number("Preference.weight", self.weight, least=0)
 
 
 @dataclass(frozen=True)
@@ -90,12 +129,20 @@ class Feedback:
         preferences: One for each pair.
         bad_rows: The rows that were skipped.
         n_repeated: Rows that said the same as an earlier one, and count only once.
+
+    Raises:
+        TypeError: If something is no rating or no preference.
     """
 
     ratings: tuple[Rating, ...] = ()
     preferences: tuple[Preference, ...] = ()
     bad_rows: tuple[BadRow, ...] = field(default=(), compare=False)
     n_repeated: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check what was passed, and keep lists as tuples."""
+        for name, kind in (("ratings", Rating), ("preferences", Preference)):
+            object.__setattr__(self, name, _items(f"Feedback.{name}", getattr(self, name), kind))
 
     def __len__(self) -> int:
         """Return the number of rated completions and pairs."""
@@ -115,14 +162,20 @@ class Feedback:
             weights: Weight of each rater by name, at least 0.
 
         Raises:
-            ValueError: If a weight is negative or not finite, or a name is not among the raters.
+            ValueError: If a weight is negative or not finite, or a name is not among the raters (the nearest match is
+                given).
+            TypeError: If they are no mapping of names to numbers.
         """
+        if not isinstance(weights, Mapping):
+            raise TypeError(f"weights must be a mapping such as {{'anna': 0.5}}, got {describe(weights)}.")
         names = {name for one in self.ratings for name in one.raters} | {one.rater for one in self.preferences} - {""}
         for name, weight in weights.items():
             if name not in names:
-                raise ValueError(f"There is no rater {name!r}; expected one of {', '.join(sorted(names)) or 'none'}.")
-            if not math.isfinite(weight) or weight < 0:
-                raise ValueError(f"The weight of rater {name!r} must be at least 0, got {weight}.")
+                raise ValueError(
+                    f"There is no rater {name!r}.{nearest(str(name), names)} Expected one of "
+                    f"{', '.join(sorted(names)) or 'none'}."
+                )
+            require_number(f"The weight of rater {name!r}", weight, least=0)
         weighted = [_weigh(one, weights) for one in self.ratings]
         preferences = [
             dataclasses.replace(one, weight=one.weight * weights.get(one.rater, 1.0)) for one in self.preferences
@@ -140,6 +193,39 @@ class Feedback:
             _draw(self.ratings, generator),
             _draw(self.preferences, generator),
         )
+
+
+def require_feedback(name: str, value: object) -> None:
+    """Check that an argument is feedback; TypeError that says how to make some if not."""
+    if not isinstance(value, Feedback):
+        raise TypeError(
+            f"{name} must be Feedback, got {describe(value)}. read_feedback makes it of a file, a data set or a list "
+            "of rows; Feedback(ratings=..., preferences=...) of ratings and preferences."
+        )
+
+
+def require_rating_list(value: object) -> None:
+    """Check that an argument is a list of ratings; TypeError that says what to pass if not."""
+    if isinstance(value, Feedback):
+        raise TypeError("ratings must be a list of Rating, got Feedback; pass feedback.ratings.")
+    _items("ratings", value, Rating)
+
+
+def _items(name: str, value: Any, kind: type[Item]) -> tuple[Item, ...]:
+    hint = "read_feedback makes them of a file, a data set or a list of rows."
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of {kind.__name__}, got {describe(value)}. {hint}")
+    items = tuple(value)
+    for place, one in enumerate(items, start=1):
+        if not isinstance(one, kind):
+            raise TypeError(f"{name} must be a list of {kind.__name__}, got {describe(one)} in place {place}. {hint}")
+    return items
+
+
+def _require_strings(item: "Rating | Preference", *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(item, name), str):
+            raise TypeError(f"{type(item).__name__}.{name} must be a string, got {describe(getattr(item, name))}.")
 
 
 def _draw(items: Sequence[Item], generator: random.Random) -> tuple[Item, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from .argument_checks import require_number, require_whole
 from .calibration import Calibration, calibrate_preferences
 from .feedback import Feedback
 from .joining import join_texts
@@ -54,8 +55,11 @@ class LinearPreferenceModel(RewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if not penalty > 0:
-            raise ValueError(f"penalty must be above 0, got {penalty}.")
+        require_number("penalty", penalty, above=0)
+        require_number("margin", margin, least=0)
+        require_number("min_gap", min_gap, least=0)
+        require_whole("pairs_per_rating", pairs_per_rating, least=1)
+        require_whole("seed", seed, least=0)
         self.penalty = penalty
         self.margin = margin
         self.min_gap = min_gap

@@ -12,9 +12,10 @@ from rich.console import Console
 from textgym.reward_protocol import RewardResult
 from textgym.rewards.function import RewardFunction
 
+from .argument_checks import require_number, require_texts
 from .calibration import Calibration
 from .evaluation import MIN_GAP, Evaluation, evaluate_model
-from .feedback import Feedback
+from .feedback import Feedback, require_feedback
 
 Scores = npt.NDArray[np.float64]
 
@@ -78,7 +79,11 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If the feedback has nothing that this kind of model can learn from.
+            TypeError: If it is no feedback.
         """
+        require_feedback("feedback", feedback)
+        if held_out is not None:
+            require_feedback("held_out", held_out)
         self.record = {"n_ratings": len(feedback.ratings), "n_preferences": len(feedback.preferences)}
         self.folder = None
         self._fit(feedback, held_out, console)
@@ -97,7 +102,9 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If the model gives all of them the same score.
+            TypeError: If they are no lists of strings.
         """
+        require_texts(prompts=prompts, completions=completions)
         scores = self.raw_scores(prompts, completions)
         if len(scores) < 2 or not scores.std() > 0:
             raise ValueError(
@@ -120,12 +127,11 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If the model has not been fitted, or the arguments differ in length.
+            TypeError: If they are no lists of strings.
         """
+        require_texts(prompts=prompts, completions=completions, comments=comments)
         if self.normalisation is None:
             raise ValueError(f"This {type(self).__name__} has not learned anything yet; call fit(feedback) first.")
-        if not len(prompts) == len(completions) == len(completions if comments is None else comments):
-            lengths = [len(prompts), len(completions), *([] if comments is None else [len(comments)])]
-            raise ValueError(f"prompts, completions and comments must have one length, got {lengths}.")
         if not len(completions):
             return []
         raw = self.raw_scores(prompts, completions, comments)
@@ -143,7 +149,7 @@ class RewardModel(RewardFunction):
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult: ...
 
     def evaluate(
-        self, prompts: Feedback | Sequence[str], completions: Sequence[str] = (), **columns: Any
+        self, prompts: Feedback | Sequence[str], completions: Sequence[str] | None = None, **columns: Any
     ) -> Evaluation | RewardResult:
         """Judge the model on feedback: `evaluate(feedback)`. With texts it is every reward's `evaluate`.
 
@@ -157,10 +163,19 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If there is no feedback, or the model has not been fitted.
+            TypeError: If something else comes with feedback than `min_gap`, or texts are no lists of strings.
         """
         if isinstance(prompts, Feedback):
-            return evaluate_model(self, prompts, columns.get("min_gap", MIN_GAP))
-        return super().evaluate(prompts, completions, **columns)
+            min_gap = columns.pop("min_gap", MIN_GAP)
+            require_number("min_gap", min_gap, least=0)
+            others = [*([] if completions is None else ["completions"]), *columns]
+            if others:
+                raise TypeError(f"evaluate(feedback) takes min_gap besides, got {', '.join(others)}.")
+            return evaluate_model(self, prompts, min_gap)
+        if completions is None:
+            require_feedback("feedback", prompts)
+        require_texts(prompts=prompts, completions=completions)
+        return super().evaluate(prompts, completions or (), **columns)
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder, which `load`, and any place that takes the name of a reward, reads again.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from rich.console import Console
@@ -10,8 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from textgym.devices import find_device
+
+from .argument_checks import describe, require_choice, require_flag, require_number, require_whole
 from .calibration import Calibration
-from .classes import ClassWeight
+from .classes import ClassWeight, check_class_weight
 from .encoding import encode_texts, pad, sorted_batches
 from .feedback import Feedback
 from .model import RewardModel, Scores
@@ -21,6 +24,8 @@ from .objectives import ClassObjective, Objective, PreferenceObjective, RatingOb
 from .splitting import split_feedback
 
 HELD_OUT_SHARE = 0.1
+OBJECTIVES = ("ratings", "classes", "preferences")
+WHOLE_NUMBERS = {"max_tokens": 8, "epochs": 1, "batch_size": 1, "patience": 1, "pairs_per_rating": 1, "seed": 0}
 
 
 class NetworkRewardModel(RewardModel):
@@ -57,7 +62,8 @@ class NetworkRewardModel(RewardModel):
         name: Name of the reward's term.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or a wrong name (the nearest match is given).
+        TypeError: If an argument has another type.
 
     References:
         Ziegler et al. (2019), arXiv:1909.08593, for the scalar head; Touvron et al. (2023), arXiv:2307.09288, eq. 2,
@@ -110,23 +116,34 @@ class NetworkRewardModel(RewardModel):
         self.seed = seed
         self.device = device
         self.allow_pickle = allow_pickle
-        for argument, least in (("max_tokens", 8), ("epochs", 1), ("batch_size", 1), ("patience", 1)):
-            if getattr(self, argument) < least:
-                raise ValueError(f"{argument} must be at least {least}, got {getattr(self, argument)}.")
-        if not 0 <= comment_dropout <= 1:
-            raise ValueError(f"comment_dropout must be between 0 and 1, got {comment_dropout}.")
+        self._check_arguments(backbone)
         self._objective = self._make_objective()
         self._network: RewardNetwork | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    def _check_arguments(self, backbone: object) -> None:
+        if not isinstance(backbone, str | Path) or not str(backbone):
+            raise TypeError(f"backbone must be a folder, a hub name or 'bundled', got {describe(backbone)}.")
+        require_choice("objective", self.objective, OBJECTIVES)
+        require_choice("pooling", self.pooling, (*get_args(Pooling), None))
+        check_class_weight(self.class_weight)
+        if self.trainable_layers is not None:
+            require_whole("trainable_layers", self.trainable_layers, least=0)
+        for name, least in WHOLE_NUMBERS.items():
+            require_whole(name, getattr(self, name), least=least)
+        require_number("learning_rate", self.learning_rate, above=0)
+        for name in ("weight_decay", "margin", "min_gap"):
+            require_number(name, getattr(self, name), least=0)
+        require_number("comment_dropout", self.comment_dropout, least=0, most=1)
+        require_flag("allow_pickle", self.allow_pickle)
+        find_device(self.device)
 
     def _make_objective(self) -> Objective:
         if self.objective == "ratings":
             return RatingObjective()
         if self.objective == "classes":
             return ClassObjective(self.boundaries, self.class_weight)
-        if self.objective == "preferences":
-            return PreferenceObjective(self.margin, self.min_gap, self.pairs_per_rating, self.seed)
-        raise ValueError(f"objective must be 'ratings', 'classes' or 'preferences', got {self.objective!r}.")
+        return PreferenceObjective(self.margin, self.min_gap, self.pairs_per_rating, self.seed)
 
     def _fit(self, feedback: Feedback, held_out: Feedback | None, console: Console | None) -> None:
         if held_out is None:
@@ -191,8 +208,7 @@ class NetworkRewardModel(RewardModel):
         return self._network
 
     def _use(self, network: RewardNetwork) -> None:
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        self._network = network.to(chosen).eval()
+        self._network = network.to(find_device(self.device)).eval()
 
     def _write(self, folder: Path) -> dict[str, Any]:
         network = self._require_network()

@@ -5,7 +5,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .feedback import Feedback, Preference, Rating
+from .argument_checks import require_number, require_whole
+from .feedback import Feedback, Preference, Rating, require_rating_list
 
 
 def pairs_from_ratings(
@@ -25,11 +26,11 @@ def pairs_from_ratings(
 
     Raises:
         ValueError: If `min_gap` is negative or `pairs_per_rating` is below 1.
+        TypeError: If these are no ratings, or an argument no number.
     """
-    if min_gap < 0 or pairs_per_rating < 1:
-        raise ValueError(
-            f"min_gap must be at least 0 and pairs_per_rating at least 1, got {min_gap} and {pairs_per_rating}."
-        )
+    require_rating_list(ratings)
+    require_number("min_gap", min_gap, least=0)
+    require_whole("pairs_per_rating", pairs_per_rating, least=1)
     by_prompt: dict[str, list[Rating]] = defaultdict(list)
     for one in ratings:
         by_prompt[one.prompt].append(one)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .argument_checks import require_number
 from .calibration import Calibration, calibrate_classes
-from .classes import CLASS_NAMES, ClassWeight, RatingClasses, item_weights
+from .classes import CLASS_NAMES, ClassWeight, RatingClasses, check_class_weight, item_weights
 from .estimator_model import EstimatorRewardModel
 from .feedback import Feedback
 from .libraries import require_library
@@ -42,8 +43,8 @@ class ClassifierRewardModel(EstimatorRewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(max_ngram=max_ngram, min_count=min_count, name=name)
-        if not penalty > 0:
-            raise ValueError(f"penalty must be above 0, got {penalty}.")
+        require_number("penalty", penalty, above=0)
+        check_class_weight(class_weight)
         self.penalty = penalty
         self.boundaries = boundaries
         self.class_weight = class_weight

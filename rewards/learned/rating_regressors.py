@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .argument_checks import require_number, require_whole
 from .calibration import Calibration, calibrate_ratings
 from .estimator_model import EstimatorRewardModel
 from .feedback import Feedback
@@ -46,8 +47,7 @@ class RidgeRewardModel(RegressorRewardModel):
 
     def __init__(self, *, alpha: float = 1.0, max_ngram: int = 1, min_count: int = 1, name: str | None = None) -> None:
         super().__init__(max_ngram=max_ngram, min_count=min_count, name=name)
-        if not alpha > 0:
-            raise ValueError(f"alpha must be above 0, got {alpha}.")
+        require_number("alpha", alpha, above=0)
         self.alpha = alpha
 
     def _fit_estimator(self, features: Any, ratings: Scores, weights: Scores) -> Any:
@@ -85,8 +85,9 @@ class TreeRewardModel(RegressorRewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(max_ngram=max_ngram, min_count=min_count, name=name)
-        if max_depth < 1 or min_leaf < 1:
-            raise ValueError(f"max_depth and min_leaf must be at least 1, got {max_depth} and {min_leaf}.")
+        require_whole("max_depth", max_depth, least=1)
+        require_whole("min_leaf", min_leaf, least=1)
+        require_whole("seed", seed, least=0)
         self.max_depth = max_depth
         self.min_leaf = min_leaf
         self.seed = seed

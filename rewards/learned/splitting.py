@@ -4,7 +4,8 @@ import dataclasses
 import random
 from typing import NamedTuple
 
-from .feedback import Feedback
+from .argument_checks import require_number, require_whole
+from .feedback import Feedback, require_feedback
 from .joining import join_text
 
 
@@ -27,7 +28,11 @@ def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
 
     Raises:
         ValueError: If the share is out of range, or one side would be empty.
+        TypeError: If it is no feedback, or an argument no number.
     """
+    require_feedback("feedback", feedback)
+    require_number("held_out", held_out)
+    require_whole("seed", seed)
     if not 0 < held_out < 1:
         raise ValueError(f"held_out must be above 0 and below 1, got {held_out}.")
     groups = _Groups()

@@ -217,7 +217,7 @@ PREFERENCES = Feedback(preferences=(Preference("", "a", "b"),))
         ),
         (
             lambda: RidgeRewardModel().fit(TRAINING).score(["a"], []),
-            "prompts, completions and comments must have one length, got [1, 0].",
+            "prompts and completions must have one length, got [1, 0].",
         ),
         (
             lambda: RidgeRewardModel().fit(TRAINING).evaluate(Feedback()),

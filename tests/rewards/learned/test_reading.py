@@ -158,7 +158,7 @@ def test_raters_are_weighted_and_left_out() -> None:
     assert [(one.completion, one.ratings) for one in alone.ratings] == [("of joy", (5.0,))]
     with pytest.raises(ValueError, match="cyd") as caught:
         feedback.with_rater_weights({"cyd": 1.0})
-    assert str(caught.value) == "There is no rater 'cyd'; expected one of ann, bob."
+    assert str(caught.value) == "There is no rater 'cyd'. Expected one of ann, bob."
 
 
 @pytest.mark.parametrize("rating", ["1_0", "nan", "NaN", "inf", "-Infinity", "1e999", "five", "1,5", ""])
