@@ -89,7 +89,8 @@ class PlainReward(RewardFunction):
     def __repr__(self) -> str:
         """Return `as_reward(my_function)`."""
         function = getattr(self.function, "__qualname__", None) or repr(self.function)
-        if type(self.function).__repr__ is object.__repr__:  # prints an address, another one in each process
+        printing: object = type(self.function).__repr__
+        if printing is object.__repr__:  # prints an address, another one in each process
             function = f"{type(self.function).__qualname__}(…)"
         return f"as_reward({function}{'' if self.name is None else f', name={self.name!r}'})"
 
