@@ -13,7 +13,9 @@ class A2C(SequenceOnPolicyAlgorithm, PlainA2C):
     """Stable-Baselines3's A2C with cached rollouts of whole episodes; its `train` runs unchanged.
 
     Each rollout is one minibatch, for one step of the optimiser. Logits are computed a chunk at a time, and again in
-    the backward pass, so that a large vocabulary does not fill the memory.
+    the backward pass, so that a large vocabulary does not fill the memory. What the trunk keeps, `micro_batch_size` and
+    `gradient_checkpointing` of the policy bound: with micro-batches of 1,024 tokens, 8,192 tokens of a GPT-2 of 124
+    million parameters take less than 8 GB.
 
     Arguments that Stable-Baselines3 has too mean what they mean there; the defaults are a language model's.
 

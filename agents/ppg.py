@@ -21,6 +21,9 @@ from .policy import GPT2Policy
 from .reference import frozen_copy
 from .scoring import frozen_hidden_of
 
+# The term of the auxiliary loss that each of its parts leads to.
+AUXILIARY_LOSSES = {"auxiliary value errors": "auxiliary value loss", "auxiliary KL": "clone loss"}
+
 
 class PhasicPolicy(GPT2Policy):
     """A `GPT2Policy` whose critic shapes the trunk in the auxiliary phase alone.
@@ -154,6 +157,7 @@ class PPG(ClippedAlgorithm, PlainPPO):
             squares, kl = evaluate(obs, returns)
         else:
             squares, kl = in_micro_batches(evaluate, obs, returns, size)
+        self.policy.term_watch.watch({"auxiliary value errors": squares, "auxiliary KL": kl}, AUXILIARY_LOSSES)
         return squares.mean() / 2, kl.mean()
 
     def _auxiliary_terms(self, old_policy: GPT2Policy, obs: PyTorchObs, returns: Tensor) -> tuple[Tensor, ...]:

@@ -349,7 +349,7 @@ def test_a_task_is_never_changed() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("num_rows", [3, 64])
 def test_a_captured_graph_generates_what_the_cpu_generates(name: str, num_rows: int) -> None:
-    """Written without a GPU at hand: what is tested without one is the same step, run eagerly."""
+    """What is tested without a GPU is the same step, run eagerly."""
     task = letter_task(min_new_tokens=2, banned_token_ids=[3], stop=["ab"])
     policy = letter_policy(task, language_model(CONFIGS[name]), temperature=0.7)
     expected = list(generate_episodes(policy, task, range(100), seed=1))

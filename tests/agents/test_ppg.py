@@ -11,6 +11,7 @@ from stable_baselines3.common.logger import configure
 from tests.agents.tiny import exactly, gpt2_config, language_model, letter_task, waken_critic
 from tests.agents.twins import collect, generated_tokens, make_case, train_both
 from textgym.agents import PPG, PhasicPolicy, TextGenVecEnv
+from textgym.agents.finite_updates import NonFiniteError
 from textgym.agents.reference import frozen_copy
 
 
@@ -146,3 +147,14 @@ def test_a_critic_that_shares_no_trunk_is_an_error(critic: str | None) -> None:
     )
     with pytest.raises(ValueError, match=exactly(message)):
         algorithm(policy_kwargs={"model": gpt2_config(), "critic": critic})
+
+
+def test_nan_in_the_auxiliary_phase_is_named() -> None:
+    model = algorithm()
+    collect(model)
+    model.past_rollouts.add(model.rollout_buffer)
+    model.past_rollouts._rollouts[0].tensors["target_returns"][:] = torch.nan
+    before = [parameter.clone() for parameter in model.policy.parameters()]
+    with pytest.raises(NonFiniteError, match="the policy's auxiliary value errors became NaN or infinite"):
+        model._learn_auxiliary()
+    assert all(torch.equal(one, other) for one, other in zip(before, model.policy.parameters(), strict=True))

