@@ -76,7 +76,7 @@ def require_mapping(name: str, value: object, example: str) -> None:
 
 
 def require_texts(**columns: object) -> None:
-    """Check that arguments are lists of strings, all of one length; None is left out.
+    """Check that arguments are lists of strings, all of one length.
 
     Args:
         **columns: The arguments by name.
@@ -87,8 +87,6 @@ def require_texts(**columns: object) -> None:
     """
     lengths = {}
     for name, texts in columns.items():
-        if texts is None:
-            continue
         if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable) or iter(texts) is texts:
             raise TypeError(f"{name} must be a list of strings, got {describe(texts)}.{_in_brackets(texts)}")
         size = 0

@@ -38,6 +38,20 @@ class Calibration(NamedTuple):
     error: float
 
 
+class Predictions(NamedTuple):
+    """What a model predicts, beside what people said.
+
+    Attributes:
+        predicted: Shape (N,), N at least 1.
+        observed: Shape (N,).
+        quantity: What is predicted.
+    """
+
+    predicted: Numbers
+    observed: Numbers
+    quantity: str
+
+
 def calibrate(predicted: Numbers, observed: Numbers, quantity: str, n_bins: int = N_BINS) -> Calibration:
     """Sort predictions into bins of equal count and compare them with what was observed.
 
@@ -63,22 +77,22 @@ def calibrate(predicted: Numbers, observed: Numbers, quantity: str, n_bins: int 
     return Calibration(quantity, bins, error)
 
 
-def calibrate_ratings(predicted: Numbers, ratings: Numbers) -> Calibration:
-    """Compare predicted ratings with ratings, both of shape (N,)."""
-    return calibrate(predicted, ratings, "rating")
+def predicted_ratings(predicted: Numbers, ratings: Numbers) -> Predictions:
+    """Return predicted ratings beside ratings, both of shape (N,)."""
+    return Predictions(predicted, ratings, "rating")
 
 
-def calibrate_classes(probabilities: Numbers, classes: npt.NDArray[np.int64]) -> Calibration:
-    """Compare the probabilities of all classes, shape (N, K), with which class it was, shape (N,)."""
+def predicted_classes(probabilities: Numbers, classes: npt.NDArray[np.int64]) -> Predictions:
+    """Return the probabilities of all classes, shape (N, K), beside which class it was, shape (N,)."""
     is_class = np.arange(probabilities.shape[1]) == classes[:, None]
-    return calibrate(probabilities.ravel(), is_class.ravel().astype(float), "probability of the class")
+    return Predictions(probabilities.ravel(), is_class.ravel().astype(float), "probability of the class")
 
 
-def calibrate_preferences(differences: Numbers) -> Calibration:
-    """Compare σ(r_chosen − r_rejected), shape (N,), with what was preferred; each pair counts in both directions."""
+def predicted_preferences(differences: Numbers) -> Predictions:
+    """Return σ(r_chosen − r_rejected), shape (N,), beside what was preferred; each pair counts in both directions."""
     both = np.concatenate([differences, -differences]).astype(float)
     was_chosen = np.repeat([1.0, 0.0], len(differences))
-    return calibrate(0.5 * (1 + np.tanh(both / 2)), was_chosen, "probability of the preference")
+    return Predictions(0.5 * (1 + np.tanh(both / 2)), was_chosen, "probability of the preference")
 
 
 def draw_reliability(calibration: Calibration, picture: Path, title: str) -> None:

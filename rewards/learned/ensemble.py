@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from .argument_checks import describe, require_flag, require_number
-from .calibration import Calibration
+from .calibration import Predictions
 from .feedback import Feedback
 from .model import Normalisation, RewardModel, Scores
 
@@ -92,9 +92,23 @@ class EnsembleRewardModel(RewardModel):
         mean, disagreement = self.score_members(prompts, completions)
         return mean - self.pessimism * disagreement
 
-    def calibrate(self, feedback: Feedback) -> Calibration | None:
-        """Return None: an ensemble predicts nothing but a score; its members can be asked one by one."""
-        return None
+    def predictions(self, feedback: Feedback) -> Predictions | None:
+        """Return the mean of what the members predict, pessimism left aside; None where they predict different things.
+
+        Where each member has classes of its own, what was observed is the mean over their classes.
+        """
+        members = self._require_members()
+        judged = members[0].judged(feedback)
+        found = [one for member in members if (one := member.predictions(judged)) is not None]
+        if len(found) < len(members) or len({(one.quantity, one.predicted.shape) for one in found}) > 1:
+            return None
+        predicted = np.mean([one.predicted for one in found], axis=0)
+        observed = np.mean([one.observed for one in found], axis=0)
+        return Predictions(predicted, observed, found[0].quantity)
+
+    def judged(self, feedback: Feedback) -> Feedback:
+        """Return what the first member judges."""
+        return self._require_members()[0].judged(feedback)
 
     def plain_arguments(self) -> dict[str, Any]:
         """Return the arguments but for the members, which have folders of their own."""

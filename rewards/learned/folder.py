@@ -6,12 +6,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textgym.rewards.registry import REWARD_MODEL_FILE
 
-from .kinds import KINDS, make_reward_model
+from .argument_checks import describe, require_number
+from .kinds import KINDS, construct_reward_model
 from .model import Normalisation, RewardModel
 
 FORMAT = 1
+ORIGIN = "Name a folder that save, or textgym reward-model train, has written."
+REMEDY = "Copy the whole folder again, or train the model again."
+PARTS: dict[str, Any] = {
+    "arguments": dict,
+    "state": dict,
+    "record": dict,
+    "files": list | None,
+    "normalisation": dict | None,
+}
+
+
+class DamagedModelError(ValueError):
+    """A folder holds a reward model that cannot be read any more."""
 
 
 def save_reward_model(model: RewardModel, folder: Path) -> None:
@@ -70,29 +86,77 @@ def load_reward_model(folder: str | Path) -> RewardModel:
     """Read a reward model of any kind from the folder that `save` wrote; no pickle is loaded.
 
     Raises:
-        ValueError: If the folder holds no reward model, or one in a format that this version does not read.
+        ValueError: If the folder holds no reward model, one in a format that this version does not read, or one that is
+            damaged.
+        TypeError: If it is no path.
     """
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"folder must be the path of a reward model, got {describe(folder)}.")
     folder = Path(folder)
     file = folder / REWARD_MODEL_FILE
     if not file.is_file():
-        what = f"has no {REWARD_MODEL_FILE}" if folder.is_dir() else "does not exist"
-        raise ValueError(f"{folder} is not the folder of a reward model: it {what}.")
-    try:
-        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON ({error}); save the model again.") from error
-    if description.get("format") != FORMAT or description.get("kind") not in KINDS:
-        raise ValueError(
-            f"{file} must have format {FORMAT} and one of the kinds {', '.join(KINDS)}, got format "
-            f"{description.get('format')!r} and kind {description.get('kind')!r}; another version of textgym wrote it."
+        what = (
+            f"has no {REWARD_MODEL_FILE}" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
         )
-    model = make_reward_model(description["kind"], **description["arguments"])
-    model._read(folder, description["state"])
-    if description["normalisation"] is not None:
-        model.normalisation = Normalisation(**description["normalisation"])
+        raise ValueError(f"{folder} is not the folder of a reward model: it {what}. {ORIGIN}")
+    description = _read_description(file)
+    missing = [name for name in description["files"] or () if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"The reward model in {folder} is damaged: {missing[0]} is missing. {REMEDY}")
+    try:
+        model = construct_reward_model(description["kind"], description["arguments"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"The arguments in {file} cannot be used: {error} {REMEDY}") from error
+    model.normalisation = _read_normalisation(file, description["normalisation"])
     model.record = description["record"]
+    try:
+        model._read(folder, description["state"])
+        probe = model.raw_scores([""], ["a"])
+    except (ModuleNotFoundError, DamagedModelError):
+        raise  # these say what to do
+    # What a damaged file makes zip, JSON, skops, safetensors and transformers raise has no class in common.
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+        raise DamagedModelError(
+            f"The reward model in {folder} is damaged and cannot be read ({cause}). {REMEDY}"
+        ) from error
+    if np.shape(probe) != (1,) or not np.isfinite(probe).all():
+        raise DamagedModelError(f"The reward model in {folder} is damaged: it scores a text {probe!r}. {REMEDY}")
     model.folder = folder
     return model
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    """Read and check the JSON of a model's folder."""
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedModelError(f"{file} is damaged: it is not JSON ({error}). {REMEDY}") from error
+    if not isinstance(description, dict):
+        raise DamagedModelError(f"{file} must hold an object in braces, got {describe(description)}. {REMEDY}")
+    if description.get("format") != FORMAT or description.get("kind") not in [*KINDS]:
+        raise ValueError(
+            f"{file} must have format {FORMAT} and one of the kinds {', '.join(KINDS)}, got format "
+            f"{description.get('format')!r} and kind {description.get('kind')!r}; another version "
+            f"of textgym, or another program, wrote it. {ORIGIN}"
+        )
+    description = {"record": {}, "files": None, "normalisation": None, **description}
+    for name, kind in PARTS.items():
+        if not isinstance(description.get(name), kind):
+            raise DamagedModelError(f"{file} is damaged: its {name} are not as they were saved. {REMEDY}")
+    return description
+
+
+def _read_normalisation(file: Path, found: Any) -> Normalisation | None:
+    if found is None:
+        return None
+    try:
+        normalisation = Normalisation(**found)
+        require_number("mean", normalisation.mean)
+        require_number("std", normalisation.std, above=0)
+    except (TypeError, ValueError) as error:
+        raise DamagedModelError(f"{file} is damaged: its normalisation cannot be used ({error}) {REMEDY}") from error
+    return normalisation
 
 
 def _files(folder: Path) -> list[str]:
@@ -103,5 +167,11 @@ def _other_files(folder: Path) -> list[str]:
     """Return the files beside a reward model that are not its own; none where an older version has listed none."""
     if not (folder / REWARD_MODEL_FILE).is_file():
         return []
-    own = json.loads((folder / REWARD_MODEL_FILE).read_text(encoding="utf-8")).get("files")
+    try:
+        own = _read_description(folder / REWARD_MODEL_FILE)["files"]
+    except ValueError as error:
+        raise ValueError(
+            f"The output folder {folder} holds a {REWARD_MODEL_FILE} that cannot be read; remove the folder, or name "
+            "another one."
+        ) from error
     return [] if own is None else [name for name in _files(folder) if name not in (*own, REWARD_MODEL_FILE)]

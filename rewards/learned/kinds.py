@@ -2,8 +2,10 @@
 
 import difflib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+from .argument_checks import require_whole
 from .ensemble import EnsembleRewardModel
 from .linear_preferences import LinearPreferenceModel
 from .model import RewardModel
@@ -23,6 +25,7 @@ KINDS: dict[str, type[RewardModel]] = {
         EnsembleRewardModel,
     )
 }
+MEMBER_KINDS = [kind for kind in KINDS if kind != EnsembleRewardModel.kind]
 
 
 def make_reward_model(kind: str, **arguments: Any) -> RewardModel:
@@ -33,10 +36,21 @@ def make_reward_model(kind: str, **arguments: Any) -> RewardModel:
         **arguments: Those of its class.
 
     Raises:
-        ValueError: If there is no such kind or argument (with the nearest match), or an argument is out of range.
+        ValueError: If there is no such kind or argument (with the nearest match), an argument is out of range, or it is
+            an ensemble without members.
     """
+    if kind == EnsembleRewardModel.kind and not arguments.get("members"):
+        raise ValueError(
+            f"An ensemble is made of models of another kind; name that one ({', '.join(MEMBER_KINDS)}) and ask for so "
+            "many of it: make_ensemble(kind, 3), on the command line --ensemble 3."
+        )
+    return construct_reward_model(kind, arguments)
+
+
+def construct_reward_model(kind: str, arguments: Mapping[str, Any]) -> RewardModel:
+    """Make a reward model of a kind, as `make_reward_model`, but also an ensemble whose members are yet to come."""
     if kind not in KINDS:
-        raise ValueError(f"There is no kind of reward model {kind!r}.{_nearest(kind, list(KINDS))}")
+        raise ValueError(f"There is no kind of reward model {kind!r}.{_nearest(str(kind), MEMBER_KINDS)}")
     names = list(inspect.signature(KINDS[kind]).parameters)
     for name in arguments:
         if name not in names:
@@ -56,6 +70,7 @@ def make_ensemble(kind: str, n_members: int, pessimism: float = 0.0, **arguments
     Raises:
         ValueError: As `make_reward_model` and `EnsembleRewardModel`.
     """
+    require_whole("n_members", n_members, least=2)
     takes_seed = "seed" in make_reward_model(kind, **arguments).arguments()
     first_seed = arguments.pop("seed", 0)
     seeds = [{"seed": first_seed + number} if takes_seed else {} for number in range(n_members)]

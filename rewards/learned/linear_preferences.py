@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from .argument_checks import require_number, require_whole
-from .calibration import Calibration, calibrate_preferences
+from .calibration import Predictions, predicted_preferences
 from .feedback import Feedback
 from .joining import join_texts
 from .libraries import require_library
@@ -93,15 +93,19 @@ class LinearPreferenceModel(RewardModel):
             raise ValueError(f"This {type(self).__name__} has not learned anything yet; call fit(feedback) first.")
         return np.asarray(self._vectorizer.transform(join_texts(prompts, completions)) @ self._coefficients)
 
-    def calibrate(self, feedback: Feedback) -> Calibration | None:
-        """Compare σ(difference) with how often the text is preferred; None without pairs."""
+    def predictions(self, feedback: Feedback) -> Predictions | None:
+        """Return σ(difference) beside whether the text is preferred; None without pairs."""
         try:
             pairs = self._pairs.pairs(feedback)
         except ValueError:  # the feedback has no pairs
             return None
         prompts = [one.prompt for one in pairs]
         chosen = self.raw_scores(prompts, [one.chosen for one in pairs])
-        return calibrate_preferences(chosen - self.raw_scores(prompts, [one.rejected for one in pairs]))
+        return predicted_preferences(chosen - self.raw_scores(prompts, [one.rejected for one in pairs]))
+
+    def judged(self, feedback: Feedback) -> Feedback:
+        """Return the pairs, given or made from ratings, as feedback."""
+        return self._pairs.as_given(feedback)
 
     def _write(self, folder: Path) -> dict[str, Any]:
         write_estimator([self._vectorizer, self._coefficients], folder)

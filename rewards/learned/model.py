@@ -13,7 +13,7 @@ from textgym.reward_protocol import RewardResult
 from textgym.rewards.function import RewardFunction
 
 from .argument_checks import require_number, require_texts
-from .calibration import Calibration
+from .calibration import Calibration, Predictions, calibrate
 from .evaluation import MIN_GAP, Evaluation, evaluate_model
 from .feedback import Feedback, require_feedback
 
@@ -42,7 +42,7 @@ class RewardModel(RewardFunction):
     have no bounds.
 
     A subclass has a `kind`, stores each argument of its constructor under the argument's name (all of them plain
-    data), and says how to learn (`_fit`), to score (`raw_scores`), to compare (`calibrate`) and to be written and
+    data), and says how to learn (`_fit`), to score (`raw_scores`), to compare (`predictions`) and to be written and
     read (`_write`, `_read`).
 
     Args:
@@ -129,7 +129,8 @@ class RewardModel(RewardFunction):
             ValueError: If the model has not been fitted, or the arguments differ in length.
             TypeError: If they are no lists of strings.
         """
-        require_texts(prompts=prompts, completions=completions, comments=comments)
+        given = {} if comments is None else {"comments": comments}
+        require_texts(prompts=prompts, completions=completions, **given)
         if self.normalisation is None:
             raise ValueError(f"This {type(self).__name__} has not learned anything yet; call fit(feedback) first.")
         if not len(completions):
@@ -215,8 +216,17 @@ class RewardModel(RewardFunction):
         """Return the model's own scores before normalisation, shape (N,)."""
 
     @abstractmethod
+    def predictions(self, feedback: Feedback) -> Predictions | None:
+        """Return what the model predicts beside what people said; None where the feedback says nothing of it."""
+
+    def judged(self, feedback: Feedback) -> Feedback:
+        """Return what of the feedback `predictions` are about, so that several models can predict the same."""
+        return feedback
+
     def calibrate(self, feedback: Feedback) -> Calibration | None:
         """Compare what the model predicts with what people said; None where the feedback says nothing of it."""
+        found = self.predictions(feedback)
+        return None if found is None else calibrate(*found)
 
     @abstractmethod
     def _write(self, folder: Path) -> dict[str, Any]:

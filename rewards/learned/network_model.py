@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from textgym.devices import find_device
 
 from .argument_checks import describe, require_choice, require_flag, require_number, require_whole
-from .calibration import Calibration
+from .calibration import Predictions
 from .classes import ClassWeight, check_class_weight
 from .encoding import encode_texts, pad, sorted_batches
 from .feedback import Feedback
@@ -178,14 +178,19 @@ class NetworkRewardModel(RewardModel):
         scores: Scores = self._objective.scores(outputs).double().numpy()
         return scores
 
-    def calibrate(self, feedback: Feedback) -> Calibration | None:
-        """Compare predictions with ratings, classes or preferences; None where the feedback has no such thing."""
+    def predictions(self, feedback: Feedback) -> Predictions | None:
+        """Return predictions beside ratings, classes or preferences; None where the feedback has no such thing."""
         try:
             texts = self._objective.examples(feedback).texts
         except ValueError:  # nothing in the feedback that this objective is about
             return None
         prompts, completions, _ = (list(column) for column in zip(*texts, strict=True))
-        return self._objective.calibrate(self._outputs(prompts, completions, None), feedback)
+        return self._objective.predictions(self._outputs(prompts, completions, None), feedback)
+
+    def judged(self, feedback: Feedback) -> Feedback:
+        """Return the pairs as feedback where the objective is preferences, else the feedback."""
+        objective = self._objective
+        return objective.as_given(feedback) if isinstance(objective, PreferenceObjective) else feedback
 
     @torch.inference_mode()
     def _outputs(self, prompts: Sequence[str], completions: Sequence[str], comments: Sequence[str] | None) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calibration import Calibration, calibrate_classes, calibrate_preferences, calibrate_ratings
+from .calibration import Predictions, predicted_classes, predicted_preferences, predicted_ratings
 from .classes import CLASS_NAMES, ClassWeight, RatingClasses, item_weights
 from .feedback import Feedback, Preference, Rating
 from .losses import bradley_terry_loss, class_loss, expected_class, squared_loss
@@ -69,8 +69,8 @@ class Objective(ABC):
         """Return the score of each text: (N, n_outputs) gives (N,)."""
 
     @abstractmethod
-    def calibrate(self, outputs: Tensor, feedback: Feedback) -> Calibration:
-        """Compare predictions with what people said; outputs are those of the texts of `examples`."""
+    def predictions(self, outputs: Tensor, feedback: Feedback) -> Predictions:
+        """Return predictions beside what people said; outputs are those of the texts of `examples`."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -106,9 +106,9 @@ class RatingObjective(Objective):
         """Return predicted ratings, on the scale of the ratings."""
         return outputs.squeeze(-1) * self.std + self.mean
 
-    def calibrate(self, outputs: Tensor, feedback: Feedback) -> Calibration:
-        """Compare predicted ratings with ratings."""
-        return calibrate_ratings(self.scores(outputs).numpy(), np.array([one.rating for one in feedback.ratings]))
+    def predictions(self, outputs: Tensor, feedback: Feedback) -> Predictions:
+        """Return predicted ratings beside ratings."""
+        return predicted_ratings(self.scores(outputs).numpy(), np.array([one.rating for one in feedback.ratings]))
 
     def state(self) -> dict[str, Any]:
         """Return the scale."""
@@ -154,9 +154,9 @@ class ClassObjective(Objective):
         """Return the expected class."""
         return expected_class(outputs)
 
-    def calibrate(self, outputs: Tensor, feedback: Feedback) -> Calibration:
-        """Compare each class's probability with how often it is the right one."""
-        return calibrate_classes(outputs.softmax(-1).numpy(), self._classify(feedback.ratings))
+    def predictions(self, outputs: Tensor, feedback: Feedback) -> Predictions:
+        """Return each class's probability beside whether it is the right one."""
+        return predicted_classes(outputs.softmax(-1).numpy(), self._classify(feedback.ratings))
 
     def state(self) -> dict[str, Any]:
         """Return the boundaries."""
@@ -203,6 +203,11 @@ class PreferenceObjective(Objective):
             )
         return pairs
 
+    def as_given(self, feedback: Feedback) -> Feedback:
+        """Return the pairs as feedback; none where there are none."""
+        pairs = all_preferences(feedback, min_gap=self.min_gap, pairs_per_rating=self.pairs_per_rating, seed=self.seed)
+        return Feedback(preferences=tuple(pairs))
+
     def examples(self, feedback: Feedback) -> Examples:
         """Return an example for each pair, the better text first; its target is the margin."""
         pairs = self.pairs(feedback)
@@ -219,10 +224,10 @@ class PreferenceObjective(Objective):
         """Return the scores as they are; only differences mean something."""
         return outputs.squeeze(-1)
 
-    def calibrate(self, outputs: Tensor, feedback: Feedback) -> Calibration:
-        """Compare σ(difference) with how often the text is preferred."""
+    def predictions(self, outputs: Tensor, feedback: Feedback) -> Predictions:
+        """Return σ(difference) beside whether the text is preferred."""
         chosen, rejected = outputs.view(-1, 2).unbind(-1)
-        return calibrate_preferences((chosen - rejected).numpy())
+        return predicted_preferences((chosen - rejected).numpy())
 
     def state(self) -> dict[str, Any]:
         """Return nothing: there is nothing to scale."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .argument_checks import require_number
-from .calibration import Calibration, calibrate_classes
+from .calibration import Predictions, predicted_classes
 from .classes import CLASS_NAMES, ClassWeight, RatingClasses, check_class_weight, item_weights
 from .estimator_model import EstimatorRewardModel
 from .feedback import Feedback
@@ -71,15 +71,15 @@ class ClassifierRewardModel(EstimatorRewardModel):
     def _estimate(self, estimator: Any, features: Any) -> Scores:
         return np.asarray(estimator.predict_proba(features) @ estimator.classes_, dtype=float)
 
-    def calibrate(self, feedback: Feedback) -> Calibration | None:
-        """Compare each class's probability with how often it is the right one; None without ratings."""
+    def predictions(self, feedback: Feedback) -> Predictions | None:
+        """Return each class's probability beside whether it is the right one; None without ratings."""
         if not feedback.ratings:
             return None
         prompts = [one.prompt for one in feedback.ratings]
         estimator, features = self._features(prompts, [one.completion for one in feedback.ratings])
         probabilities = np.zeros((len(prompts), len(CLASS_NAMES)))
         probabilities[:, estimator.classes_] = estimator.predict_proba(features)
-        return calibrate_classes(
+        return predicted_classes(
             probabilities, self._known_classes().classify([one.rating for one in feedback.ratings])
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .argument_checks import require_number, require_whole
-from .calibration import Calibration, calibrate_ratings
+from .calibration import Predictions, predicted_ratings
 from .estimator_model import EstimatorRewardModel
 from .feedback import Feedback
 from .libraries import require_library
@@ -20,13 +20,13 @@ class RegressorRewardModel(EstimatorRewardModel):
     def _estimate(self, estimator: Any, features: Any) -> Scores:
         return np.asarray(estimator.predict(features), dtype=float)
 
-    def calibrate(self, feedback: Feedback) -> Calibration | None:
-        """Compare predicted ratings with ratings; None without ratings."""
+    def predictions(self, feedback: Feedback) -> Predictions | None:
+        """Return predicted ratings beside ratings; None without ratings."""
         if not feedback.ratings:
             return None
         prompts = [one.prompt for one in feedback.ratings]
         predicted = self.raw_scores(prompts, [one.completion for one in feedback.ratings])
-        return calibrate_ratings(predicted, np.array([one.rating for one in feedback.ratings]))
+        return predicted_ratings(predicted, np.array([one.rating for one in feedback.ratings]))
 
 
 class RidgeRewardModel(RegressorRewardModel):

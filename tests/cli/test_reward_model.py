@@ -70,6 +70,13 @@ def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> No
     ("arguments", "line"),
     [
         (("--kind", "rigde"), "There is no kind of reward model 'rigde'. Did you mean 'ridge'?"),
+        (
+            ("--kind", "ensemble"),
+            "An ensemble is made of models of another kind; name that one (ridge, tree, logistic,",
+        ),
+        (("--kind", "ensemble", "--ensemble", "3"), "An ensemble is made of models of another kind; name that one"),
+        (("--kind", "svm", "--set", "class_weight=balancd"), "class_weight must be 'balanced' or None, got 'balancd'."),
+        (("--kind", "ridge", "--set", "alpha=much"), "alpha must be a number, got 'much' of type str."),
         (("--kind", "ridge", "--set", "alpha"), "--set must be NAME=VALUE, got 'alpha'."),
         (("--kind", "ridge", "--set", "alpha=-1"), "alpha must be above 0, got -1."),
         (("--kind", "ridge", "--pessimism", "1"), "--pessimism needs an ensemble; give --ensemble as well."),
@@ -86,12 +93,55 @@ def test_bad_input_gets_one_line(ratings: Path, arguments: tuple[str, ...], line
     assert not (ratings / "mine").exists()
 
 
-def test_a_folder_without_a_model_is_refused(ratings: Path) -> None:
-    result = run_command("reward-model", "evaluate", "nowhere", "--data", "ratings.tsv")
+def test_rows_are_chosen_by_a_column_of_the_file(ratings: Path) -> None:
+    lines = (ratings / "ratings.tsv").read_text(encoding="utf-8").splitlines()
+    table = ["domain\t" + lines[0], *(f"{'film' if n < 40 else 'song'}\t{line}" for n, line in enumerate(lines[1:]))]
+    (ratings / "ratings.tsv").write_text("\n".join(table) + "\n", encoding="utf-8")
+    arguments = (*TRAIN, "--kind", "ridge", "--reference-model", "none", "--only")
+    assert "40 rated completions" in run_command(*arguments, "domain=film").stdout
+    result = run_command(*arguments, "domain=flim")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: nowhere is not the folder of a reward model: it does not exist.\n",
+        "Error: ratings.tsv has no row whose domain is 'flim'. Did you mean 'film'? It has 'film', 'song'.\n",
     )
+    evaluated = run_command(
+        "reward-model",
+        "evaluate",
+        "mine",
+        "--data",
+        "ratings.tsv",
+        "--column",
+        "completion=text",
+        "--only",
+        "domain=song",
+    )
+    assert "80 rated completions" in evaluated.stdout
+
+
+def test_a_folder_without_a_model_is_refused(ratings: Path) -> None:
+    result = run_command("reward-model", "evaluate", "nowhere", "--data", "ratings.tsv")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: nowhere is not the folder of a reward model: it does not exist. Name a folder that save, or textgym "
+        "reward-model train, has written.\n"
+    )
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "JSON", "foreign"])
+def test_a_damaged_model_gets_one_line(ratings: Path, damage: str) -> None:
+    assert run_command(*TRAIN, "--kind", "ridge", "--reference-model", "none").exit_code == 0
+    file = ratings / "mine" / "model.skops"
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:500])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (ratings / "mine" / "reward_model.json").write_text('{"format"' if damage == "JSON" else '{"format": 1}')
+    result = run_command("reward-model", "evaluate", "mine", "--data", "ratings.tsv", "--column", "completion=text")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("Error: ")
+    assert "train the model again" in result.stderr or "Name a folder" in result.stderr
 
 
 def test_counterfactuals_are_added_to_what_is_learned_from(ratings: Path) -> None:

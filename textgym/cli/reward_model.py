@@ -28,6 +28,15 @@ ColumnOption = Annotated[
         metavar="FIELD=NAME",
     ),
 ]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        help="Read the rows that have this value in a column of the file: domain=movie. May be given more than once.",
+        rich_help_panel=FEEDBACK,
+        metavar="COLUMN=VALUE",
+    ),
+]
 SkipOption = Annotated[
     bool,
     typer.Option(
@@ -69,6 +78,7 @@ def train(
         float, typer.Option(min=0, help="Times an ensemble's disagreement, which is subtracted from its mean.")
     ] = 0.0,
     column: ColumnOption = None,
+    only: OnlyOption = None,
     skip_bad_rows: SkipOption = False,
     rater_weight: Annotated[
         list[str] | None,
@@ -135,7 +145,7 @@ def train(
         check_is_free(output)
         counterfactuals = [_counterfactual(text) for text in augment_by or []]
         model = _make_model(kind, _settings(setting or []), ensemble, pessimism)
-        feedback = _read(data, column or [], skip_bad_rows)
+        feedback = _read(data, column or [], only or [], skip_bad_rows)
         weights = {name: _number(value) for name, value in _pairs(rater_weight or [], "--rater-weight").items()}
         split = split_feedback(feedback.with_rater_weights(weights), held_out, seed)
         training = augment(split.training, counterfactuals)
@@ -160,6 +170,7 @@ def evaluate(
     data: DataOption,
     picture: Annotated[Path | None, typer.Option(help="PNG file for the reliability diagram. [default: none]")] = None,
     column: ColumnOption = None,
+    only: OnlyOption = None,
     skip_bad_rows: SkipOption = False,
     min_gap: GapOption = 1.0,
 ) -> None:
@@ -172,7 +183,7 @@ def evaluate(
             loaded = load_reward_model(model)
         except ModuleNotFoundError as error:
             refuse(str(error))
-        feedback = _read(data, column or [], skip_bad_rows)
+        feedback = _read(data, column or [], only or [], skip_bad_rows)
         evaluation = loaded.evaluate(feedback, min_gap=min_gap)
     report_evaluation(evaluation, feedback, picture, loaded.kind)
 
@@ -190,10 +201,15 @@ def _make_model(kind: str, arguments: dict[str, Any], ensemble: int | None, pess
         refuse(str(error))
 
 
-def _read(data: Path, columns: list[str], skip_bad_rows: bool) -> "Feedback":
+def _read(data: Path, columns: list[str], only: list[str], skip_bad_rows: bool) -> "Feedback":
     from textgym.rewards.learned import read_feedback
 
-    feedback = read_feedback(data, columns=_pairs(columns, "--column"), bad_rows="skip" if skip_bad_rows else "refuse")
+    feedback = read_feedback(
+        data,
+        columns=_pairs(columns, "--column"),
+        only=_pairs(only, "--only"),
+        bad_rows="skip" if skip_bad_rows else "refuse",
+    )
     line = f"{len(feedback.ratings):,} rated completions, {len(feedback.preferences):,} preferences"
     if feedback.n_repeated:
         line += f"; {feedback.n_repeated:,} rows repeat others"

@@ -12,7 +12,7 @@ from scipy import stats
 from tests.rewards.learned.makers import rated_films
 from textgym.rewards.learned import Feedback, Preference, Rating, human_ceiling, pairs_from_ratings, split_feedback
 from textgym.rewards.learned.agreement import measure_agreement
-from textgym.rewards.learned.calibration import calibrate, calibrate_preferences, draw_reliability
+from textgym.rewards.learned.calibration import calibrate, draw_reliability, predicted_preferences
 from textgym.rewards.learned.classes import RatingClasses, item_weights
 from textgym.rewards.learned.encoding import shuffled_batches, sorted_batches
 from textgym.rewards.learned.losses import bradley_terry_loss, class_loss, expected_class, squared_loss
@@ -61,9 +61,9 @@ def test_preferences_of_a_right_model_are_calibrated(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     gaps = generator.normal(size=20_000)
     is_right = generator.random(20_000) < 1 / (1 + np.exp(-gaps))
-    found = calibrate_preferences(np.where(is_right, gaps, -gaps))
+    found = calibrate(*predicted_preferences(np.where(is_right, gaps, -gaps)))
     assert found.error < 0.02
-    assert calibrate_preferences(3 * np.where(is_right, gaps, -gaps)).error > 0.1
+    assert calibrate(*predicted_preferences(3 * np.where(is_right, gaps, -gaps))).error > 0.1
     draw_reliability(found, tmp_path / "a.png", "title")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 

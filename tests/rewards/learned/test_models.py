@@ -26,6 +26,7 @@ from textgym.rewards.learned import (
     make_reward_model,
     pairs_from_ratings,
 )
+from textgym.rewards.learned.folder import ORIGIN
 
 TRAINING, HELD_OUT = rated_films(300), rated_films(60, seed=1)
 TEXTS = HELD_OUT.texts()
@@ -198,7 +199,7 @@ PREFERENCES = Feedback(preferences=(Preference("", "a", "b"),))
             lambda: make_reward_model("rigde"),
             (
                 "There is no kind of reward model 'rigde'. Did you mean 'ridge'? Expected one of ridge, tree, "
-                "logistic, svm, linear_preferences, network, ensemble."
+                "logistic, svm, linear_preferences, network."
             ),
         ),
         (
@@ -256,7 +257,7 @@ def test_a_model_is_replaced_and_what_lies_beside_it_is_not_lost(
 def test_folders_of_other_things_are_refused_and_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not the folder") as caught:
         load_reward_model(tmp_path)
-    assert str(caught.value) == f"{tmp_path} is not the folder of a reward model: it has no reward_model.json."
+    assert str(caught.value) == f"{tmp_path} is not the folder of a reward model: it has no reward_model.json. {ORIGIN}"
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(ValueError, match="not empty") as caught:
         RidgeRewardModel().fit(TRAINING).save(tmp_path)
