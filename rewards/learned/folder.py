@@ -15,6 +15,7 @@ from .kinds import KINDS, construct_reward_model
 from .model import Normalisation, RewardModel
 
 FORMAT = 1
+RELIABILITY_FILE = "reliability.png"  # drawn into the folder by the command line, and replaced with the model
 ORIGIN = "Name a folder that save, or textgym reward-model train, has written."
 REMEDY = "Copy the whole folder again, or train the model again."
 PARTS: dict[str, Any] = {
@@ -174,4 +175,8 @@ def _other_files(folder: Path) -> list[str]:
             f"The output folder {folder} holds a {REWARD_MODEL_FILE} that cannot be read; remove the folder, or name "
             "another one."
         ) from error
-    return [] if own is None else [name for name in _files(folder) if name not in (*own, REWARD_MODEL_FILE)]
+    return (
+        []
+        if own is None
+        else [name for name in _files(folder) if name not in (*own, REWARD_MODEL_FILE, RELIABILITY_FILE)]
+    )

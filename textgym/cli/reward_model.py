@@ -140,7 +140,7 @@ def train(
         from rich.console import Console
 
         from textgym.rewards.learned import augment, reliance, split_feedback
-        from textgym.rewards.learned.folder import check_is_free
+        from textgym.rewards.learned.folder import RELIABILITY_FILE, check_is_free
 
         check_is_free(output)
         counterfactuals = [_counterfactual(text) for text in augment_by or []]
@@ -158,7 +158,7 @@ def train(
     changes = {one.name: reliance(model, *split.held_out.texts(), one) for one in counterfactuals}
     model.record["reliance"] = changes
     model.save(output)
-    report_evaluation(evaluation, split.held_out, output / "reliability.png", kind)
+    report_evaluation(evaluation, split.held_out, output / RELIABILITY_FILE, kind)
     for name, change in changes.items():
         say(f"{name}: {'changes no held-out text' if change is None else f'moves a score by {change:.2f} on average'}")
     say(f"The reward model is in {output}. Use it by: textgym train --reward {output}")
