@@ -178,6 +178,34 @@ def test_a_person_chats_scores_and_rewrites(sqlite_store: FeedbackStore, enter: 
     expect(page.locator("#error")).to_have_text("There is nothing to undo.")
 
 
+def test_a_subject_is_skipped_with_keys_alone_and_a_free_conversation_is_not(
+    sqlite_store: FeedbackStore, enter: Enter
+) -> None:
+    add(sqlite_store, kind="chat", prompt="the sea")
+    page = enter()
+    at(page, "chat")
+    page.keyboard.press("m")
+    page.keyboard.type("so it ")
+    page.keyboard.press("Escape")
+    page.keyboard.press("s")
+    expect(page.locator("#skip-dialog")).to_be_visible()
+    picture(page, "skip-desktop")
+    page.keyboard.press("Escape")
+    expect(page.locator("#skip-dialog")).to_be_hidden()
+    expect(page.locator("[name=said]")).to_have_value("so it ")
+    for key in ("s", "4", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#subject")).to_be_hidden()
+    expect(page.locator("#skip")).to_be_hidden()
+    expect(page.locator("[name=said]")).to_have_value("")
+    page.keyboard.press("s")
+    expect(page.locator("#skip-dialog")).to_be_hidden()
+    with sqlite_store.reading() as session:
+        assert list(session.scalars(select(Skip.reason))) == ["expertise"]
+    page.keyboard.press("u")
+    expect(page.locator("#subject")).to_contain_text("the sea")
+
+
 def test_nothing_that_was_typed_is_lost_by_a_reload(sqlite_store: FeedbackStore, enter: Enter) -> None:
     add_items(sqlite_store, 2)
     page = enter()

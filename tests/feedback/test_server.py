@@ -16,7 +16,7 @@ from textgym.feedback.pages import PAGE
 from textgym.feedback.people import find_or_add, give_password
 from textgym.feedback.server import PageOptions, make_app
 from textgym.feedback.store import FeedbackStore
-from textgym.feedback.tables import Annotator, Item, Rating, Turn
+from textgym.feedback.tables import Annotator, Item, Rating, Skip, Turn
 
 
 def visit(store: FeedbackStore, *, needs_password: bool = False, name: str | None = "Ada") -> TestClient:
@@ -206,6 +206,40 @@ def test_a_chat_is_taken_back_step_by_step_and_each_step_once(sqlite_store: Feed
         assert now["subject"] == subject
         ada.post("/api/chat/turns", json={"chat": now["chat"], "number": 0, "said": "Hi"})
         ada.post("/api/chat/close", json={"chat": now["chat"]})
+
+
+def test_a_subject_is_skipped_with_a_reason_and_taken_up_again(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 2, "chat")
+    chat = ada.get("/api/chat").json()["chat"]
+    ada.post("/api/chat/turns", json={"chat": chat, "number": 0, "said": "Hi"})
+    why = {"chat": chat, "reason": "offensive", "comment": "no"}
+    assert ada.post("/api/chat/skip", json={**why, "reason": "dull"}).status_code == 422
+    # Sent twice, as after a broken connection.
+    assert [ada.post("/api/chat/skip", json=why).status_code for _ in range(2)] == [200, 200]
+    after = ada.get("/api/chat").json()
+    assert (after["subject"], after["progress"]) == ("prompt 1", {"n_done": 0, "n_left": 1})
+    with sqlite_store.reading() as session:
+        assert [(one.reason, one.comment) for one in session.scalars(select(Skip))] == [("offensive", "no")]
+    undone = ada.post("/api/chat/undo", json={"chat": after["chat"], "what": "close"}).json()
+    assert (undone["subject"], undone["progress"], len(undone["turns"])) == ("prompt 0", {"n_done": 0, "n_left": 2}, 1)
+    with sqlite_store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Skip)) == 0
+
+
+def test_a_skipped_subject_goes_to_somebody_else(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+    add_items(sqlite_store, 1, "chat")
+    chat = ada.get("/api/chat").json()["chat"]
+    ada.post("/api/chat/skip", json={"chat": chat, "reason": "unclear"})
+    free = ada.get("/api/chat").json()
+    assert free["subject"] == ""
+    assert ada.post("/api/chat/skip", json={"chat": free["chat"], "reason": "unclear"}).json() == {
+        "detail": "This conversation has no subject to skip; begin a new one instead."
+    }
+    with visit(sqlite_store, name="Bo") as bo:
+        assert bo.get("/api/chat").json()["subject"] == "prompt 0"
+        assert bo.post("/api/chat/skip", json={"chat": chat, "reason": "unclear"}).status_code == 422
+    refused = ada.post("/api/chat/undo", json={"chat": free["chat"], "what": "close"})
+    assert (refused.status_code, refused.json()["detail"]) == (409, "What you skipped has gone to somebody else.")
 
 
 def test_a_chat_that_went_on_in_another_window_is_not_taken_back(ada: TestClient) -> None:

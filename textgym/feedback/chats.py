@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session, selectinload
 
 from textgym.typed_text import spaced
 
-from .judgements import StateError, check_text
-from .queue import next_assignment
+from .judgements import Reason, StateError, check_text, skip
+from .queue import next_assignment, take_place_again
 from .store import FeedbackStore, utc_now
 from .tables import Annotator, Assignment, Chat, Project, Turn
 
@@ -127,6 +127,23 @@ def close_chat(session: Session, annotator_id: int, chat_id: int) -> None:
     session.flush()
 
 
+def skip_chat(session: Session, annotator_id: int, chat_id: int, reason: Reason, comment: str = "") -> None:
+    """End a conversation whose subject a person passes by, and write why; their place goes to somebody else.
+
+    What was said, scored and rewritten in it is kept.
+
+    Raises:
+        ValueError: If the reason is unknown, the conversation has no subject, or it is not this person's.
+        StateError: If the conversation was ended as one about its subject.
+    """
+    chat = _own(session, annotator_id, chat_id, is_locked=True)
+    if chat.assignment_id is None:
+        raise ValueError("This conversation has no subject to skip; begin a new one instead.")
+    skip(session, annotator_id, chat.assignment_id, reason, comment)
+    chat.ended_at = chat.ended_at or utc_now()
+    session.flush()
+
+
 def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatStep, turn_id: int | None = None) -> Chat:
     """Take back the last step of a conversation; taken back again after a broken connection, it changes nothing more.
 
@@ -135,7 +152,7 @@ def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatSt
         annotator_id: The person.
         chat_id: The conversation that the person sees.
         what: "judgement" takes score and rewriting from an answer, "turn" takes back what was said with its answer, and
-            "close" goes back from a conversation in which nothing has been said to the one before it.
+            "close" goes back from a conversation in which nothing has been said to the last one, closed or skipped.
         turn_id: The turn, which must be the conversation's last; None for "close".
 
     Returns:
@@ -143,7 +160,8 @@ def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatSt
 
     Raises:
         ValueError: If it is not this person's conversation.
-        StateError: If there is nothing to take back, or the conversation has gone on in another window.
+        StateError: If there is nothing to take back, what was skipped has gone to somebody else, or the conversation
+            has gone on in another window.
     """
     chat = session.scalar(_open(annotator_id).with_for_update(of=Chat))
     if what == "close":
@@ -161,7 +179,7 @@ def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatSt
 
 
 def _reopen(session: Session, annotator_id: int, chat_id: int, chat: Chat | None) -> Chat:
-    """Go back from an empty conversation to the last that was closed; its item, if it has one, is open again."""
+    """Go back from an empty conversation to the last that was ended; its item, if it has one, is open again."""
     if chat is not None and chat.id != chat_id:
         return chat
     if chat is None or chat.turns:
@@ -175,8 +193,11 @@ def _reopen(session: Session, annotator_id: int, chat_id: int, chat: Chat | None
     session.delete(chat)
     session.flush()
     last.ended_at = None
-    if last.assignment is not None and last.assignment.state == "decided":
-        last.assignment.state, last.assignment.ended_at = "open", None
+    given = last.assignment
+    if given is not None and given.state != "open":
+        if given.state == "skipped" and not take_place_again(session, given):
+            raise StateError("What you skipped has gone to somebody else.")
+        given.state, given.ended_at, given.skip = "open", None, None
     session.flush()
     return last
 

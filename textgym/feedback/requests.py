@@ -71,6 +71,14 @@ class CloseBody(BaseModel):
     chat: int
 
 
+class ChatSkipBody(BaseModel):
+    """Why a conversation's subject is passed by."""
+
+    chat: int
+    reason: Reason
+    comment: str = Field(default="", max_length=LONGEST_TEXT)
+
+
 class ChatUndoBody(BaseModel):
     """Which step of a conversation is taken back."""
 

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy.orm import Session
 
 from . import requests as bodies
-from .chats import Answerer, close_chat, judge_turn, open_chat, say, undo_in_chat
+from .chats import Answerer, close_chat, judge_turn, open_chat, say, skip_chat, undo_in_chat
 from .judgements import ComparisonAnswer, RatingAnswer, StateError, Undone, compare, last_ended, rate, skip, undo
 from .pages import PAGE, Pages
 from .queue import next_assignment, progress
@@ -160,6 +160,12 @@ def _add_chatting(app: FastAPI, store: FeedbackStore, sign_in: SignIn, options: 
     def end_chat(body: bodies.CloseBody, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             close_chat(session, sign_in.known(session, request).id, body.chat)
+        return {}
+
+    @app.post("/api/chat/skip")
+    def pass_by(body: bodies.ChatSkipBody, request: Request) -> dict[str, Any]:
+        with store.writing() as session:
+            skip_chat(session, sign_in.known(session, request).id, body.chat, body.reason, body.comment)
         return {}
 
     @app.post("/api/chat/undo")

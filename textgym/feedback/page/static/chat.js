@@ -1,6 +1,7 @@
 // Chat: a conversation, each answer of which can be scored, or rewritten.
 
 import { Refused, ask, complain, drafts, onKeys, show, showProgress, words } from "./page.js";
+import { askWhy } from "./skipping.js";
 
 const form = document.getElementById("say");
 const message = form.elements.said;
@@ -92,6 +93,7 @@ function display(answer) {
   showProgress(answer.progress);
   const subject = document.getElementById("subject");
   subject.hidden = answer.subject === "";
+  document.getElementById("skip").hidden = subject.hidden;
   subject.querySelector(".text").textContent = answer.subject;
   list.replaceChildren();
   message.value = drafts.read(`message ${chat}`) ?? "";
@@ -159,12 +161,25 @@ function startAnew() {
   });
 }
 
+// A subject that somebody would rather not talk about; what is typed of it goes with it.
+function skip() {
+  if (chat === null || document.getElementById("skip").hidden) return;
+  askWhy((why) => alone(async () => {
+    const skipped = chat;
+    await ask("/api/chat/skip", { chat: skipped, ...why });
+    drafts.drop(`message ${skipped}`);
+    await load();
+    show(words.saved);
+  }));
+}
+
 message.addEventListener("input", () => drafts.write(`message ${chat}`, message.value));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   send();
 });
 document.getElementById("close").addEventListener("click", startAnew);
+document.getElementById("skip").addEventListener("click", skip);
 document.getElementById("undo").addEventListener("click", undo);
 
 onKeys((key, field, event) => {
@@ -174,6 +189,7 @@ onKeys((key, field, event) => {
   const last = list.lastElementChild;
   if (key === "m") return message.focus(), true;
   if (key === "n") return startAnew(), true;
+  if (key === "s") return skip(), true;
   if (key === "u") return undo(), true;
   if (last && key === "r") return openRewriting(last), true;
   const input = last && /^[1-9]$/.test(key) && last.querySelectorAll("[type=radio]")[Number(key) - 1];

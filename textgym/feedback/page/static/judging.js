@@ -1,10 +1,10 @@
 // One item after the other: shown, judged, saved, skipped or taken back. Rate and Compare differ in their form alone.
 
 import { Refused, ask, complain, drafts, onKeys, show, showProgress, words } from "./page.js";
+import { askWhy } from "./skipping.js";
 
 export function judge({ kind, path, keys, read, missing }) {
   const form = document.getElementById("work");
-  const dialog = document.getElementById("skip-dialog");
   let assignment = null;
   let undoable = null;
   let isBusy = false;
@@ -76,9 +76,14 @@ export function judge({ kind, path, keys, read, missing }) {
 
   function skip() {
     if (assignment === null) return;
-    dialog.querySelector("form").reset();
-    dialog.querySelector("[value=skip]").disabled = true;
-    dialog.showModal();
+    askWhy((why) => alone(async () => {
+      const skipped = assignment;
+      await ask("/api/skips", { assignment: skipped, ...why });
+      undoable = skipped;
+      drafts.drop(skipped);
+      await next();
+      show(words.saved);
+    }));
   }
 
   function undo() {
@@ -89,35 +94,6 @@ export function judge({ kind, path, keys, read, missing }) {
       show(words.undone);
     });
   }
-
-  dialog.addEventListener("change", () => {
-    dialog.querySelector("[value=skip]").disabled = !new FormData(dialog.querySelector("form")).get("reason");
-  });
-  dialog.addEventListener("keydown", (event) => {
-    if (event.target.name === "skip-comment" || !/^[1-9]$/.test(event.key)) return;
-    dialog.querySelectorAll("[name=reason]")[Number(event.key) - 1]?.click();
-  });
-  dialog.addEventListener("close", () => {
-    const said = new FormData(dialog.querySelector("form"));
-    if (dialog.returnValue !== "skip" || !said.get("reason")) return;
-    dialog.returnValue = "";
-    alone(async () => {
-      const skipped = assignment;
-      await ask("/api/skips", { assignment: skipped, reason: said.get("reason"), comment: said.get("skip-comment") });
-      undoable = skipped;
-      drafts.drop(skipped);
-      await next();
-      show(words.saved);
-    });
-  });
-  dialog.querySelector("form").addEventListener("keydown", (event) => {
-    const button = dialog.querySelector("[value=skip]");
-    if (event.key !== "Enter" || event.target.tagName === "BUTTON") return;
-    event.preventDefault();
-    // The dialog closes at once, and the page behind it would take the key for its own.
-    event.stopPropagation();
-    if (!button.disabled) button.click();
-  });
 
   form.addEventListener("input", () => {
     if (assignment !== null) drafts.write(assignment, Object.fromEntries(new FormData(form)));
