@@ -1,4 +1,4 @@
-"""Write what is shipped of a pre-training run: half-precision weights, tokenizer, generation settings and model card.
+"""Write what is shipped of a pre-training run: rescaled half-precision weights, tokenizer, settings and model card.
 
     python -m textgym.benchmarks.export --run FOLDER --corpus FOLDER --to textgym/bundled/gpt2-textgym
 
@@ -17,6 +17,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrain
 from .pretraining.corpus import read_corpus
 from .pretraining.evaluation import evaluate_model
 from .pretraining.model_card import write_model_card
+from .pretraining.rescaling import rescale
 from .pretraining.run_folder import EXPORTED_RECORD, RunFolder
 
 
@@ -40,6 +41,7 @@ def export_model(run: RunFolder, to: Path) -> int:
     config = GPT2Config.from_pretrained(run.path, embd_pdrop=0.0, resid_pdrop=0.0)
     model = GPT2LMHeadModel(config)
     model.load_state_dict(state["model"])
+    rescale(model)
     model.half()
     context = config.n_positions
     model.generation_config = GenerationConfig(

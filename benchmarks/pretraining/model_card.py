@@ -103,7 +103,9 @@ def _recipe(record: dict[str, Any], evaluation: dict[str, Any]) -> str:
         f"Muon for hidden matrices, AdamW for the rest, {recipe.batch_size} sequences of {recipe.context} tokens a "
         f"step. In each run the learning rate rises, stays, and falls to zero over the last {decays} of the steps. "
         f"After {steps} steps: {tokens:,} tokens seen, {tokens / record['tokens_an_epoch']:.1f} times the training "
-        f"texts{loss}. Weights, measurements and this card were written by `textgym.benchmarks.export`."
+        f"texts{loss}. Weights, measurements and this card were written by `textgym.benchmarks.export`, which scales "
+        "matrices up and the gains before them down: they then have a usual size for steps of reinforcement learning, "
+        "and what the model computes stays."
     )
     return f"""\
 ## Recipe

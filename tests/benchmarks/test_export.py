@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, pipeline
 
 from tests.benchmarks.tiny_run import TINY, write_corpus
 from textgym.benchmarks import export
@@ -17,6 +17,7 @@ from textgym.benchmarks.pretraining.bits_per_byte import bits_per_byte
 from textgym.benchmarks.pretraining.corpus import Source, read_corpus
 from textgym.benchmarks.pretraining.evaluation import held_out_openings
 from textgym.benchmarks.pretraining.model_card import pretrain_command, write_model_card
+from textgym.benchmarks.pretraining.rescaling import rescale
 from textgym.benchmarks.pretraining.run_folder import Recipe, RunFolder
 from textgym.benchmarks.pretraining.training import Pretraining
 from textgym.models import load_language_model, load_tokenizer
@@ -38,15 +39,39 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def test_the_weights_are_the_run_s_in_half_precision(folders: dict[str, Path]) -> None:
+def run_model(folder: Path) -> GPT2LMHeadModel:
+    """The model of a run's last checkpoint."""
+    state = RunFolder(folder).load_checkpoint()
+    assert state is not None
+    model = GPT2LMHeadModel(GPT2Config.from_pretrained(folder))
+    model.load_state_dict(state["model"])
+    return model.eval()
+
+
+def test_the_weights_are_the_run_s_rescaled_in_half_precision(folders: dict[str, Path]) -> None:
     stored = load_file(folders["to"] / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
-    state = RunFolder(folders["run"]).load_checkpoint()
-    assert state is not None
+    expected = run_model(folders["run"])
+    rescale(expected)
     loaded = load_language_model(folders["to"]).state_dict()
-    for name, tensor in state["model"].items():
+    for name, tensor in expected.state_dict().items():
         assert loaded[name].dtype == torch.float32
         torch.testing.assert_close(loaded[name], tensor.half().float(), rtol=0, atol=0)
+
+
+def test_a_rescaled_model_computes_the_same_from_larger_matrices(folders: dict[str, Path]) -> None:
+    model = run_model(folders["run"])
+    with torch.no_grad():
+        for parameter in model.parameters():  # a trained model has no gains of 1 and biases of 0
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+        for norm in (module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)):
+            norm.eps = 1e-12
+    token_ids = torch.arange(12)[None]
+    before = model(token_ids).logits
+    size = model.transformer.wte.weight.square().mean().sqrt().item()
+    assert rescale(model, 0.5) == pytest.approx(0.5 / size)
+    assert model.transformer.wte.weight.square().mean().sqrt().item() == pytest.approx(0.5)
+    torch.testing.assert_close(model(token_ids).logits, before, rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_begins_with_what_was_exported_and_remembers_how_that_was_trained(
