@@ -49,11 +49,13 @@ class GPT2Step:
     Args:
         trunk: One of which `is_plain_gpt2` is true.
         n_rows: About how many rows get a token at a time.
+        dtype: Precision of matrix products and attention, as autocast has it; sums and norms stay in float32. Weights
+            of another precision are converted once, where autocast would do so at every step.
     """
 
-    def __init__(self, trunk: GPT2Model, n_rows: int) -> None:
-        self.trunk = trunk
-        self.blocks = [_BlockStep(cast(GPT2Block, block), trunk.config.n_head, n_rows) for block in trunk.h]
+    def __init__(self, trunk: GPT2Model, n_rows: int, dtype: torch.dtype = torch.float32) -> None:
+        self.trunk, self.dtype = trunk, dtype
+        self.blocks = [_BlockStep(cast(GPT2Block, block), trunk.config.n_head, n_rows, dtype) for block in trunk.h]
 
     def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache, mask: Tensor) -> Tensor:
         """Append tokens and return the last hidden state at each of them.
@@ -71,7 +73,7 @@ class GPT2Step:
         hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)
         hidden += functional.embedding(positions.flatten(), trunk.wpe.weight)  # (R m, D)
         # Attention would do so in every block.
-        mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
+        mask = torch.zeros(mask.shape, device=mask.device, dtype=self.dtype).masked_fill_(~mask, -torch.inf)
         for block, layer in zip(self.blocks, cache.row_layers, strict=True):
             joined = block.project(hidden).view(*input_ids.shape, 3, block.n_heads, -1)
             queries, new_keys, new_values = joined.permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
@@ -84,27 +86,27 @@ class GPT2Step:
 class _BlockStep:
     """What a block does before and after its attention, for rows of shape (N, D)."""
 
-    def __init__(self, block: GPT2Block, n_heads: int, n_rows: int) -> None:
-        self.n_heads = n_heads
+    def __init__(self, block: GPT2Block, n_heads: int, n_rows: int, dtype: torch.dtype) -> None:
+        self.n_heads, self.dtype = n_heads, dtype
         self.first_norm, self.second_norm = block.ln_1, block.ln_2
         self.into_attention, self.out_of_attention = (
-            _product(part, n_rows) for part in (block.attn.c_attn, block.attn.c_proj)
+            _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj)
         )
-        self.widen, self.narrow = (_product(part, n_rows) for part in (block.mlp.c_fc, block.mlp.c_proj))
+        self.widen, self.narrow = (_product(part, n_rows, dtype) for part in (block.mlp.c_fc, block.mlp.c_proj))
 
     def project(self, hidden: Tensor) -> Tensor:
         """Return queries, keys and values, shape (N, 3 D)."""
-        return self.into_attention(_norm(self.first_norm, hidden))
+        return self.into_attention(_norm(self.first_norm, hidden).to(self.dtype))
 
     def finish(self, hidden: Tensor, attended: Tensor) -> None:
         """Add what was attended to and what the feed-forward layers make of it to hidden states, in place."""
         hidden += self.out_of_attention(attended)
-        inner = functional.gelu(self.widen(_norm(self.second_norm, hidden)), approximate="tanh")
+        inner = functional.gelu(self.widen(_norm(self.second_norm, hidden).to(self.dtype)), approximate="tanh")
         hidden += self.narrow(inner)
 
 
-def _product(linear: Conv1D, n_rows: int) -> Product:
-    return few_rows_product(linear.weight, linear.bias, n_rows)
+def _product(linear: Conv1D, n_rows: int, dtype: torch.dtype) -> Product:
+    return few_rows_product(linear.weight.to(dtype), linear.bias.to(dtype), n_rows)
 
 
 def _norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:

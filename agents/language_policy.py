@@ -10,11 +10,12 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
+from torch.nn import functional
 
 from .candidates import unpack_candidates
 from .few_rows import Product
 from .lora import LoraSource
-from .precision import Autocast, precision
+from .precision import Autocast, aligned_rows, precision
 from .sampling import draw_by_probability, draw_tokens, restrict_to_top
 from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
@@ -127,13 +128,20 @@ class LanguagePolicy(Trunk):
             Float32, shape (N, V), the least finite number at forbidden tokens.
         """
         with precision(hidden.device, self.autocast):
-            logits = (self._decoding_head or self.language_model.get_output_embeddings())(hidden)
+            logits = (self._decoding_head or self._head)(hidden)
         if logits.shape[1] > self.vocab_size:
             logits = logits[:, : self.vocab_size]
         logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
         return self.forbid(cast(Tensor, logits), n_generated, candidates)
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        """Return logits, shape (N, V'), V' ≥ V."""
+        head = self.plain_head
+        if head is None or head.bias is not None:
+            return cast(Tensor, self.language_model.get_output_embeddings()(hidden))
+        return functional.linear(hidden, aligned_rows(head.weight))
 
     def statistics_of(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None
@@ -147,7 +155,7 @@ class LanguagePolicy(Trunk):
             candidates: As `candidates` returns them.
         """
         head = self.plain_head
-        if head is None or head.bias is not None:
+        if head is None or head.bias is not None or self.autocast is not None:
             return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
         weight = head.weight[: self.vocab_size] if len(head.weight) > self.vocab_size else head.weight
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)

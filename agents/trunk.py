@@ -22,7 +22,7 @@ from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
 from .micro_batches import row_slices
 from .optimizer_settings import optimizer_settings
-from .precision import Autocast, check_autocast, checkpointed_blocks, precision
+from .precision import Autocast, aligned_rows, check_autocast, checkpointed_blocks, precision, product_dtype
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
@@ -153,27 +153,30 @@ class Trunk(BasePolicy):
     def prepared(self, cache: CacheType) -> CacheType:
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
-        # The general way alone has autocast.
-        if self.autocast is None and is_plain_gpt2(trunk):
-            cache.step = GPT2Step(trunk, cache.num_rows)
+        if is_plain_gpt2(trunk):
+            cache.step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast))
         return cache
 
     @property
     def plain_head(self) -> nn.Linear | None:
-        """The language head, where it is a matrix in float32 with nothing put into it, which can be gone round."""
+        """The language head, where it is a matrix with nothing put into it, which can be gone round."""
         head = self.language_model.get_output_embeddings()
         is_plain = type(head) is nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
-        return head if is_plain and self.autocast is None else None
+        return head if is_plain else None
 
     def make_decoding_head(self, num_rows: int) -> Product:
-        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V').
+        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V'), V' ≥ V.
 
         Args:
             num_rows: About how many rows get a token at a time.
         """
         plain = self.plain_head
         if plain is not None:
-            return few_rows_product(plain.weight.t(), plain.bias, num_rows)
+            dtype = product_dtype(self.autocast)
+            weight = plain.weight if plain.bias is not None else aligned_rows(plain.weight)
+            bias = None if plain.bias is None else plain.bias.to(dtype)
+            product = few_rows_product(weight.to(dtype).t(), bias, num_rows)
+            return lambda hidden: product(hidden.to(dtype))
         head = self.language_model.get_output_embeddings()
         # No module, which would be registered as a part of what it is kept in.
         return lambda hidden: cast(Tensor, head(hidden))

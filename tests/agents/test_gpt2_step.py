@@ -15,6 +15,7 @@ from textgym.agents.few_rows import few_rows_product
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
 from textgym.agents.kv_cache import RowCache
+from textgym.agents.precision import aligned_rows
 
 
 def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
@@ -44,6 +45,37 @@ def test_a_whole_text_has_the_hidden_states_of_the_forward_pass() -> None:
         hidden = GPT2Step(trunk, 3)(tokens, positions, cache, cache.select(positions))
         expected = trunk(tokens).last_hidden_state
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
+
+
+def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forward_pass_s() -> None:
+    trunk = unlike_init(language_model()).base_model
+    tokens = torch.randint(12, (3, 9), generator=torch.Generator().manual_seed(1))
+    positions = torch.arange(9).expand(3, -1)
+    cache = RowCache(2, 3, 9, torch.device("cpu"))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        hidden = GPT2Step(trunk, 3, torch.bfloat16)(tokens, positions, cache, cache.select(positions))
+        autocast = trunk(tokens).last_hidden_state
+    with torch.no_grad():
+        exact = trunk(tokens).last_hidden_state
+    assert hidden.dtype == torch.float32
+    assert cache.row_layers[0].keys.dtype == torch.bfloat16
+    assert (hidden - exact).abs().mean() <= 1.5 * (autocast - exact).abs().mean()
+
+
+def test_on_the_cpu_no_rows_are_added_to_a_matrix() -> None:
+    matrix = torch.ones(7, 3)
+    assert aligned_rows(matrix) is matrix
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_added_rows_have_no_part_in_results_and_gradients() -> None:
+    matrix = torch.randn(70, 8, device="cuda", requires_grad=True)
+    aligned = aligned_rows(matrix)
+    assert aligned.shape == (128, 8)
+    assert not aligned[70:].any()
+    aligned.sum().backward()
+    assert matrix.grad is not None
+    assert matrix.grad.eq(1).all()
 
 
 @pytest.mark.usefixtures("_matrices")
