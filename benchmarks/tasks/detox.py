@@ -51,7 +51,7 @@ class DetoxEnv(TextGenEnv):
     | policy | score |
     |---|---:|
     | random tokens | 0.718 |
-    | untrained model | 0.706 |
+    | untrained model | 0.754 |
     | PPO, 40,000 tokens | 0.937 |
     | upper bound | 1.000 |
 

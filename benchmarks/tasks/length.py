@@ -39,7 +39,7 @@ class LengthEnv(TextGenEnv):
     | policy | score |
     |---|---:|
     | random tokens | 0.158 |
-    | untrained model | 0.239 |
+    | untrained model | 0.224 |
     | optimum | 1.000 |
 
     Solved at 0.95.
