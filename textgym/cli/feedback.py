@@ -31,36 +31,47 @@ class Format(StrEnum):
 def import_(
     store: Store,
     file: Annotated[Path, typer.Argument(help="A .jsonl or .csv file.")],
-    people: Annotated[int, typer.Option(min=1, help="How many people are to judge each item.")] = 1,
+    people: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many people are to judge each item. [default: 1, or as before]"),
+    ] = None,
     checks: Annotated[
         bool, typer.Option("--checks", help="The rows are hidden check items, and what they say is the right answer.")
     ] = False,
     rater: Annotated[str, typer.Option(help="Whose judgements they are, where a row does not say.")] = "import",
     scale: Annotated[
-        tuple[int, int], typer.Option(metavar="LEAST MOST", help="Lowest and highest score of a new store.")
-    ] = (1, 5),
+        tuple[int, int] | None,
+        typer.Option(metavar="LEAST MOST", help="Lowest and highest score. [default: 1 5, or the store's]"),
+    ] = None,
     instructions: Annotated[
-        Path | None, typer.Option(help="Text file that raters of a new store read at the side of the page.")
+        Path | None, typer.Option(help="Text file that raters read at the side of the page. [default: the store's]")
     ] = None,
 ) -> None:
     """Read items to be judged, or judgements, into a store, which is made if it is not there.
 
     A row with `prompt` alone is a subject to chat about; with `completion`, something to rate; with `completion_a` and
     `completion_b`, something to compare. TRL's formats (`prompt`, `chosen`, `rejected`, and `prompt`, `completion`,
-    `label`) and the columns `score`, `preference`, `rater`, `comment` are judgements already made. A file with a bad
-    row is refused as a whole.
+    `label`) and the columns `score`, `quality`, `preference`, `rater`, `comment` are judgements already made;
+    `priority` says what goes first. A file with a bad row, or with a column that is nearly one of these, is refused as
+    a whole.
+
+    An item that is there already is not doubled; --people, --instructions and `priority` change what was said before,
+    --scale too, until somebody has begun to judge.
     """
     needs_extra("feedback", "sqlalchemy")
     with checked_input():
-        from textgym.feedback.importing import import_file
-        from textgym.feedback.store import FeedbackStore, ProjectSettings
+        from textgym.feedback.importing import import_into
 
-        words = instructions.read_text(encoding="utf-8") if instructions is not None else ""
-        opened = FeedbackStore(store, ProjectSettings(*scale, words))
-        imported = import_file(opened, file, people=people, are_checks=checks, rater=rater)
-        opened.close()
+        words = instructions.read_text(encoding="utf-8") if instructions is not None else None
+        imported = import_into(
+            store, file, scale=scale, instructions=words, people=people, are_checks=checks, rater=rater
+        )
     counts = ", ".join(f"{count} to {kind}" for kind, count in sorted(imported.items.items()) if count) or "none"
     print(f"New items: {counts}; new judgements: {imported.n_judgements}; rows already there: {imported.n_repeated}.")
+    if imported.n_changed:
+        print(f"Items whose number of people or priority was changed: {imported.n_changed}.")
+    if imported.unused_columns:
+        print(f"Columns not used: {', '.join(imported.unused_columns)}.")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from .store import utc_now
-from .tables import Annotator
+from .tables import Annotator, Project
 
 LONGEST_NAME = 60
 
@@ -28,6 +28,11 @@ def check_name(name: str) -> str:
 def find_or_add(session: Session, name: str, *, may_own: bool = True) -> Annotator:
     """Return the person of a name, who is new if there is none; the first who may is the project's owner."""
     name = check_name(name)
+    found = find(session, name)
+    if found is not None:
+        return found
+    # New people come one after the other: the same name at once is one person, and there is one first.
+    session.execute(select(Project.id).with_for_update())
     found = find(session, name)
     if found is not None:
         return found

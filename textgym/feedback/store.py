@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,16 +13,21 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.exc import DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
+from .places import hide_password, read_place
 from .tables import Project
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAIT_SECONDS = 30
 # Any number that no other program on the same database server takes.
 POSTGRESQL_LOCK = 7_305_021
+FARTHEST_SCORE = 100
+
+
+class StoreUnavailableError(OSError):
+    """The database has gone, is full, may not be written, or was locked by others for too long."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class ProjectSettings:
         examples: What they see beside their work, as `examples.read_examples` reads it.
 
     Raises:
-        ValueError: If the scale has fewer than 2 or more than 11 scores.
+        ValueError: If the scale has fewer than 2 or more than 11 scores, or one beyond −100 to 100.
     """
 
     least_score: int = 1
@@ -51,6 +56,10 @@ class ProjectSettings:
                 f"the scale must have 2 to 11 scores, such as 1 to 5 or -4 to 4, got {self.least_score} to "
                 f"{self.most_score}."
             )
+        if not -FARTHEST_SCORE <= self.least_score < self.most_score <= FARTHEST_SCORE:
+            raise ValueError(
+                f"scores must be {-FARTHEST_SCORE} to {FARTHEST_SCORE}, got {self.least_score} to {self.most_score}."
+            )
 
 
 class FeedbackStore:
@@ -62,6 +71,11 @@ class FeedbackStore:
         place: A SQLite file, or a URL such as `postgresql://user@host/database`.
         settings: For a new store; one that exists keeps its own.
         must_exist: Refuse to make a new store.
+        first: Done in the very transaction that opens the store: where it fails, the store is not made, or is as it
+            was.
+
+    Attributes:
+        place: Where it is, as it may be shown: without a password.
 
     Raises:
         ValueError: If there is no store at that place and one must exist, the place cannot be opened, or a newer
@@ -69,26 +83,35 @@ class FeedbackStore:
     """
 
     def __init__(
-        self, place: str | Path, settings: ProjectSettings = ProjectSettings(), *, must_exist: bool = False
+        self,
+        place: str | Path,
+        settings: ProjectSettings = ProjectSettings(),
+        *,
+        must_exist: bool = False,
+        first: Callable[[Session], None] | None = None,
     ) -> None:
-        self.place = str(place)
-        self.engine = _make_engine(self.place, must_exist)
+        self.place = hide_password(str(place))
+        self.engine = _make_engine(str(place), must_exist)
         self._turn = threading.Lock()
         self._writing_engine = self.engine.execution_options(is_writing=True)
         try:
             with self._writing_engine.begin() as connection:
-                _bring_up_to_date(connection, self.place, settings, must_exist)
+                _bring_up_to_date(connection, self.place, settings, must_exist, first)
         except DatabaseError as error:
             self.close()
-            raise ValueError(f"{self.place} cannot be opened as a feedback store: {error.orig}.") from error
-        except ValueError:
+            raise ValueError(f"{self.place} cannot be opened as a feedback store: {_cause(error)}.") from error
+        except BaseException:
             self.close()
             raise
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Give a session that sees one state of the store, and writes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """Give a session that sees one state of the store, and writes nothing.
+
+        Raises:
+            StoreUnavailableError: If the database cannot be reached or read.
+        """
+        with self._reachable(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -96,11 +119,19 @@ class FeedbackStore:
         """Give a session whose changes are committed, all together, when the block is left; none of them on an error.
 
         Once the block is left, they outlive a crash of the process and of the machine.
+
+        Raises:
+            StoreUnavailableError: If the database cannot be reached or written.
         """
         # SQLite has one writer, and lets the others try again until one of many has had bad luck for too long; in one
         # process they wait in a line instead.
         turn = self._turn if self.engine.dialect.name == "sqlite" else nullcontext()
-        with turn, Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        with (
+            self._reachable(),
+            turn,
+            Session(self._writing_engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     def project(self) -> Project:
@@ -112,6 +143,13 @@ class FeedbackStore:
         """Close all connections."""
         self.engine.dispose()
 
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise StoreUnavailableError(f"The feedback store {self.place} cannot be used: {_cause(error)}.") from error
+
 
 def utc_now() -> datetime:
     """Return the present moment."""
@@ -119,28 +157,22 @@ def utc_now() -> datetime:
 
 
 def _make_engine(place: str, must_exist: bool) -> Engine:
-    if "://" not in place:
-        path = Path(place)
-        if must_exist and not path.is_file():
-            raise ValueError(f"There is no feedback store {path}; make one by: textgym feedback import {path} FILE")
-        if not path.absolute().parent.is_dir():
-            raise ValueError(f"There is no folder {path.absolute().parent} to make the feedback store {path.name} in.")
-        place = f"sqlite:///{path.absolute()}"
-    elif place.startswith(("postgresql://", "postgres://")):
-        place = f"postgresql+psycopg://{place.partition('://')[2]}"
+    url = read_place(place, must_exist=must_exist)
     try:
-        url = make_url(place)
-        if url.get_backend_name() not in ("sqlite", "postgresql"):
-            raise ValueError(f"expected a SQLite file or a postgresql:// URL, got {place!r}.")
         if url.get_backend_name() == "postgresql":
             # One that the server has closed, when it was started anew, is replaced.
             return create_engine(url, pool_size=20, max_overflow=40, pool_pre_ping=True)
         engine = create_engine(url, pool_size=20, max_overflow=40, connect_args={"timeout": WAIT_SECONDS})
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ValueError(f"{place!r} names no feedback store: {error}.") from error
+    except NoSuchModuleError as error:
+        raise ValueError(f"{hide_password(place)!r} names no feedback store: {error}.") from error
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _cause(error: DatabaseError) -> str:
+    """Return what the database itself says, without SQL and its values, which may be anybody's words."""
+    return " ".join(str(error.orig).split()).rstrip(".")
 
 
 def _set_up_sqlite(connection: Any, record: Any) -> None:
@@ -158,7 +190,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
 
-def _bring_up_to_date(connection: Connection, place: str, settings: ProjectSettings, must_exist: bool) -> None:
+def _bring_up_to_date(
+    connection: Connection,
+    place: str,
+    settings: ProjectSettings,
+    must_exist: bool,
+    first: Callable[[Session], None] | None,
+) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({POSTGRESQL_LOCK})"))
     tables = inspect(connection).get_table_names()
@@ -182,4 +220,7 @@ def _bring_up_to_date(connection: Connection, place: str, settings: ProjectSetti
             session.add(
                 Project(id=1, secret=secrets.token_hex(32), **{**vars(settings), "examples": list(settings.examples)})
             )
+            session.flush()
+        if first is not None:
+            first(session)
             session.flush()

@@ -23,6 +23,8 @@ Kind: TypeAlias = Literal["rate", "compare", "chat"]
 KINDS: tuple[Kind, ...] = ("rate", "compare", "chat")
 Quality: TypeAlias = Literal["good", "fair", "bad"]
 Preference: TypeAlias = Literal["a", "b", "tie", "both_bad"]
+# What a column of whole numbers holds in every database.
+LARGEST_INTEGER = 2**31 - 1
 
 
 class UtcDateTime(TypeDecorator[datetime]):
