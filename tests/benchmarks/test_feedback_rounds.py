@@ -41,6 +41,7 @@ def test_both_loops_have_as_many_ratings_and_tokens(tmp_path: Path) -> None:
         for n in (3, 1)
     )  # fmt: skip
     for loop in (three, one):
+        assert loop.feedback.completions is not None
         assert loop.rounds * loop.feedback.completions == 600
         assert loop.rounds * loop.train_settings(model="bundled", seed=1).total_tokens == 75_000
     assert three.annotators == one.annotators

@@ -42,6 +42,7 @@ def rlhf(
     prompts: prompts.txt
     rounds: 3
     feedback: {completions: 200, selection: disagreement}
+    # feedback: {comparisons: 100}, for reward_model: {kind: linear_preferences}
     annotators:
       people: {per_item: 2}
       # reward: {reward: sentiment, per_item: 3, noise: 0.2}

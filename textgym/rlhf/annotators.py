@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 # prompt, completion, rating, rater and, where there is one, comment: a row of `textgym.rewards.learned.read_feedback`.
 RatingRow: TypeAlias = Mapping[str, Any]
+# prompt, chosen, rejected and, where there is one, rater: the other row that it reads.
+PreferenceRow: TypeAlias = Mapping[str, Any]
 
 
 class Text(NamedTuple):
@@ -12,6 +14,19 @@ class Text(NamedTuple):
 
     prompt: str
     completion: str
+
+
+class Pair(NamedTuple):
+    """A prompt and two texts that were written after it."""
+
+    prompt: str
+    completion_a: str
+    completion_b: str
+
+    def preferred(self, first: bool, rater: str = "") -> PreferenceRow:
+        """Return that the first completion is the better one, or else the second."""
+        chosen, rejected = self[1:] if first else self[:0:-1]
+        return {"prompt": self.prompt, "chosen": chosen, "rejected": rejected, "rater": rater}
 
 
 class WaitingForPeople(Exception):  # noqa: N818 (not an error)
@@ -40,6 +55,10 @@ class Annotators(Protocol):
             WaitingForPeople: If people have not said enough.
             AnnotatorsError: If a command fails, or says what cannot be used.
         """
+        ...
+
+    def compare(self, pairs: Sequence[Pair], seed: int) -> list[PreferenceRow]:
+        """Return which completions of N pairs are preferred; a tie is no row. Raises as `rate` does."""
         ...
 
     def true_scores(self, texts: Sequence[Text]) -> list[float] | None:

@@ -11,7 +11,7 @@ from textgym.rewards.learned import EnsembleRewardModel, RewardModel
 from textgym.training.settings import TrainSettings
 from textgym.training.writing import write_completions
 
-from .annotators import Text
+from .annotators import Pair, Text
 
 
 def write_candidates(settings: TrainSettings, n: int, seed: int) -> list[Text]:
@@ -20,6 +20,33 @@ def write_candidates(settings: TrainSettings, n: int, seed: int) -> list[Text]:
     random.Random(seed).shuffle(prompts)
     chosen = [prompts[index % len(prompts)] for index in range(n)]
     return [Text(*pair) for pair in write_completions(settings.model, chosen, settings, seed=seed)]
+
+
+def write_pairs(settings: TrainSettings, n: int, asked_before: Iterable[Pair], seed: int) -> list[Pair]:
+    """Write n pairs of completions of one prompt each, new ones that somebody could compare.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    known = {(pair.prompt, frozenset(pair[1:])) for pair in asked_before}
+    prompts = [prompt for prompt, _ in load_prompts(settings.task.prompts)]
+    random.Random(seed).shuffle(prompts)
+    # Twice as many as are asked, since some may be empty or alike.
+    chosen = [prompts[index % len(prompts)] for index in range(2 * n) for _ in range(2)]
+    written = [text for _, text in write_completions(settings.model, chosen, settings, seed=seed)]
+    pairs: list[Pair] = []
+    for pair in map(Pair, chosen[::2], written[::2], written[1::2]):
+        key = pair.prompt, frozenset(pair[1:])
+        is_usable = all(text.strip() and "\0" not in text for text in pair[1:]) and len(key[1]) == 2
+        if is_usable and key not in known and len(pairs) < n:
+            known.add(key)
+            pairs.append(pair)
+    if not pairs:
+        raise ValueError(
+            f"Of {2 * n} pairs of completions none is new and of two different texts; give more prompts, or a larger "
+            "training.task.max_new_tokens."
+        )
+    return pairs
 
 
 def choose(

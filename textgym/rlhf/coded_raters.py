@@ -8,7 +8,7 @@ import numpy as np
 from textgym.reward_protocol import Reward, score_completions
 from textgym.training.report import describe_reward
 
-from .annotators import RatingRow, Text
+from .annotators import Pair, PreferenceRow, RatingRow, Text
 
 Columns = Mapping[str, Mapping[str, object]]
 
@@ -55,15 +55,31 @@ class CodedRaters:
 
     def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
         """Return `n_raters` ratings of each text."""
+        return [
+            {**text._asdict(), "rating": rating, "rater": f"rater {number}"}
+            for text, row in zip(texts, self._ratings(texts, seed), strict=True)
+            for number, rating in enumerate(row, start=1)
+        ]
+
+    def compare(self, pairs: Sequence[Pair], seed: int) -> list[PreferenceRow]:
+        """Return for each pair and rater which completion the rater rates higher; equal ratings are a tie."""
+        texts = [Text(pair.prompt, completion) for pair in pairs for completion in pair[1:]]
+        ratings = self._ratings(texts, seed)
+        return [
+            pair.preferred(first > second, f"rater {number}")
+            for pair, *both in zip(pairs, ratings[::2], ratings[1::2], strict=True)
+            for number, (first, second) in enumerate(zip(*both, strict=True), start=1)
+            if first != second
+        ]
+
+    def _ratings(self, texts: Sequence[Text], seed: int) -> list[list[float]]:
+        """Return what each rater says of each text, N lists of `n_raters`."""
         errors = np.random.default_rng(seed).normal(0.0, self.noise, (len(texts), self.n_raters))
         ratings = np.array(self.true_scores(texts))[:, None] + errors  # (N, raters)
         if self.scale is not None:
             ratings = ratings.round().clip(*self.scale)
-        return [
-            {**text._asdict(), "rating": rating, "rater": f"rater {number}"}
-            for text, row in zip(texts, ratings.tolist(), strict=True)
-            for number, rating in enumerate(row, start=1)
-        ]
+        said: list[list[float]] = ratings.tolist()
+        return said
 
     def true_scores(self, texts: Sequence[Text]) -> list[float]:
         """Return what the reward says of each text.

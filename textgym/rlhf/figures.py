@@ -1,5 +1,6 @@
 """The figure of a loop: true score, what the reward model foresaw, and KL, round by round."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def draw_rounds(results: dict[str, Any]) -> Figure:
     else:
         numbers = [one["round"] for one in rounds]
         means = [one["judgement"]["mean_rating"] for one in rounds]
-        left.plot(numbers, means, marker="o", color=SCORE_COLOUR)
+        left.plot(numbers, [math.nan if mean is None else mean for mean in means], marker="o", color=SCORE_COLOUR)
         _dress(left, "Mean rating of what was asked", "round", numbers)
     _draw_accuracy(middle, rounds)
     evaluated = [one for one in rounds if one["evaluation"] is not None]

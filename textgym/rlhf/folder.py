@@ -18,6 +18,8 @@ class RoundFolder:
     Attributes:
         completions: What was written, with the ensemble's disagreement, and which of it goes to the annotators.
         feedback: Their ratings, which `textgym reward-model train --data` reads, too.
+        pairs: Two completions of a prompt each, that the annotators compare.
+        preferences: Which of them they prefer, likewise.
         judgement: How far they agree, and how well the reward model so far foresees what they said.
         reward_model: The reward model that has learned from this feedback, too.
         run: The run's folder of `textgym train`.
@@ -30,6 +32,8 @@ class RoundFolder:
         self.number = number
         self.completions = path / "completions.jsonl"
         self.feedback = path / "feedback.jsonl"
+        self.pairs = path / "pairs.jsonl"
+        self.preferences = path / "preferences.jsonl"
         self.judgement = path / "judgement.json"
         self.reward_model = path / "reward_model"
         self.run = path / "run"

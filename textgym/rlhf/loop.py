@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -17,12 +17,12 @@ from textgym.training.sft import fine_tune
 
 from .annotator_making import make_annotators
 from .annotator_settings import AnnotatorSettings, RewardAnnotators, SimulatedAnnotators, read_annotators
-from .annotators import Annotators, RatingRow, Text
-from .candidates import choose, write_candidates
+from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text
+from .candidates import choose, write_candidates, write_pairs
 from .finetuning import evaluate_policy, fine_tune_policy
 from .folder import LoopFolder, RoundFolder
 from .report import write_report
-from .reward_learning import judge, known_before, learn, make_model
+from .reward_learning import judge, judge_comparisons, known_before, learn, make_model
 from .settings import LoopSettings
 from .simulated_people import fit_people
 
@@ -116,8 +116,13 @@ class Loop:
 
     def _round(self, one: RoundFolder) -> Iterator[Step]:
         title = f"Round {one.number}"
-        yield Step(f"{title}: writing completions", one.completions, partial(self._write, one))
-        yield Step(f"{title}: asking {self.annotators.describe()}", one.feedback, partial(self._ask, one))
+        if self.settings.feedback.completions is not None:
+            yield Step(f"{title}: writing completions", one.completions, partial(self._write, one))
+            yield Step(f"{title}: asking {self.annotators.describe()}", one.feedback, partial(self._ask, one))
+        if self.settings.feedback.comparisons is not None:
+            yield Step(f"{title}: writing pairs", one.pairs, partial(self._write_pairs, one))
+            asking = f"{title}: asking {self.annotators.describe()} to compare"
+            yield Step(asking, one.preferences, partial(self._compare, one))
         yield Step(f"{title}: what the present reward model foresaw", one.judgement, partial(self._judge, one))
         yield Step(f"{title}: training the reward model", one.reward_model, partial(self._learn, one))
         yield Step(f"{title}: fine-tuning", one.training, partial(self._fine_tune, one))
@@ -137,7 +142,11 @@ class Loop:
 
     def feedback(self, up_to: int) -> list[RatingRow]:
         """Return the ratings of all rounds up to one."""
-        return [row for number in range(1, up_to + 1) for row in read_json_lines(self.folder.round(number).feedback)]
+        return [row for number in range(1, up_to + 1) for row in _rows(self.folder.round(number).feedback)]
+
+    def preferences(self, up_to: int) -> list[PreferenceRow]:
+        """Return the preferences of all rounds up to one."""
+        return [row for number in range(1, up_to + 1) for row in _rows(self.folder.round(number).preferences)]
 
     def _share_of_raters(self) -> float:
         return self._chosen.share if isinstance(self._chosen, SimulatedAnnotators) else 0.0
@@ -153,26 +162,43 @@ class Loop:
 
     def _write(self, one: RoundFolder) -> None:
         collection, seed = self.settings.feedback, self._seed(one, "completions")
+        n_asked = collection.completions or 0
         settings = self.settings.train_settings(model=self._model_before(one), seed=seed)
         model = self._reward_model_before(one) if collection.selection == "disagreement" else None
-        n_candidates = collection.completions if model is None else collection.n_candidates
+        n_candidates = n_asked if model is None else collection.n_candidates
         candidates = write_candidates(settings, n_candidates, seed)
         asked_before = {Text(row["prompt"], row["completion"]) for row in self.feedback(one.number - 1)}
-        rows = choose(candidates, collection.completions, asked_before=asked_before, model=model, seed=seed)
+        rows = choose(candidates, n_asked, asked_before=asked_before, model=model, seed=seed)
         write_json_lines(one.completions, rows)
 
     def _ask(self, one: RoundFolder) -> None:
         asked = [Text(row["prompt"], row["completion"]) for row in read_json_lines(one.completions) if row["is_asked"]]
         write_json_lines(one.feedback, self.annotators.rate(asked, self._seed(one, "ratings")))
 
+    def _write_pairs(self, one: RoundFolder) -> None:
+        seed = self._seed(one, "pairs")
+        settings = self.settings.train_settings(model=self._model_before(one), seed=seed)
+        before = [Pair(**row) for number in range(1, one.number) for row in _rows(self.folder.round(number).pairs)]
+        pairs = write_pairs(settings, self.settings.feedback.comparisons or 0, before, seed)
+        write_json_lines(one.pairs, (pair._asdict() for pair in pairs))
+
+    def _compare(self, one: RoundFolder) -> None:
+        pairs = [Pair(**row) for row in read_json_lines(one.pairs)]
+        write_json_lines(one.preferences, self.annotators.compare(pairs, self._seed(one, "preferences")))
+
     def _judge(self, one: RoundFolder) -> None:
-        rows = read_json_lines(one.feedback)
-        write_json(one.judgement, judge(self._reward_model_before(one), rows, self.settings.reward_model.min_gap))
+        model = self._reward_model_before(one)
+        judgement = judge(model, _rows(one.feedback), self.settings.reward_model.min_gap)
+        if one.pairs.is_file():
+            n_asked = len(read_json_lines(one.pairs))
+            judgement["comparisons"] = judge_comparisons(model, read_json_lines(one.preferences), n_asked)
+        write_json(one.judgement, judgement)
 
     def _learn(self, one: RoundFolder) -> None:
-        first = read_json_lines(self.folder.round(1).completions)
-        texts = [Text(row["prompt"], row["completion"]) for row in first]
-        rows = self.feedback(one.number)
+        first = self.folder.round(1)
+        texts = [Text(row["prompt"], row["completion"]) for row in _rows(first.completions)]
+        texts += [Text(row["prompt"], row[side]) for row in _rows(first.pairs) for side in Pair._fields[1:]]
+        rows = [*self.feedback(one.number), *self.preferences(one.number)]
         learn(self.settings.reward_model, self._before, rows, texts, self.console).save(one.reward_model)
 
     def _fine_tune(self, one: RoundFolder) -> None:
@@ -200,3 +226,8 @@ class Loop:
 
     def _seed(self, one: RoundFolder, purpose: str) -> int:
         return random.Random(f"{self.settings.seed} {one.number} {purpose}").randrange(2**31)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file that a loop of other settings does not have."""
+    return read_json_lines(path) if path.is_file() else []

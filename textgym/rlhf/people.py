@@ -2,7 +2,8 @@
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -15,7 +16,7 @@ from textgym.feedback.tables import Assignment, Item
 from textgym.training.run_folder import write_json_lines
 
 from .annotator_settings import PeopleAnnotators
-from .annotators import RatingRow, Text, WaitingForPeople
+from .annotators import Pair, PreferenceRow, RatingRow, Text, WaitingForPeople
 
 
 class PeopleRaters:
@@ -45,50 +46,66 @@ class PeopleRaters:
         Raises:
             WaitingForPeople: If too few texts have been judged by as many people as are asked for.
         """
+        with self._store() as store:
+            self._ask(store, texts)
+            self._wait(
+                store, {(text.prompt, frozenset((text.completion, ""))) for text in texts}, "completions are rated"
+            )
+            asked = set(texts)
+            said = read_judgements(store, "ratings")
+            return [row for row in said if Text(row["prompt"], row["completion"]) in asked]
+
+    def compare(self, pairs: Sequence[Pair], seed: int) -> list[PreferenceRow]:
+        """Put the pairs into the store unless they are there, and return what most people prefer; see `rate`."""
+        with self._store() as store:
+            self._ask(store, pairs)
+            # The store puts a pair in an order of its own.
+            asked = {(pair.prompt, frozenset(pair[1:])) for pair in pairs}
+            self._wait(store, asked, "pairs are compared")
+            said = read_judgements(store, "preferences")
+            return [row for row in said if (row["prompt"], frozenset((row["chosen"], row["rejected"]))) in asked]
+
+    @contextmanager
+    def _store(self) -> Iterator[FeedbackStore]:
         instructions = self.settings.instructions
         words = Path(instructions).read_text(encoding="utf-8") if instructions is not None else ""
         scale = ProjectSettings(self.settings.least_score, self.settings.most_score, words)
         store = FeedbackStore(self.place, scale)
         try:
-            self._ask(store, texts)
-            self._wait(store, texts)
-            asked = set(texts)
-            said = read_judgements(store, "ratings")
-            return [row for row in said if Text(row["prompt"], row["completion"]) in asked]
+            yield store
         finally:
             store.close()
 
     def true_scores(self, texts: Sequence[Text]) -> None:
         """Return None: only people know."""
 
-    def _ask(self, store: FeedbackStore, texts: Sequence[Text]) -> None:
+    def _ask(self, store: FeedbackStore, texts: Sequence[Text] | Sequence[Pair]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "asked.jsonl"
             write_json_lines(path, (text._asdict() for text in texts))
             import_file(store, path, people=self.settings.per_item)
 
-    def _wait(self, store: FeedbackStore, texts: Sequence[Text]) -> None:
-        """Raise WaitingForPeople unless enough texts have been judged, of those that people have not given up."""
-        asked = set(texts)
+    def _wait(self, store: FeedbackStore, asked: set[tuple[str, frozenset[str]]], what: str) -> None:
+        """Raise WaitingForPeople unless enough has been judged, of what people have not given up."""
         with store.reading() as session:
-            judged, skipped = (asked & self._texts(session, state) for state in ("decided", "skipped"))
+            judged, skipped = (asked & self._items(session, state) for state in ("decided", "skipped"))
         left = len(asked) - len(skipped - judged)
         n_wanted = max(1, math.ceil(self.settings.enough * left))
         if len(judged) < n_wanted:
             raise WaitingForPeople(
-                f"Waiting for people: {len(judged)} of {n_wanted} completions are rated, each by "
+                f"Waiting for people: {len(judged)} of {n_wanted} {what}, each by "
                 f"{self.settings.per_item}.\n"
                 f"Open the page by: textgym label {self.place}\n"
                 f"Then go on by:    {self.command}"
             )
 
-    def _texts(self, session: Session, state: str) -> set[Text]:
-        """Return the texts that as many people as are asked for have decided on, or skipped."""
+    def _items(self, session: Session, state: str) -> set[tuple[str, frozenset[str]]]:
+        """Return prompts and completions, "" with one alone, that as many people as are asked for have decided on."""
         rows = session.execute(
-            select(Item.prompt, Item.completion_a)
+            select(Item.prompt, Item.completion_a, Item.completion_b)
             .join(Assignment)
-            .where(Item.kind == "rate", Assignment.state == state)
-            .group_by(Item.id, Item.prompt, Item.completion_a)
+            .where(Item.kind.in_(("rate", "compare")), Assignment.state == state)
+            .group_by(Item.id, Item.prompt, Item.completion_a, Item.completion_b)
             .having(func.count(Assignment.id) >= self.settings.per_item)
         )
-        return {Text(*row) for row in rows}
+        return {(prompt, frozenset((first, second or ""))) for prompt, first, second in rows}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textgym.training.declaring import PlainData, Settings, setting
 
 if TYPE_CHECKING:
-    from textgym.rewards.learned import Feedback, Rating, Split
+    from textgym.rewards.learned import Feedback, Preference, Rating, Split
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,31 @@ class RatingsFile(Settings):
 
 
 def split_by_hash(feedback: "Feedback", share: float) -> "Split":
-    """Split ratings by a hash of their texts, so that a text is on the same side wherever it is found.
+    """Split feedback by a hash of its texts, so that a rated text, or a pair, is on the same side wherever it is found.
 
     Args:
-        feedback: Ratings.
-        share: Nearly that share of the texts is on the first side.
+        feedback: Ratings and preferences.
+        share: Nearly that share of either is on the first side.
 
     Returns:
         The first side as `training`, the other as `held_out`.
     """
     from textgym.rewards.learned import Feedback, Split
 
-    first = tuple(one for one in feedback.ratings if hash_of(one) < share)
-    return Split(Feedback(first), Feedback(tuple(one for one in feedback.ratings if hash_of(one) >= share)))
+    sides = [
+        Feedback(
+            tuple(one for one in feedback.ratings if (hash_of(one) < share) == is_first),
+            tuple(one for one in feedback.preferences if (hash_of(one) < share) == is_first),
+        )
+        for is_first in (True, False)
+    ]
+    return Split(*sides)
 
 
-def hash_of(rating: "Rating") -> float:
-    """Return a number from 0 to 1 that the text decides, whatever its case and spaces."""
-    text = " ".join(f"{rating.prompt} {rating.completion}".casefold().split())
+def hash_of(one: "Rating | Preference") -> float:
+    """Return a number from 0 to 1 that the text decides, or the two of a pair, whatever its case and spaces."""
+    from textgym.rewards.learned import Rating
+
+    texts = [one.completion] if isinstance(one, Rating) else sorted((one.chosen, one.rejected))
+    text = " ".join(" ".join([one.prompt, *texts]).casefold().split())
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

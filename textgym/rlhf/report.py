@@ -44,6 +44,8 @@ def write_report(folder: LoopFolder, settings: LoopSettings, annotators: str) ->
 
 def _asked(one: RoundFolder) -> dict[str, Any]:
     """Return some of what was asked, those that the reward models disagreed on most first, with what was said."""
+    if not one.feedback.is_file():
+        return {"shown": [], "n": 0, "by_disagreement": False}
     said: dict[tuple[str, str], list[float]] = {}
     for row in read_json_lines(one.feedback):
         said.setdefault((row["prompt"], row["completion"]), []).append(row["rating"])

@@ -29,7 +29,10 @@ GIVEN_TO_WARM_START = ("model", "seed")
 class CollectionSettings(Settings):
     """Which completions are rated."""
 
-    completions: int = setting(200, "Completions that are rated in each round.", least=2)
+    completions: int | None = setting(200, "Completions that are rated in each round; null for none.", least=2)
+    comparisons: int | None = setting(
+        None, "Pairs of completions of one prompt that are compared in each round; null for none.", least=1
+    )
     candidates: int | None = setting(
         None, "Completions written in each round, among which those are chosen. [default: four times as many]", least=2
     )
@@ -40,7 +43,7 @@ class CollectionSettings(Settings):
     @property
     def n_candidates(self) -> int:
         """Completions written in each round."""
-        return 4 * self.completions if self.candidates is None else self.candidates
+        return 4 * (self.completions or 0) if self.candidates is None else self.candidates
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class RewardModelSettings(Settings):
         """Check ranges and counterfactuals."""
         super().__post_init__()
         self.counterfactuals()
+
+    @property
+    def learns_from_pairs(self) -> bool:
+        """Whether the model learns which of two completions is preferred."""
+        objective = (self.settings or {}).get("objective")
+        return self.kind == "linear_preferences" or (self.kind == "network" and objective == "preferences")
 
     def counterfactuals(self) -> "list[Counterfactual]":
         """Return those that feedback is augmented by.
@@ -102,12 +111,21 @@ class LoopSettings(Settings):
         self.warm_start_options(self.model)
         annotators = read_annotators(self.annotators)
         annotators.check_against(self.reward_model.kind, self.reward_model.settings or {})
-        if self.feedback.n_candidates < self.feedback.completions:
+        if self.feedback.completions is None and self.feedback.comparisons is None:
+            raise ValueError("feedback must have completions, comparisons, or both; both are null.")
+        if self.feedback.comparisons is not None and not self.reward_model.learns_from_pairs:
+            raise ValueError(
+                f"feedback.comparisons needs a reward model that learns from pairs, got reward_model.kind "
+                f"{self.reward_model.kind!r}; choose linear_preferences, or network with settings: {{objective: "
+                "preferences}."
+            )
+        if self.feedback.n_candidates < (self.feedback.completions or 0):
             raise ValueError(
                 f"feedback.candidates must be at least feedback.completions ({self.feedback.completions}), got "
                 f"{self.feedback.n_candidates}."
             )
-        if self.feedback.selection == "disagreement" and self.reward_model.ensemble is None:
+        asks_ratings = self.feedback.completions is not None
+        if asks_ratings and self.feedback.selection == "disagreement" and self.reward_model.ensemble is None:
             raise ValueError(
                 "feedback.selection 'disagreement' needs reward_model.ensemble, the number of models that may "
                 "disagree; give it, or choose 'random'."
