@@ -134,13 +134,14 @@ class LanguagePolicy(Trunk):
         logits = logits.float()
         if self.temperature != 1.0:
             logits = logits / self.temperature
-        return self.forbid(cast(Tensor, logits), n_generated, candidates)
+        return self.forbid(logits, n_generated, candidates)
 
     def _head(self, hidden: Tensor) -> Tensor:
         """Return logits, shape (N, V'), V' ≥ V."""
         head = self.plain_head
         if head is None or head.bias is not None:
-            return cast(Tensor, self.language_model.get_output_embeddings()(hidden))
+            logits: Tensor = self.language_model.get_output_embeddings()(hidden)
+            return logits
         return functional.linear(hidden, aligned_rows(head.weight))
 
     def statistics_of(

@@ -1,7 +1,13 @@
 """The same model with larger matrices: weight decay leaves them small, and steps of learning are absolute."""
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
+from torch import nn
 from transformers import GPT2LMHeadModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
+from transformers.pytorch_utils import Conv1D
 
 # Root mean square of the token embeddings: about what GPT-2's training without much weight decay ends with.
 EMBEDDING_SIZE = 0.1
@@ -27,8 +33,8 @@ def rescale(model: GPT2LMHeadModel, embedding_size: float = EMBEDDING_SIZE) -> f
     trunk = model.transformer
     factor = embedding_size / trunk.wte.weight.square().mean().sqrt().item()
     written = [trunk.wte.weight, trunk.wpe.weight]
-    for block in trunk.h:
-        for projection in (block.attn.c_proj, block.mlp.c_proj):
+    for block in cast(Iterable[GPT2Block], trunk.h):
+        for projection in cast(Iterable[Conv1D], (block.attn.c_proj, block.mlp.c_proj)):
             written += [projection.weight, projection.bias]
         for norm, reader in ((block.ln_1, block.attn.c_attn), (block.ln_2, block.mlp.c_fc)):
             _divide(norm, factor)
@@ -39,6 +45,6 @@ def rescale(model: GPT2LMHeadModel, embedding_size: float = EMBEDDING_SIZE) -> f
     return factor
 
 
-def _divide(norm: torch.nn.LayerNorm, factor: float) -> None:
+def _divide(norm: nn.LayerNorm, factor: float) -> None:
     norm.weight.div_(factor)
     norm.bias.div_(factor)

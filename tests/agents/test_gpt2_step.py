@@ -49,6 +49,7 @@ def test_a_whole_text_has_the_hidden_states_of_the_forward_pass() -> None:
 
 def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forward_pass_s() -> None:
     trunk = unlike_init(language_model()).base_model
+    assert is_plain_gpt2(trunk)
     tokens = torch.randint(12, (3, 9), generator=torch.Generator().manual_seed(1))
     positions = torch.arange(9).expand(3, -1)
     cache = RowCache(2, 3, 9, torch.device("cpu"))

@@ -45,7 +45,8 @@ def run_model(folder: Path) -> GPT2LMHeadModel:
     assert state is not None
     model = GPT2LMHeadModel(GPT2Config.from_pretrained(folder))
     model.load_state_dict(state["model"])
-    return model.eval()
+    model.eval()
+    return model
 
 
 def test_the_weights_are_the_run_s_rescaled_in_half_precision(folders: dict[str, Path]) -> None:

@@ -14,7 +14,7 @@ from textgym.benchmarks.learning.grid import GridRun, read_grid
 from textgym.benchmarks.learning.pool import RunPool
 from textgym.benchmarks.learning.search_space import SPACE, TRPO_SPACE, Range, default_settings, search_space, suggest
 from textgym.benchmarks.learning.state import command_of
-from textgym.training.algorithms import ALGORITHMS
+from textgym.training.algorithms import ALGORITHMS, A2CSettings
 from textgym.training.settings_file import build_settings, read_settings
 
 optuna = pytest.importorskip("optuna", reason="needs the extra tune")
@@ -57,6 +57,7 @@ def test_a_search_begins_with_the_settings_that_there_are_without_one(tmp_path: 
     study = search.open()
     found = [suggest(study.ask(), ALGORITHMS["A2C"]) for _ in range(2)]
     defaults = build_settings({"task": {"name": COPY}, "algorithm": {"name": "A2C"}}).algorithm
+    assert isinstance(defaults, A2CSettings)
     assert found[0] == {"learning_rate": defaults.learning_rate, "gae_lambda": defaults.gae_lambda}
     assert found[1] != found[0]
     # Opened again it is not asked for a second time.

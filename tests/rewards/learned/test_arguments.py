@@ -94,7 +94,7 @@ def test_wrong_names_and_numbers_out_of_range_are_refused(act: Callable[[], obje
         (lambda: RidgeRewardModel().score(["A"], [wrong]), "completions must be strings, got None in place 1."),
         (lambda: RidgeRewardModel().score([5], ["a"]), "prompts must be strings, got 5 of type int in place 1."),  # type: ignore[list-item]
         (lambda: RidgeRewardModel().evaluate(rows), "feedback must be Feedback, got "),
-        (lambda: RidgeRewardModel().evaluate(feedback, mingap=2), "evaluate(feedback) takes min_gap besides, got"),
+        (lambda: RidgeRewardModel().evaluate(feedback, mingap=2), "evaluate(feedback) takes min_gap besides, got"),  # type: ignore[call-overload]
         (lambda: split_feedback(rows, 0.5), "feedback must be Feedback, got "),
         (lambda: pairs_from_ratings(wrong), "ratings must be a list of Rating, got None."),
         (lambda: pairs_from_ratings(feedback), "ratings must be a list of Rating, got Feedback; pass feedback."),
