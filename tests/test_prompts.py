@@ -1,6 +1,7 @@
 """Prompts from every source, and one clear error for each that cannot be read."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from textgym.prompts import BUNDLED_PROMPTS_FILE, load_prompts
+from textgym.task import TextTask
 
 
 def test_a_list_of_texts() -> None:
@@ -224,3 +226,29 @@ def test_prompts_are_made_by_a_function_with_its_arguments() -> None:
 def test_a_function_of_prompts_that_does_not_fit_is_an_error(source: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         load_prompts(source)
+
+
+def test_a_prompt_that_is_too_long_is_one_error_and_no_warning_of_the_tokenizer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prompt = "word " * 300  # beyond the bundled model's context
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(ValueError, match=r"has 3[0-9]{2} tokens, max_prompt_tokens allows 8;"):
+            TextTask(prompts=[prompt], max_prompt_tokens=8)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("stop", "kind", "message"),
+    [
+        ([3], TypeError, "stop must hold strings, got [3]."),
+        ([""], ValueError, "stop must hold non-empty strings, got ['']."),
+    ],
+)
+def test_stop_strings_are_strings_that_hold_something(stop: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        TextTask(stop=stop)

@@ -137,11 +137,7 @@ class TextTask:
         self.min_new_tokens = int(min_new_tokens)
         self.completions_per_prompt = int(completions_per_prompt)
         self.prompt_order = prompt_order
-        if not isinstance(stop, str | Sequence):
-            raise TypeError(f"stop must be a string or a list of strings, got {stop!r}.")
-        self.stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        if any(not isinstance(text, str) or not text for text in self.stop):
-            raise ValueError(f"stop must hold non-empty strings, got {list(self.stop)!r}.")
+        self.stop = _stop_strings(stop)
         self._decoder = TextDecoder(self.tokenizer)
         self.vocab_size = len(self.tokenizer)
         self.eos_token_id: int = self.tokenizer.eos_token_id
@@ -302,7 +298,9 @@ class TextTask:
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         try:
-            token_ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            # Not verbose: a prompt beyond the model's context is our own error, with no warning before it.
+            encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)
+            token_ids: list[list[int]] = encoded["input_ids"]
         except Exception as error:  # the tokenizers library raises no narrower one
             raise ValueError(
                 f"The tokenizer cannot encode the prompts ({error}); give prompts of its vocabulary, or another one."
@@ -326,6 +324,17 @@ class TextTask:
                 text = self._decode(ids)
             prompts.append(Prompt(text, tuple(ids), columns))
         return prompts
+
+
+def _stop_strings(stop: object) -> tuple[str, ...]:
+    if not isinstance(stop, str | Sequence):
+        raise TypeError(f"stop must be a string or a list of strings, got {stop!r}.")
+    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(text, str) for text in strings):
+        raise TypeError(f"stop must hold strings, got {list(strings)!r}.")
+    if not all(strings):
+        raise ValueError(f"stop must hold non-empty strings, got {list(strings)!r}.")
+    return strings
 
 
 def _spread(token_rewards: Sequence[float], length: int, score: float) -> list[float]:
