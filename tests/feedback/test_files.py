@@ -11,7 +11,9 @@ from sqlalchemy import func, select
 from tests.cli.conftest import run_command
 from textgym.feedback.exporting import export_file
 from textgym.feedback.importing import ImportRefusedError, import_file
+from textgym.feedback.judgements import skip
 from textgym.feedback.people import find_or_add
+from textgym.feedback.statistics import by_kind
 from textgym.feedback.store import FeedbackStore, ProjectSettings, utc_now
 from textgym.feedback.tables import Annotator, Assignment, Chat, Item, Turn
 
@@ -59,8 +61,8 @@ def test_trls_formats_go_in_and_come_out_the_same(
 
 def test_everybodys_scores_and_preferences_come_out_one_by_one(store: FeedbackStore, tmp_path: Path) -> None:
     rated = [
-        {"prompt": "p", "completion": "c", "rating": 1, "rater": "Ada", "comment": "dull"},
-        {"prompt": "p", "completion": "c", "rating": 5, "rater": "Bo", "comment": ""},
+        {"prompt": "p", "completion": "c", "rating": 1, "quality": "fair", "rater": "Ada", "comment": "dull"},
+        {"prompt": "p", "completion": "c", "rating": 5, "quality": None, "rater": "Bo", "comment": ""},
     ]
     compared = [
         {"prompt": "p", "completion_a": "x", "completion_b": "y", "preference": one, "sureness": 2, "rater": rater,
@@ -73,6 +75,32 @@ def test_everybodys_scores_and_preferences_come_out_one_by_one(store: FeedbackSt
     export_file(store, tmp_path / "comparisons.jsonl", "comparisons")
     assert read_rows(tmp_path / "ratings.jsonl") == rated
     assert read_rows(tmp_path / "comparisons.jsonl") == compared
+
+
+def test_what_was_skipped_comes_out_with_the_reason(store: FeedbackStore, tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "completion": "c"}, {"prompt": "q", "completion_a": "x", "completion_b": "y"}]
+    import_file(store, write_rows(tmp_path / "in.jsonl", rows))
+    import_file(
+        store, write_rows(tmp_path / "in.jsonl", [{"prompt": "p", "completion": "no", "score": 1}]), are_checks=True
+    )
+    with store.writing() as session:
+        ada = find_or_add(session, "Ada")
+        for item in session.scalars(select(Item).order_by(Item.id)):
+            given = Assignment(item=item, annotator=ada, given_at=utc_now())
+            session.add(given)
+            session.flush()
+            skip(session, ada.id, given.id, "other" if item.kind == "compare" else "unclear", f"{item.kind} it?")
+        kinds = by_kind(session)
+    assert [one.skip_reasons for one in kinds] == [{"unclear": 1}, {"other": 1}, {}]
+    assert export_file(store, tmp_path / "out.jsonl", "skips") == 2
+    assert read_rows(tmp_path / "out.jsonl") == [
+        {"kind": "rate", "prompt": "p", "completion": "c", "completion_a": "", "completion_b": "",
+         "reason": "unclear", "rater": "Ada", "comment": "rate it?"},
+        {"kind": "compare", "prompt": "q", "completion": "", "completion_a": "x", "completion_b": "y",
+         "reason": "other", "rater": "Ada", "comment": "compare it?"},
+    ]  # fmt: skip
+    stats = run_command("feedback", "stats", store.engine.url.render_as_string(hide_password=False))
+    assert "1 (1 unclear)" in stats.output
 
 
 def test_a_word_alone_is_a_rating_on_the_stores_scale(tmp_path: Path) -> None:

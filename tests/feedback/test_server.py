@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from tests.feedback.conftest import add_items
-from tests.feedback.serving import echo
+from tests.feedback.serving import echo, served
 from textgym.feedback.chats import Answer, Exchange
 from textgym.feedback.pages import PAGE
 from textgym.feedback.people import find_or_add, give_password
@@ -41,6 +43,52 @@ def test_pages_send_strangers_to_sign_in_and_requests_are_refused(sqlite_store: 
             assert client.get(path, follow_redirects=False).headers["location"] == "/sign-in"
         assert client.get("/api/next?kind=rate").status_code == 401
         assert client.post("/api/ratings", json={"assignment": 1, "score": 1}).status_code == 401
+
+
+def test_the_page_is_reached_by_each_way_of_writing_the_loopback_address(sqlite_store: FeedbackStore) -> None:
+    app = make_app(sqlite_store, PageOptions(echo, "echo", other_names=("127.1.2.3",)))
+    for host in ("localhost", "127.0.0.1:80", "[::1]:8000", "127.1.2.3:8000"):
+        assert TestClient(app, base_url="http://localhost").get("/sign-in", headers={"host": host}).status_code == 200
+    answer = TestClient(app, base_url="http://localhost").get("/sign-in", headers={"host": "[2001:db8::1]:8000"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2", "0:0:0:0:0:0:0:1"])
+def test_the_loopback_address_needs_no_passwords_however_it_is_written(
+    sqlite_store: FeedbackStore, tmp_path: Path, host: str
+) -> None:
+    with served(tmp_path / "feedback.db", "--host", host) as page, closing(page.person("Ada")) as ada:
+        assert ada.get("/api/next?kind=rate").status_code == 200
+
+
+def test_a_number_beyond_any_is_refused(ada: TestClient) -> None:
+    for path, body in (
+        ("ratings", {"assignment": 2**63, "score": 1}), ("ratings", {"assignment": 1, "score": 10**30}),
+        ("comparisons", {"assignment": -(2**63), "choice": "tie"}), ("skips", {"assignment": 2**31, "reason": "other"}),
+        ("undo", {"assignment": 2**64}), ("chat/turns", {"chat": 2**63, "number": 0, "said": "Hi"}),
+        ("chat/judgements", {"turn": 2**63, "score": 1}), ("chat/close", {"chat": 2**63}),
+        ("chat/undo", {"chat": 2**63, "what": "close"}), ("chat/skip", {"chat": 2**63, "reason": "other"}),
+    ):  # fmt: skip
+        assert ada.post(f"/api/{path}", json=body).status_code == 422, path
+    cookies = {name: f"{10**30}.{'0' * 64}" for name in ada.cookies if name != "textgym_language"}
+    stranger = TestClient(ada.app, base_url="http://localhost", cookies=cookies)
+    assert stranger.get("/api/next?kind=rate").status_code == 401
+
+
+def test_a_store_that_cannot_be_written_is_said_and_what_was_sent_may_be_sent_again(
+    sqlite_store: FeedbackStore, ada: TestClient
+) -> None:
+    add_items(sqlite_store, 1)
+    given = ada.get("/api/next?kind=rate").json()["assignment"]
+    with sqlite_store.engine.connect() as connection:
+        connection.execute(text("PRAGMA query_only = ON"))
+    refused = ada.post("/api/ratings", json={"assignment": given, "score": 1})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        503, f"The feedback store {sqlite_store.place} cannot be used: attempt to write a readonly database."
+    )  # fmt: skip
+    with sqlite_store.engine.connect() as connection:
+        connection.execute(text("PRAGMA query_only = OFF"))
+    assert ada.post("/api/ratings", json={"assignment": given, "score": 1}).status_code == 200
 
 
 def test_a_forged_cookie_is_refused(ada: TestClient) -> None:

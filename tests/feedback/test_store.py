@@ -8,7 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from textgym.feedback.store import FeedbackStore, ProjectSettings
+from tests.cli.conftest import run_command
+from textgym.feedback.store import FeedbackStore, ProjectSettings, StoreUnavailableError
 from textgym.feedback.tables import Base
 
 
@@ -82,6 +83,54 @@ def test_a_store_of_a_newer_version_is_refused(place: str) -> None:
 def test_other_databases_are_refused(place: str) -> None:
     with pytest.raises(ValueError, match=r"expected a SQLite file or a postgresql:// URL|names no feedback store"):
         FeedbackStore(place)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "postgresql://ada:s3cret@127.0.0.1:1/films",
+        "postgresql://127.0.0.1:1/films?user=ada&password=s3cret",
+        "postgresql://ada:s3cret@x@127.0.0.1:1/films",
+        "postgresql://ada:pa@s3cret:s3cret@127.0.0.1/films",
+        "mysql://ada:s3cret@127.0.0.1/films",
+        "nosuch://ada:s3cret@127.0.0.1/films",
+    ],
+)
+def test_a_password_is_in_no_error(place: str) -> None:
+    for arguments in (("stats",), ("export", "out.jsonl"), ("person", "Ada")):
+        result = run_command("feedback", arguments[0], place, *arguments[1:])
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: ")
+        assert "s3cret" not in result.output + result.stderr
+    with pytest.raises(ValueError, match=r"feedback store|postgresql") as caught:
+        FeedbackStore(place)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "s3cret" not in str(error)
+        error = error.__cause__
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_password_is_in_nothing_that_an_open_store_shows(place: str) -> None:
+    for url in (place.replace("textgym@", "textgym:s3cret@"), f"{place}?password=s3cret"):
+        store = FeedbackStore(url)
+        shown = f"{store.place} {store!r} {store.engine!r} {store.engine.url}"
+        store.close()
+        assert "s3cret" not in shown
+        assert store.engine.url.password == "s3cret"
+
+
+def test_a_store_whose_database_has_gone_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.db"
+    store = FeedbackStore(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE projects")
+    connection.close()
+    with pytest.raises(
+        StoreUnavailableError, match=f"The feedback store {path} cannot be used: no such table: projects"
+    ):
+        store.project()
+    store.close()
 
 
 def test_a_scale_of_one_score_is_refused() -> None:

@@ -25,6 +25,7 @@ class Format(StrEnum):
     demonstrations = "demonstrations"
     ratings = "ratings"
     comparisons = "comparisons"
+    skips = "skips"
 
 
 @app.command("import")
@@ -83,7 +84,8 @@ def export(
     """Write what people said to a file.
 
     preferences (prompt, chosen, rejected), labels (prompt, completion, label) and demonstrations (prompt, completion)
-    are TRL's formats, with one row for each item; ratings and comparisons have one row for each person's judgement.
+    are TRL's formats, with one row for each item; ratings and comparisons have one row for each person's judgement,
+    skips one for each time that somebody has passed something by, with the reason.
     """
     needs_extra("feedback", "sqlalchemy")
     with checked_input():
@@ -139,7 +141,9 @@ def _print(kinds: "list[KindStatistics]", people: "list[PersonStatistics]") -> N
     items = Table("", "items", "done", "judgements", "asked for", "skips", "alpha")
     for one in kinds:
         alpha = "-" if one.alpha is None else f"{one.alpha:.2f}"
-        counts = (one.n_items, one.n_done, one.n_judgements, one.n_wanted, one.n_skips)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in one.skip_reasons.items())
+        skips = f"{one.n_skips} ({reasons})" if reasons else "0"
+        counts = (one.n_items, one.n_done, one.n_judgements, one.n_wanted, skips)
         items.add_row(one.kind, *map(str, counts), alpha)
     persons = Table("person", "rated", "compared", "chats", "turns", "rewritten", "skipped", "checks failed")
     for who in people:

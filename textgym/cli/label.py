@@ -1,5 +1,6 @@
 """`textgym label`: the page on which people rate, compare and chat."""
 
+import ipaddress
 import socket
 import sys
 import webbrowser
@@ -12,8 +13,6 @@ from .errors import checked_input, needs_extra, refuse
 
 if TYPE_CHECKING:
     from textgym.feedback.store import FeedbackStore
-
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def label(
@@ -45,7 +44,7 @@ def label(
     proxy that speaks HTTPS before it.
     """
     needs_extra("feedback", "fastapi")
-    is_loopback = host in LOOPBACK
+    is_loopback = _is_loopback(host)
     needs_password = not is_loopback if passwords is None else passwords
     if not needs_password and not is_loopback:
         refuse(f"--no-passwords is for the loopback address; on {host} anybody could write into the store.")
@@ -57,15 +56,17 @@ def label(
         settings = RunFolder(Path(model)).settings_or_defaults()
         if needs_password:
             _check_people(opened)
-        listening = socket.create_server((host, port))
+        listening = _listen(host, port)
     import uvicorn
 
     from textgym.feedback.answering import ModelAnswerer
     from textgym.feedback.server import PageOptions, make_app
 
-    app = make_app(opened, PageOptions(ModelAnswerer(model, settings), model, needs_password, is_loopback))
+    shown = f"[{host}]" if ":" in host else host
+    answerer = ModelAnswerer(model, settings)
+    app = make_app(opened, PageOptions(answerer, model, needs_password, is_loopback, other_names=(shown,)))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
-    address = f"http://{host}:{listening.getsockname()[1]}"
+    address = f"http://{shown}:{listening.getsockname()[1]}"
     print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
     if browser and is_loopback and sys.stdout.isatty():
         webbrowser.open(address)
@@ -75,6 +76,21 @@ def label(
         pass
     finally:
         opened.close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if ":" not in host:
+        return socket.create_server((host, port))
+    # [::] is every address of the machine, those of the older kind included.
+    is_dual = not ipaddress.ip_address(host.partition("%")[0]).is_loopback and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=is_dual)
 
 
 def _check_people(store: "FeedbackStore") -> None:

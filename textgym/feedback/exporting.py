@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from textgym.replacing import replacing_file
 
 from .store import FeedbackStore
-from .tables import Annotator, Assignment, Chat, Comparison, Item, Project, Rating, Turn
+from .tables import Annotator, Assignment, Chat, Comparison, Item, Project, Rating, Skip, Turn
 
-Format: TypeAlias = Literal["preferences", "labels", "demonstrations", "ratings", "comparisons"]
+Format: TypeAlias = Literal["preferences", "labels", "demonstrations", "ratings", "comparisons", "skips"]
 Row: TypeAlias = dict[str, Any]
 SUFFIXES = (".jsonl", ".csv")
 QUALITY_VALUES = {"good": 1.0, "fair": 0.0, "bad": -1.0}
@@ -29,9 +29,11 @@ def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
     - "labels" (TRL's): prompt, completion, label; whether people found it better than the middle of the scale, on the
       average. Completions in the very middle are left out.
     - "demonstrations" (TRL's): prompt, completion; answers as people have rewritten them.
-    - "ratings": prompt, completion, rating, rater, comment; one row for each person's score. A word alone counts as the
-      scale's best, middle or worst.
+    - "ratings": prompt, completion, rating, quality, rater, comment; one row for each person's score. A word alone
+      counts as the scale's best, middle or worst.
     - "comparisons": prompt, completion_a, completion_b, preference, sureness, rater, comment; likewise.
+    - "skips": kind, prompt, completion, completion_a, completion_b, reason, rater, comment; one row for each time that
+      somebody has skipped something; of the texts those that the kind has.
 
     Args:
         store: Where from.
@@ -101,11 +103,11 @@ def _demonstrations(session: Session) -> Iterator[Row]:
 
 
 def _ratings(session: Session) -> Iterator[Row]:
-    names = ("prompt", "completion", "rating", "rater", "comment")
+    names = FORMATS["ratings"][0]
     for row in _scores(session, session.get_one(Project, 1)):
         yield dict(zip(names, row, strict=True))
-    for row in session.execute(_rated_answers()):
-        yield dict(zip(names, (*row, ""), strict=True))
+    for prompt, completion, score, rater in session.execute(_rated_answers()):
+        yield dict(zip(names, (prompt, completion, score, None, rater, ""), strict=True))
 
 
 def _comparisons(session: Session) -> Iterator[Row]:
@@ -116,8 +118,18 @@ def _comparisons(session: Session) -> Iterator[Row]:
         yield dict(zip(FORMATS["comparisons"][0], row, strict=True))
 
 
+def _skips(session: Session) -> Iterator[Row]:
+    columns = (Item.kind, Item.prompt, Item.completion_a, Item.completion_b, Skip.reason, Annotator.name, Skip.comment)
+    skipped = select(*columns).select_from(Assignment).join(Item).join(Annotator).join(Skip)
+    for kind, prompt, first, second, *said in session.execute(
+        skipped.where(~Item.is_check).order_by(Item.id, Assignment.id)
+    ):
+        texts = (first, "", "") if kind == "rate" else ("", first, second)
+        yield dict(zip(FORMATS["skips"][0], (kind, prompt, *texts, *said), strict=True))
+
+
 def _scores(session: Session, project: Project) -> Iterator[tuple[Any, ...]]:
-    """Yield prompt, completion, score, rater and comment of each rating; a word alone has a score on the same scale."""
+    """Yield the columns of "ratings" of each rating; a word alone has a score on the same scale."""
     columns = (Item.prompt, Item.completion_a, Rating.score, Rating.quality, Annotator.name, Rating.comment)
     judged = select(*columns).select_from(Assignment).join(Item).join(Annotator).join(Rating)
     half = (project.most_score - project.least_score) / 2
@@ -125,7 +137,7 @@ def _scores(session: Session, project: Project) -> Iterator[tuple[Any, ...]]:
         judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
     ):
         value = project.least_score + half + half * QUALITY_VALUES[quality or "fair"] if score is None else score
-        yield prompt, completion, int(value) if value == int(value) else value, rater, comment
+        yield prompt, completion, int(value) if value == int(value) else value, quality, rater, comment
 
 
 def _rated_answers() -> Select[*tuple[Any, ...]]:
@@ -140,9 +152,13 @@ FORMATS: dict[Format, tuple[tuple[str, ...], Callable[[Session], Iterator[Row]]]
     "preferences": (("prompt", "chosen", "rejected"), _preferences),
     "labels": (("prompt", "completion", "label"), _labels),
     "demonstrations": (("prompt", "completion"), _demonstrations),
-    "ratings": (("prompt", "completion", "rating", "rater", "comment"), _ratings),
+    "ratings": (("prompt", "completion", "rating", "quality", "rater", "comment"), _ratings),
     "comparisons": (
         ("prompt", "completion_a", "completion_b", "preference", "sureness", "rater", "comment"),
         _comparisons,
+    ),
+    "skips": (
+        ("kind", "prompt", "completion", "completion_a", "completion_b", "reason", "rater", "comment"),
+        _skips,
     ),
 }

@@ -1,13 +1,16 @@
 """What the page sends and gets: the bodies of requests and answers."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, Field
 
 from .chats import ChatStep
 from .judgements import LONGEST_TEXT, Choice, Reason, Undone
 from .queue import Progress
-from .tables import Assignment, Chat, Quality, Turn
+from .tables import LARGEST_INTEGER, Assignment, Chat, Quality, Turn
+
+# A number that a column holds; a larger one is no number of anything.
+Number: TypeAlias = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 
 
 class SignInBody(BaseModel):
@@ -20,8 +23,8 @@ class SignInBody(BaseModel):
 class RatingBody(BaseModel):
     """What is said of one completion."""
 
-    assignment: int
-    score: int | None = None
+    assignment: Number
+    score: Number | None = None
     quality: Quality | None = None
     comment: str = Field(default="", max_length=LONGEST_TEXT)
 
@@ -29,16 +32,16 @@ class RatingBody(BaseModel):
 class ComparisonBody(BaseModel):
     """Which of two completions is preferred."""
 
-    assignment: int
+    assignment: Number
     choice: Choice
-    sureness: int | None = None
+    sureness: Number | None = None
     comment: str = Field(default="", max_length=LONGEST_TEXT)
 
 
 class SkipBody(BaseModel):
     """Why an item is not judged."""
 
-    assignment: int
+    assignment: Number
     reason: Reason
     comment: str = Field(default="", max_length=LONGEST_TEXT)
 
@@ -46,35 +49,35 @@ class SkipBody(BaseModel):
 class UndoBody(BaseModel):
     """Which judgement is taken back; none where the page knows of none."""
 
-    assignment: int | None
+    assignment: Number | None
 
 
 class SayBody(BaseModel):
     """What is said to the model."""
 
-    chat: int
-    number: int
+    chat: Number
+    number: Number
     said: str = Field(max_length=LONGEST_TEXT)
 
 
 class TurnBody(BaseModel):
     """What is made of an answer."""
 
-    turn: int
-    score: int | None = None
+    turn: Number
+    score: Number | None = None
     rewriting: str | None = Field(default=None, max_length=LONGEST_TEXT)
 
 
 class CloseBody(BaseModel):
     """Which conversation is over."""
 
-    chat: int
+    chat: Number
 
 
 class ChatSkipBody(BaseModel):
     """Why a conversation's subject is passed by."""
 
-    chat: int
+    chat: Number
     reason: Reason
     comment: str = Field(default="", max_length=LONGEST_TEXT)
 
@@ -82,9 +85,9 @@ class ChatSkipBody(BaseModel):
 class ChatUndoBody(BaseModel):
     """Which step of a conversation is taken back."""
 
-    chat: int
+    chat: Number
     what: ChatStep
-    turn: int | None = None
+    turn: Number | None = None
 
 
 def item_answer(

@@ -16,10 +16,10 @@ from .judgements import ComparisonAnswer, RatingAnswer, StateError, Undone, comp
 from .pages import PAGE, Pages
 from .queue import next_assignment, progress
 from .sign_in import SignIn, SignInError
-from .store import FeedbackStore
+from .store import FeedbackStore, StoreUnavailableError
 from .tables import Annotator, Assignment, Kind
 
-LOOPBACK_NAMES = ["localhost", "127.0.0.1"]
+LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 HEADERS = {
     # Nothing that a text may hold is ever run or loaded, even if it came to stand in the page as HTML.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -40,12 +40,14 @@ class PageOptions:
         needs_password: People sign in with name and password.
         is_loopback_only: Requests under any name but the loopback's are refused, so that no other site that this
             machine's browser shows can read from the page.
+        other_names: Names that they may come under besides the usual ones, as a browser writes them.
     """
 
     answerer: Answerer
     model: str
     needs_password: bool = False
     is_loopback_only: bool = True
+    other_names: tuple[str, ...] = ()
 
 
 def make_app(store: FeedbackStore, options: PageOptions) -> FastAPI:
@@ -53,11 +55,12 @@ def make_app(store: FeedbackStore, options: PageOptions) -> FastAPI:
     app = FastAPI(title="TextGym", docs_url=None, redoc_url=None, openapi_url=None)
     sign_in = SignIn(store.project(), needs_password=options.needs_password)
     if options.is_loopback_only:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK_NAMES, *map(str.lower, options.other_names)])
     app.middleware("http")(_add_headers)
     app.exception_handler(SignInError)(_refuse(401))
     app.exception_handler(StateError)(_refuse(409))
     app.exception_handler(ValueError)(_refuse(422))
+    app.exception_handler(StoreUnavailableError)(_refuse(503))
     app.mount("/static", StaticFiles(directory=PAGE / "static"))
     Pages(store, sign_in).add_to(app)
     _add_entering(app, store, sign_in)

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from .agreement import Carefulness, agreement, carefulness
-from .tables import KINDS, Annotator, Assignment, Chat, Item, Kind, Turn
+from .tables import KINDS, Annotator, Assignment, Chat, Item, Kind, Skip, Turn
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class KindStatistics:
         n_wanted: Judgements that are asked for.
         n_skips: Times that somebody has skipped one.
         alpha: Krippendorff's; None where it is undefined.
+        skip_reasons: How often each reason was given, the most frequent first.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class KindStatistics:
     n_wanted: int
     n_skips: int
     alpha: float | None
+    skip_reasons: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ def by_kind(session: Session) -> list[KindStatistics]:
         ).group_by(states.c.kind)
     )
     found = {kind: _Counts(*map(int, counts)) for kind, *counts in rows}
-    return [KindStatistics(kind, *found.get(kind, _Counts()), agreement(session, kind)) for kind in KINDS]
+    reasons = _skip_reasons(session)
+    return [
+        KindStatistics(kind, *found.get(kind, _Counts()), agreement(session, kind), reasons[kind]) for kind in KINDS
+    ]
 
 
 def by_person(session: Session) -> list[PersonStatistics]:
@@ -123,3 +128,12 @@ def by_person(session: Session) -> list[PersonStatistics]:
         )
         for person in session.scalars(select(Annotator).order_by(Annotator.name))
     ]
+
+
+def _skip_reasons(session: Session) -> dict[Kind, dict[str, int]]:
+    found: dict[Kind, dict[str, int]] = {kind: {} for kind in KINDS}
+    skips = select(Item.kind, Skip.reason, func.count()).select_from(Assignment).join(Item).join(Skip)
+    counted = skips.where(~Item.is_check).group_by(Item.kind, Skip.reason).order_by(func.count().desc(), Skip.reason)
+    for kind, reason, count in session.execute(counted):
+        found[kind][reason] = count
+    return found
