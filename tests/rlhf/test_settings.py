@@ -78,6 +78,7 @@ def test_only_rounds_and_the_number_waited_for_may_change(tmp_path: Path) -> Non
     folder = LoopFolder(tmp_path / "loop")
     people = {"people": {"per_item": 2}}
     folder.open(read(tmp_path, annotators=people))
+    folder.warm_start.mkdir()
     folder.open(read(tmp_path, annotators={"people": {"per_item": 2, "enough": 0.5}}, rounds=9))
     with pytest.raises(ValueError, match=r"begun with other settings \(annotators: see "):
         folder.open(read(tmp_path, annotators={"people": {"per_item": 3}}))

@@ -64,12 +64,21 @@ class CommandAnnotators(AnnotatorSettings):
 class PeopleAnnotators(AnnotatorSettings):
     """People at the page of textgym label."""
 
-    per_item: int = setting(1, "How many people rate each completion.", least=1)
+    per_item: int = setting(1, "How many people rate each completion.", least=1, most=1000)
     enough: float = setting(1.0, "Share of the completions that have to be rated to go on.", above=0, most=1)
-    least_score: int = setting(1, "Lowest score.")
-    most_score: int = setting(5, "Highest score.")
-    instructions: str | None = setting(None, "Text file that raters read at the side of the page.")
+    least_score: int | None = setting(None, "Lowest score. [default: 1, or the store's]")
+    most_score: int | None = setting(None, "Highest score. [default: 5, or the store's]")
+    instructions: str | None = setting(
+        None, "Text file that raters read at the side of the page, where the store has nothing for them to read."
+    )
     store: str | None = setting(None, "Feedback store. [default: feedback.db in the loop's folder]")
+
+    @property
+    def scale(self) -> tuple[int, int] | None:
+        """Lowest and highest score; None for the store's."""
+        if self.least_score is None and self.most_score is None:
+            return None
+        return 1 if self.least_score is None else self.least_score, 5 if self.most_score is None else self.most_score
 
 
 KINDS: dict[str, type[AnnotatorSettings]] = {

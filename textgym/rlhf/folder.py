@@ -71,17 +71,23 @@ class LoopFolder:
         """Return the folder of a round, from 1."""
         return RoundFolder(self.path / f"round-{number}", number)
 
+    def has_begun(self) -> bool:
+        """Whether a step has left something, from which on the settings stay as they are."""
+        first = self.round(1)
+        return any(path.exists() for path in (self.warm_start, self.people, first.completions, first.pairs))
+
     def open(self, settings: LoopSettings) -> None:
         """Make the folder and write the settings, or check that they are those it was begun with.
 
-        More rounds, and fewer people to wait for, are all that may be changed.
+        More rounds, and fewer people to wait for, are all that may be changed once the first step is done.
 
         Raises:
             ValueError: If it holds something else than a loop of these settings.
         """
         text = write_settings(settings)
         if self.config.is_file():
-            self._check(settings)
+            if self.has_begun():
+                self._check(settings)
         elif self.path.is_file() or (self.path.is_dir() and self._holds_something()):
             raise ValueError(f"The output {self.path} is not empty, and no loop's folder; name another one.")
         self.path.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from .annotator_making import make_annotators
 from .annotator_settings import AnnotatorSettings, RewardAnnotators, SimulatedAnnotators, read_annotators
 from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text
 from .candidates import choose, write_candidates, write_pairs
+from .checking import check_annotators, check_warm_start
 from .finetuning import evaluate_policy, fine_tune_policy
 from .folder import LoopFolder, RoundFolder
 from .report import write_report
@@ -69,6 +70,9 @@ class Loop:
             resolve_reward(self._chosen.reward)
         self._before = known_before(settings.reward_model, self._share_of_raters())
         self._annotators: Annotators | None = None
+        if not self.folder.has_begun():
+            check_warm_start(settings)
+            check_annotators(self._chosen)
         self.folder.open(settings)
 
     def run(self) -> None:

@@ -11,12 +11,37 @@ from sqlalchemy.orm import Session
 
 from textgym.feedback.exporting import read_judgements
 from textgym.feedback.importing import import_file
+from textgym.feedback.places import hide_password, is_missing_file, read_place
+from textgym.feedback.project import change_project
 from textgym.feedback.store import FeedbackStore, ProjectSettings
-from textgym.feedback.tables import Assignment, Item
+from textgym.feedback.tables import Assignment, Item, Project
 from textgym.training.run_folder import write_json_lines
 
 from .annotator_settings import PeopleAnnotators
 from .annotators import Pair, PreferenceRow, RatingRow, Text, WaitingForPeople
+
+
+def check_people(settings: PeopleAnnotators) -> None:
+    """See whether people can be asked, without making a store.
+
+    Raises:
+        ValueError: If the scale is none, or another than that of the store that is there, or this cannot be opened.
+        OSError: If the instructions cannot be read.
+    """
+    _instructions(settings)
+    ProjectSettings(*(settings.scale or ()))
+    if settings.store is None or is_missing_file(settings.store):
+        read_place(settings.store or "feedback.db", must_exist=False)
+        return
+
+    def agree(session: Session) -> None:
+        change_project(session, scale=settings.scale)
+
+    FeedbackStore(settings.store, first=agree).close()
+
+
+def _instructions(settings: PeopleAnnotators) -> str | None:
+    return None if settings.instructions is None else Path(settings.instructions).read_text(encoding="utf-8")
 
 
 class PeopleRaters:
@@ -35,7 +60,7 @@ class PeopleRaters:
 
     def describe(self) -> str:
         """Return who they are, in a few words."""
-        return f"people, {self.settings.per_item} a completion, through {self.place}"
+        return f"people, {self.settings.per_item} a completion, through {hide_password(self.place)}"
 
     def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
         """Put the texts into the store unless they are there, and return what people have said of them.
@@ -67,10 +92,14 @@ class PeopleRaters:
 
     @contextmanager
     def _store(self) -> Iterator[FeedbackStore]:
-        instructions = self.settings.instructions
-        words = Path(instructions).read_text(encoding="utf-8") if instructions is not None else ""
-        scale = ProjectSettings(self.settings.least_score, self.settings.most_score, words)
-        store = FeedbackStore(self.place, scale)
+        words = _instructions(self.settings)
+
+        def agree(session: Session) -> None:
+            # What the store's owner has written since is not taken back by each round.
+            has_words = bool(session.get_one(Project, 1).instructions)
+            change_project(session, scale=self.settings.scale, instructions=None if has_words else words)
+
+        store = FeedbackStore(self.place, first=agree)
         try:
             yield store
         finally:
@@ -95,7 +124,7 @@ class PeopleRaters:
             raise WaitingForPeople(
                 f"Waiting for people: {len(judged)} of {n_wanted} {what}, each by "
                 f"{self.settings.per_item}.\n"
-                f"Open the page by: textgym label {self.place}\n"
+                f"Open the page by: textgym label {hide_password(self.place)}\n"
                 f"Then go on by:    {self.command}"
             )
 

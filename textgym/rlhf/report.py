@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from textgym.feedback.places import hide_password
 from textgym.html_page import as_svg, render_page
 from textgym.replacing import replacing_file
 from textgym.training.run_folder import read_json, read_json_lines, write_json
@@ -32,7 +33,7 @@ def write_report(folder: LoopFolder, settings: LoopSettings, annotators: str) ->
         Path(__file__).with_name("report.html.j2"),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         settings=settings,
-        config=folder.config.read_text(encoding="utf-8"),
+        config=hide_password(folder.config.read_text(encoding="utf-8")),
         results=results,
         rounds=rounds,
         figure=as_svg(draw_rounds(results)) if rounds else None,

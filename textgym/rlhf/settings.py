@@ -181,7 +181,11 @@ class LoopSettings(Settings):
         for name in self.warm_start:
             if name not in names:
                 raise ValueError(f"warm_start has no option {name!r}.{nearest(name, names)}")
-        return SftOptions(**{**self.warm_start, "data": str(self.warm_start["data"])}, model=model, seed=self.seed)
+        options = {**self.warm_start, "data": str(self.warm_start["data"])}
+        try:
+            return SftOptions(**options, model=model, seed=self.seed)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"warm_start: {error}") from error
 
 
 def read_loop_settings(path: Path) -> LoopSettings:

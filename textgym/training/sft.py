@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from textgym.devices import find_device
 from textgym.models import load_language_model, load_tokenizer
@@ -45,6 +45,10 @@ class SftOptions:
         patience: Stop after so many epochs that have not lowered the held-out loss.
         seed: Decides what is held out, and the order.
         device: PyTorch's name of a device; "auto" for the GPU where there is one.
+
+    Raises:
+        ValueError: If a number is out of range.
+        TypeError: If it is none.
     """
 
     data: str
@@ -59,6 +63,12 @@ class SftOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        for name in ("epochs", "batch_tokens", "patience", "seed"):
+            if not isinstance(getattr(self, name), int) or isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}.")
+        for name in ("learning_rate", "held_out"):
+            if not isinstance(getattr(self, name), float | int) or isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a number, got {getattr(self, name)!r}.")
         for name, least in (("epochs", 1), ("batch_tokens", 1), ("patience", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
@@ -66,6 +76,24 @@ class SftOptions:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}.")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out must be at least 0 and below 1, got {self.held_out}.")
+
+
+class SftMaterial(NamedTuple):
+    """What learns, and what is learned.
+
+    Attributes:
+        tokenizer: The model's.
+        model: The language model, on the CPU.
+        learned: Demonstrations to learn.
+        held_out: Demonstrations to measure with.
+        room: The most tokens that one may have.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    learned: list[Demonstration]
+    held_out: list[Demonstration]
+    room: int
 
 
 class Epoch(NamedTuple):
@@ -124,14 +152,11 @@ def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch
         ValueError: If model or data cannot be found or used.
         OSError: If a file cannot be read or written.
     """
-    source = find_model(options.model)
-    tokenizer, model = load_tokenizer(source), load_language_model(source)
-    room = min(LONGEST_ROW, getattr(model.config, "max_position_embeddings", LONGEST_ROW))
-    demonstrations = load_demonstrations(options.data, tokenizer, room)
-    learned, held_out = split(demonstrations, options.held_out, options.seed)
+    tokenizer, model, learned, held_out, room = load_material(options)
     device = find_device(options.device)
     model.to(device)  # type: ignore[arg-type]
-    training = _Training(options, model, learned, held_out, min(room, _row_length(demonstrations)), console)
+    row_length = min(room, _row_length([*learned, *held_out]))
+    training = _Training(options, model, learned, held_out, row_length, console)
     epochs = training.run()
     with replacing_folder(output) as partial:
         model.save_pretrained(partial)
@@ -142,6 +167,20 @@ def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch
     if training.stopped_by is not None:
         raise TrainingStopped(training.stopped_by)
     return epochs
+
+
+def load_material(options: SftOptions) -> SftMaterial:
+    """Load the model and read the demonstrations.
+
+    Raises:
+        ValueError: If model or data cannot be found or used, or too little is left to learn.
+        OSError: If a file cannot be read.
+    """
+    source = find_model(options.model)
+    tokenizer, model = load_tokenizer(source), load_language_model(source)
+    room = min(LONGEST_ROW, getattr(model.config, "max_position_embeddings", LONGEST_ROW))
+    demonstrations = load_demonstrations(options.data, tokenizer, room)
+    return SftMaterial(tokenizer, model, *split(demonstrations, options.held_out, options.seed), room)
 
 
 def split(

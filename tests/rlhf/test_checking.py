@@ -1,0 +1,91 @@
+"""What is wrong is found before a loop's folder is made, and a loop in which nothing was done may be changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cli.conftest import run_command
+from tests.rlhf.conftest import write_config
+from textgym.feedback.store import FeedbackStore, ProjectSettings
+from textgym.rlhf.annotator_settings import PeopleAnnotators
+from textgym.rlhf.folder import LoopFolder
+from textgym.rlhf.people import PeopleRaters
+from textgym.rlhf.report import write_report
+from textgym.rlhf.settings import read_loop_settings
+
+REWARD = {"reward": {"reward": "my_rewards:few_letters"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"warm_start": {"data": "none.jsonl"}}, "There is no file of prompts none.jsonl"),
+        ({"warm_start": {"data": "short.jsonl"}}, "warm_start: row 1 of short.jsonl must have a completion, got None"),
+        ({"warm_start": {"data": "one.jsonl"}}, "warm_start: expected demonstrations to learn besides those held out"),
+        ({"warm_start": {"data": "one.jsonl", "epochs": "three"}},
+         "warm_start: epochs must be a whole number, got 'three'."),
+        ({"annotators": {"command": {"command": "no-such-program --fast"}}},
+         "annotators.command.command: the program 'no-such-program' is not there; see 'no-such-program --fast'."),
+        ({"annotators": {"command": {"command": "./loop.yaml"}}},
+         "annotators.command.command: the program './loop.yaml' may not be executed; see './loop.yaml'."),
+        ({"annotators": {"command": {"command": "'unclosed"}}}, "cannot be split into words (No closing quotation)"),
+        ({"annotators": {"people": {"instructions": "none.txt"}}}, "none.txt: No such file or directory"),
+        ({"annotators": {"people": {"least_score": 3, "most_score": 3}}}, "the scale must have 2 to 11 scores"),
+        ({"annotators": {"people": {"store": "nowhere/s.db"}}}, "to make the feedback store s.db in."),
+        ({"annotators": {"people": {"store": "mysql://ada:s3cret@h/x"}}}, "got 'mysql://ada:***@h/x'."),
+        ({"annotators": {"people": {"store": "judged.db", "most_score": 9}}},
+         "the store's scale is -4 to 4 and cannot become 1 to 9, since judging has begun by it"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_found_before_the_folder_is_made(
+    workplace: Path, tiny_model: Path, changes: dict[str, Any], problem: str
+) -> None:
+    (workplace / "short.jsonl").write_text(json.dumps({"prompt": "A"}) + "\n")
+    (workplace / "one.jsonl").write_text(json.dumps({"prompt": "A", "completion": "b"}) + "\n")
+    FeedbackStore("judged.db", ProjectSettings(-4, 4)).close()
+    (workplace / "in.jsonl").write_text(json.dumps({"prompt": "A", "completion": "b", "score": 3}) + "\n")
+    assert run_command("feedback", "import", "judged.db", "in.jsonl").exit_code == 0
+    write_config(workplace, tiny_model, **changes)
+    result = run_command("rlhf", "loop.yaml")
+    assert result.exit_code == 2, result.output
+    assert problem in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (workplace / "loop").exists()
+
+
+def test_settings_may_be_changed_until_the_first_step_is_done(workplace: Path, tiny_model: Path) -> None:
+    def settings(**changes: Any) -> Any:
+        return read_loop_settings(write_config(workplace, tiny_model, annotators=REWARD, **changes))
+
+    folder = LoopFolder(workplace / "loop")
+    folder.open(settings())
+    folder.open(settings(seed=7))
+    assert yaml.safe_load(folder.config.read_text())["seed"] == 7
+    folder.round(1).path.mkdir()
+    folder.round(1).completions.write_text("")
+    with pytest.raises(ValueError, match=r"begun with other settings \(seed: see "):
+        folder.open(settings(seed=8))
+
+
+def test_a_loop_takes_the_scale_of_the_store_that_it_is_given(workplace: Path, tiny_model: Path) -> None:
+    FeedbackStore("mine.db", ProjectSettings(-4, 4)).close()
+    write_config(workplace, tiny_model, annotators={"people": {"store": "mine.db"}}, rounds=1)
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
+    store = FeedbackStore("mine.db")
+    assert (store.project().least_score, store.project().most_score) == (-4, 4)
+    store.close()
+
+
+def test_a_stores_password_is_neither_said_nor_in_the_report(workplace: Path, tiny_model: Path) -> None:
+    place = "postgresql://ada:s3cret@db.example/films"
+    assert "s3cret" not in PeopleRaters(PeopleAnnotators(store=place), place, "textgym rlhf").describe()
+    settings = read_loop_settings(write_config(workplace, tiny_model, annotators={"people": {"store": place}}))
+    folder = LoopFolder(workplace / "loop")
+    folder.open(settings)
+    write_report(folder, settings, "people")
+    page = folder.report.read_text()
+    assert "postgresql://ada:***@db.example/films" in page
+    assert "s3cret" not in page
