@@ -38,10 +38,10 @@ BAD_INPUT = {
     ),
     ("train", "--resume", "nowhere"): "nowhere is not the folder of a run: it does not exist.",
     ("train", "--resume", "."): ". is not the folder of a run: it has no config.yaml.",
-    ("train", "--resume", "nowhere", "--learning-rate", "1"): (
-        "--learning-rate cannot be given with --resume, which goes on with the run's own settings; only "
-        "--total-tokens, --device, --checkpoint-seconds can. To train its model with other settings, start a run "
-        "with --model FOLDER."
+    ("train", "--resume", "nowhere", "--kl-coef", "1"): (
+        "--kl-coef cannot be given with --resume, which goes on with the run's own settings; only --total-tokens, "
+        "--device, --checkpoint-seconds, --learning-rate, --learning-rate-end, --max-grad-norm can. To train its model "
+        "with other settings, start a run with --model FOLDER."
     ),
     ("train", "--config", "settings.yaml", "--output", "."): "The output folder . is not empty; name another one.",
     ("train", "--config", "settings.yaml", "--output", "settings.yaml"): (
