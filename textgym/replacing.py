@@ -28,7 +28,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if path.exists():
         path.rename(old)
     partial.rename(path)

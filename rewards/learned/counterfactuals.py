@@ -131,9 +131,7 @@ def read_counterfactual(spec: Any) -> Counterfactual:
     named = [name for name in spec if name != "change"]
     for name in named:
         if name not in kinds:
-            raise ValueError(
-                f"There is no counterfactual {name!r}.{nearest(str(name), kinds)} {expected.capitalize()}."
-            )
+            raise ValueError(f"There is no counterfactual {name!r}.{nearest(str(name), kinds)} E{expected[1:]}.")
     if len(named) != 1 or ("change" in spec and named[0] in _FIXED):
         raise ValueError(f"A counterfactual must change one thing, got {dict(spec)!r}; {expected}.")
     change = spec.get("change", KEEP)

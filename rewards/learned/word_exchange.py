@@ -21,7 +21,7 @@ class WordExchange:
         pairs: Each word's counterpart, at least one pair.
 
     Raises:
-        ValueError: If there are none, or one is empty or equal to its counterpart.
+        ValueError: If there are none, one is empty or equal to its counterpart, or one has two counterparts.
         TypeError: If they are no mapping of words.
     """
 
@@ -33,6 +33,13 @@ class WordExchange:
                 raise ValueError(f"Words to exchange must be two different ones, got {one!r} and {other!r}.")
         if not pairs:
             raise ValueError("Words to exchange must be at least one pair, got none.")
+        folded = {one.casefold(): other.casefold() for one, other in pairs.items()}
+        for one, other in folded.items():
+            if folded.get(other, one) != one:
+                raise ValueError(
+                    f"Words to exchange must have one counterpart each, but {other!r} has {one!r} and "
+                    f"{folded[other]!r}."
+                )
         self.firsts = {one.casefold(): other for one, other in pairs.items()}
         self.seconds = {other.casefold(): one for one, other in reversed(list(pairs.items()))}
         self._splits_her = {"him", "his"} <= self.firsts.keys()

@@ -152,6 +152,7 @@ def test_counterfactuals_are_added_to_what_is_learned_from(ratings: Path) -> Non
     assert result.exit_code == 0, result.output
     assert re.search(r"^\d+ counterfactuals added to 96$", result.stdout, re.MULTILINE)
     assert re.search(r"^exchange 1 pairs of words: moves a score by 0\.\d\d on average$", result.stdout, re.MULTILINE)
+    assert "take out zebra: changes no text, so that nothing can be learned from it" in result.stdout
     assert "take out zebra: changes no held-out text" in result.stdout
     record = json.loads((ratings / "mine" / "reward_model.json").read_text())["record"]
     assert record["reliance"]["exchange 1 pairs of words"] < 0.5

@@ -136,6 +136,45 @@ def test_it_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(
     assert kept == pytest.approx(min(losses), rel=1e-4)
 
 
+def test_a_model_that_no_epoch_has_made_better_is_kept_as_it_was(
+    tmp_path: Path, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--model", tiny_model, "--learning-rate", 30, "--epochs", 5)
+    result = run_command("sft", "--data", data, "--output", "tuned", *options)
+    assert result.exit_code == 0, result.output
+    assert "No epoch has lowered the held-out loss: the model is written as it was." in result.output
+    before, after = (load_language_model(folder).state_dict() for folder in (tiny_model, tmp_path / "tuned"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_epoch_that_is_kept_is_named(
+    tmp_path: Path, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--model", tiny_model, "--learning-rate", 1e-2, "--epochs", 3)
+    result = run_command("sft", "--data", data, "--output", "tuned", *options)
+    assert "Kept epoch 3 of 3, whose held-out loss is lowest.\n" in result.output
+
+
+@pytest.mark.parametrize("held_out", [0, 0.1])
+def test_a_loss_that_is_no_number_is_an_error_and_leaves_nothing(
+    tmp_path: Path, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, held_out: float
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--model", tiny_model, "--learning-rate", 1e30, "--epochs", 9, "--held-out", held_out)
+    result = run_command("sft", "--data", data, "--output", "tuned", *options, "--patience", 9)
+    assert result.exit_code == 2
+    assert "and nothing was written; take a learning_rate below 1e+30." in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+def test_a_missing_file_of_demonstrations_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    result = run_command("sft", "--data", tmp_path / "none.csv", "--output", tmp_path / "o", "--model", tiny_model)
+    assert result.exit_code == 2
+    assert f"There is no file of demonstrations {tmp_path / 'none.csv'}" in result.stderr
+
+
 def test_two_runs_with_one_seed_are_equal(tmp_path: Path, tiny_model: Path, data: Path) -> None:
     options = SftOptions(str(data), str(tiny_model), epochs=2, learning_rate=1e-2, batch_tokens=256)
     runs = [fine_tune(options, tmp_path / name, Console(quiet=True)) for name in ("one", "two")]

@@ -22,7 +22,7 @@ REWARD = {"reward": {"reward": "my_rewards:few_letters"}}
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"warm_start": {"data": "none.jsonl"}}, "There is no file of prompts none.jsonl"),
+        ({"warm_start": {"data": "none.jsonl"}}, "There is no file of demonstrations none.jsonl"),
         ({"warm_start": {"data": "short.jsonl"}}, "warm_start: row 1 of short.jsonl must have a completion, got None"),
         ({"warm_start": {"data": "one.jsonl"}}, "warm_start: expected demonstrations to learn besides those held out"),
         ({"warm_start": {"data": "one.jsonl", "epochs": "three"}},

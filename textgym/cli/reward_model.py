@@ -151,6 +151,9 @@ def train(
         training = augment(split.training, counterfactuals)
         if counterfactuals:
             say(f"{len(training) - len(split.training):,} counterfactuals added to {len(split.training):,}")
+        for one in counterfactuals:
+            if len(augment(split.training, [one])) == len(split.training):
+                say(f"{one.name}: changes no text, so that nothing can be learned from it")
         model.fit(training, console=Console(stderr=True))
         _normalise(model, reference_model, reference_prompts, reference_completions, reference_tokens)
     evaluation = model.evaluate(split.held_out, min_gap=min_gap)

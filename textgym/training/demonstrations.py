@@ -71,6 +71,8 @@ def load_demonstrations(
         ValueError: If the file cannot be read as such, a completion is missing or empty, or a demonstration is longer.
         FileNotFoundError: If there is no such file.
     """
+    if not Path(source).is_file():
+        raise FileNotFoundError(f"There is no file of demonstrations {source} (looked for {Path(source).absolute()}).")
     demonstrations = []
     for number, (prompt, columns) in enumerate(load_prompts(source), start=1):
         completion = columns.get("completion")

@@ -234,8 +234,7 @@ class _Training:
         self.model.eval()
         epochs = [Epoch(0, None, self._held_out_loss())]
         self._say(epochs[0])
-        best, best_weights = epochs[0].held_out_loss, None
-        n_worse = 0
+        best, best_weights = epochs[0], self._weights()
         with StopRequest(b"\nStopping after this minibatch; once more to stop at once.\n") as stop, self._bar() as bar:
             shown = bar.add_task("", total=self.n_steps, loss="")
             for number in range(1, self.options.epochs + 1):
@@ -244,16 +243,15 @@ class _Training:
                     break
                 epochs.append(epoch)
                 self._say(epoch)
-                if epoch.held_out_loss is not None and best is not None:
-                    is_better = epoch.held_out_loss < best
-                    n_worse = 0 if is_better else n_worse + 1
-                    if is_better:
-                        best, best_weights = epoch.held_out_loss, copy.deepcopy(self.model.state_dict())
-                    if n_worse >= self.options.patience:
+                if best.held_out_loss is not None and epoch.held_out_loss is not None:
+                    if epoch.held_out_loss < best.held_out_loss:
+                        best, best_weights = epoch, self._weights()
+                    if number - best.epoch >= self.options.patience:
                         break
         self.stopped_by = stop.received
         if best_weights is not None:
             self.model.load_state_dict(best_weights)
+            self._say_best(best, len(epochs) - 1)
         return epochs
 
     def _epoch(self, number: int, stop: StopRequest, bar: Progress, shown: Any) -> Epoch | None:
@@ -267,6 +265,11 @@ class _Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.options.learning_rate * self._rate()
             loss = completion_loss(self.model, rows.to(self.device))
+            if not math.isfinite(loss.item()):
+                raise ValueError(
+                    f"The loss became {loss.item()} in epoch {number}, and nothing was written; take a learning_rate "
+                    f"below {self.options.learning_rate:g}."
+                )
             (loss / count).backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
@@ -301,6 +304,10 @@ class _Training:
             total += completion_loss(self.model, rows.to(self.device)).item()
         return total / int(self.held_out.is_learned.sum())
 
+    def _weights(self) -> dict[str, Any] | None:
+        """Return a copy of the weights; None where nothing is held out, and the last are taken."""
+        return None if self.held_out is None else copy.deepcopy(self.model.state_dict())
+
     def _bar(self) -> Progress:
         columns = (BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
         return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
@@ -312,3 +319,13 @@ class _Training:
             parts.append(f"{epoch.tokens_per_second:,.0f} tokens/s")
         if parts:
             self.console.print(f"epoch {epoch.epoch}: {', '.join(parts)}", highlight=False)
+
+    def _say_best(self, best: Epoch, n_epochs: int) -> None:
+        if best.epoch == 0:
+            said = (
+                "No epoch has lowered the held-out loss: the model is written as it was. Take a smaller learning rate, "
+                "more demonstrations, or hold none out (held_out 0)."
+            )
+        else:
+            said = f"Kept epoch {best.epoch} of {n_epochs}, whose held-out loss is lowest."
+        self.console.print(said, highlight=False, soft_wrap=True)

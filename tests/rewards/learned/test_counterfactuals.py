@@ -102,6 +102,11 @@ def test_preferences_follow_the_change() -> None:
         ({"exchange": ["he"]}, "exchange: Words to exchange must be a mapping"),
         ({"exchange": {}}, "Words to exchange must be at least one pair"),
         ({"exchange": {"he": "He"}}, "Words to exchange must be two different ones, got 'he' and 'He'"),
+        ({"exchange": {"He": "She", "she": "they"}}, "one counterpart each, but 'she' has 'he' and 'they'"),
+        (
+            {"exchnge": 1},
+            "Expected for example {exchange: gender}, {oppose: sentiment}, {take_out: [Python], change: -1}.",
+        ),
         ({"exchange": "gender", "change": 1}, "A counterfactual must change one thing"),
         ({"exchange": "gender", "cut": 0.5}, "A counterfactual must change one thing"),
         ({"change": 1}, "A counterfactual must change one thing"),
