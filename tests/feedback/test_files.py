@@ -230,6 +230,11 @@ def test_the_command_line_imports_exports_and_counts(tmp_path: Path, monkeypatch
     assert made.output.startswith("Name: Ada\nPassword: ")
 
 
+def test_a_missing_folder_to_export_into_is_named(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"There is no folder {tmp_path / 'none'} to write out.csv in."):
+        export_file(sqlite_store, tmp_path / "none/out.csv", "ratings")
+
+
 @pytest.mark.parametrize("arguments", [("stats", "none.db"), ("export", "none.db", "x.jsonl")])
 def test_a_missing_store_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     monkeypatch.chdir(tmp_path)

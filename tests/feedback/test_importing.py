@@ -137,7 +137,9 @@ def test_a_table_may_hold_items_of_every_kind(tmp_path: Path) -> None:
     assert (imported.items, imported.n_judgements) == ({"rate": 1, "compare": 1, "chat": 1}, 2)
 
 
-@pytest.mark.parametrize("options", [("--people", 1001), ("--scale", 10**10, 10**10 + 4), ("--rater", " ")])
+@pytest.mark.parametrize(
+    "options", [("--people", 1001), ("--scale", 10**10, 10**10 + 4), ("--rater", " "), ("--checks", "--people", 2)]
+)
 def test_an_option_out_of_range_is_one_line_and_makes_no_store(tmp_path: Path, options: tuple[Any, ...]) -> None:
     write_rows(tmp_path / "in.jsonl", [ITEM])
     result = run_command("feedback", "import", tmp_path / "s.db", tmp_path / "in.jsonl", *options)

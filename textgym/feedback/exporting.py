@@ -44,11 +44,13 @@ def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
         The number of rows.
 
     Raises:
-        ValueError: If the file is of another kind.
+        ValueError: If the file is of another kind, or there is no folder for it.
         OSError: If it cannot be written.
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f"expected a {' or '.join(SUFFIXES)} file, got {str(path)!r}.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"There is no folder {path.absolute().parent} to write {path.name} in.")
     columns, rows = FORMATS[format_name][0], read_judgements(store, format_name)
     with replacing_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":

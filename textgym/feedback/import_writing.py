@@ -117,9 +117,14 @@ def _insert(
     """Insert rows of a table, and return its numbers for them by the columns that tell them apart."""
     if not rows:
         return {}
-    # Not in the order of the rows, for which SQLAlchemy would send SQLite one row at a time.
-    inserted = session.execute(insert(number.class_).returning(number, *keys), rows)
-    return {tuple(key): one for one, *key in inserted}
+    # Numbers are looked up afterwards: INSERT … RETURNING of many rows is one long statement, in which psycopg needs
+    # most of its time to find the parameters, or with SQLite one statement a row.
+    session.execute(insert(number.class_), rows)
+    found: dict[tuple[Any, ...], int] = {}
+    for some in _portions(list(dict.fromkeys(row[keys[0].key] for row in rows))):
+        inserted = session.execute(select(number, *keys).where(keys[0].in_(some)))
+        found |= {tuple(key): one for one, *key in inserted}
+    return found
 
 
 def _portions(values: Sequence[T]) -> Iterator[Sequence[T]]:

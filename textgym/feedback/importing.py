@@ -86,7 +86,8 @@ def import_file(
     Args:
         store: Where to.
         path: A .jsonl or .csv file.
-        people: How many people are to judge each item; None for 1, and for as many as before where it is there.
+        people: How many people are to judge each item; None for 1, and for as many as before where it is there. Not for
+            check items, which go to everybody.
         are_checks: The rows are hidden check items, and what they say is the right answer.
         rater: Whose judgements they are where a row does not say.
 
@@ -145,6 +146,8 @@ def import_into(
 def _read(path: Path, people: int | None, are_checks: bool, rater: str) -> _File:
     if people is not None and not 1 <= people <= MOST_PEOPLE:
         raise ValueError(f"people must be 1 to {MOST_PEOPLE}, got {people}.")
+    if people is not None and are_checks:
+        raise ValueError("check items go to everybody; leave people out, or import the rows as items to be judged.")
     if path.suffix not in SUFFIXES:
         raise ValueError(f"expected a {' or '.join(SUFFIXES)} file, got {str(path)!r}.")
     lines = list(read_jsonl(path) if path.suffix == ".jsonl" else read_csv(path))
