@@ -27,8 +27,8 @@ from textgym.cli.tune import tune
 from textgym.training.algorithms import ALGORITHMS
 
 from .learning.figures import score_panels
-from .learning.grid import read_grid
-from .learning.kept_runs import KeptRuns
+from .learning.grid import GridRun, read_grid
+from .learning.kept_runs import KeptRuns, check_bundled_model
 from .learning.page import COLUMNS, cells, markdown
 from .learning.records import RunRecord, find_records
 from .learning.statistics import Estimate
@@ -59,18 +59,21 @@ def search_settings(
     shutil.copyfile(folder / "best.yaml", kept)
 
 
+def grid_runs(task: str, algorithms: list[str], seeds: int, tokens: int | None, folder: Path) -> list[GridRun]:
+    """Return the runs of all algorithms on a task."""
+    given = {"tasks": [task], "algorithms": algorithms, "total_tokens": tokens, "seeds": seeds}
+    return read_grid(None, given).runs(folder)
+
+
 def train(
     task: str, algorithms: list[str], seeds: int, tokens: int | None, folder: Path, jobs: int | None, kept: KeptRuns
 ) -> None:
-    """Train what is neither finished nor kept, and keep it seed by seed."""
-    given = {"tasks": [task], "algorithms": algorithms, "total_tokens": tokens}
+    """Train what is not finished, and keep it seed by seed."""
     for seed in range(1, seeds + 1):
-        runs = read_grid(None, {**given, "seeds": seed}).runs(folder)
-        kept.restore(runs)
         try:
             bench([task], algorithms, seed, tokens, None, folder, jobs, None)
         finally:
-            kept.keep(runs)
+            kept.keep(grid_runs(task, algorithms, seed, tokens, folder))
 
 
 def finished_runs(folder: Path) -> list[RunRecord]:
@@ -150,12 +153,16 @@ def main(
     """Compare all algorithms on four tasks, and write table, figure and record."""
     names, tuned = algorithms.split(","), results / "tuned"
     kept = KeptRuns(results / "published_runs.jsonl")
-    for task in () if show else tasks.split(","):
-        for name in names if trials else ():
+    with checked_input():
+        check_bundled_model(runs)
+    for task in tasks.split(","):
+        for name in names if trials and not show else ():
             search_settings(task, name, trials, search_tokens or tokens, tuned, runs, jobs)
         settings = [tuned_settings(task, name, tuned) for name in names]
-        train(task, settings, seeds, tokens, runs / "bench", jobs, kept)
-    command = f"python -m textgym.benchmarks.published --seeds {seeds} --trials {trials}"
+        kept.restore(grid_runs(task, settings, seeds, tokens, runs / "bench"))
+        if not show:
+            train(task, settings, seeds, tokens, runs / "bench", jobs, kept)
+    command = f"python -m textgym.benchmarks.published --tasks {tasks} --seeds {seeds} --trials {trials}"
     command += "".join(
         f" --{name} {value}" for name, value in (("tokens", tokens), ("search-tokens", search_tokens)) if value
     )

@@ -69,6 +69,23 @@ def bundled_digest() -> str:
     return hashlib.sha256((BUNDLED_MODEL_FOLDER / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
+def check_bundled_model(folder: Path) -> None:
+    """Write down whose bundled model a folder of runs is for, and refuse one that is for another.
+
+    A run's folder does not say with which weights it began, and a finished run would be kept as this model's.
+
+    Raises:
+        ValueError: If the folder's runs were begun with another bundled model.
+    """
+    record = folder / "bundled_model.txt"
+    if not record.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing_file(record) as file:
+            file.write_text(f"{bundled_digest()}\n", encoding="utf-8")
+    elif record.read_text(encoding="utf-8").strip() != bundled_digest():
+        raise ValueError(f"The runs in {folder} were begun with another bundled model; give another --runs folder.")
+
+
 def _key(run: GridRun) -> str:
     return f"{run.task}/{run.algorithm}/seed-{run.seed}"
 

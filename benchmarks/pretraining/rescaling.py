@@ -20,8 +20,8 @@ def rescale(model: GPT2LMHeadModel, embedding_size: float = EMBEDDING_SIZE) -> f
     All that writes into the residual stream is multiplied by a factor c, which layer normalisation takes out again. A
     normalisation's gain and bias are divided by c, and the matrix that reads from it is multiplied: the head, which is
     the embedding, among them. Adam moves every entry by about its learning rate, so that a model with small matrices is
-    torn by a rate that suits one of usual size: a first update of PPO at 4e-4 moved a rescaled model by some nats a
-    completion, and the same model before by 140.
+    torn by a rate that suits one of usual size: PPO's first update at 4e-4 moved a model by 140 nats a completion (one
+    seed), and by 6, 8 and 8 (three seeds) once it was rescaled.
 
     Args:
         model: Changed in place; input and output embeddings must be one.

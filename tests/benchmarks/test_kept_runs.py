@@ -1,6 +1,7 @@
 """Finished runs kept in a file: they count as finished elsewhere, but for those of another model or other settings."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from textgym.benchmarks.learning import kept_runs
 from textgym.benchmarks.learning.grid import Grid, GridRun
-from textgym.benchmarks.learning.kept_runs import KeptRuns
+from textgym.benchmarks.learning.kept_runs import KeptRuns, check_bundled_model
 from textgym.benchmarks.learning.records import find_records
 from textgym.benchmarks.learning.state import as_yaml, state_of
 from textgym.training.logs import write_columns
@@ -80,3 +81,13 @@ def test_runs_of_another_bundled_model_are_not_put_back(
     assert (json.loads(line)["bundled_model"] is None) == bool(n_restored)
     monkeypatch.setattr(kept_runs, "bundled_digest", lambda: "another one's")
     assert kept.restore(make_runs(tmp_path / "there", task)) == n_restored
+
+
+def test_a_folder_of_runs_belongs_to_one_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    for _ in range(2):
+        check_bundled_model(runs)
+    monkeypatch.setattr(kept_runs, "bundled_digest", lambda: "another one's")
+    message = f"The runs in {runs} were begun with another bundled model; give another --runs folder."
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_bundled_model(runs)

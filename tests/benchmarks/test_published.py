@@ -61,3 +61,6 @@ def test_settings_are_searched_once_and_runs_are_trained_once(tmp_path: Path) ->
     assert len(list(runs.glob("**/evaluation.json"))) == 2
     assert not list(runs.glob("**/model.zip"))
     assert json.loads((results / "published.json").read_text(encoding="utf-8"))["runs"] == record["runs"]
+    shutil.rmtree(runs)
+    main(TASK, "PPO,A2C", seeds=1, trials=1, tokens=600, runs=runs, results=results, readme=readme, show=True)
+    assert json.loads((results / "published.json").read_text(encoding="utf-8"))["runs"] == record["runs"]
