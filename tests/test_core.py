@@ -417,6 +417,24 @@ def test_arguments_of_another_type_are_refused(arguments: dict[str, Any], messag
         TextTask(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"allowed_token_ids": []}, "allowed_token_ids is empty, which allows no token; None allows all of them."),
+        (
+            {"allowed_token_ids": [5], "banned_token_ids": [5]},
+            (
+                "No token would be allowed: banned_token_ids and allowed_token_ids leave nothing to choose from; "
+                "allow at least one token besides the end-of-sequence token."
+            ),
+        ),
+    ],
+)
+def test_rules_that_allow_no_token_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TextTask(**arguments)
+
+
 def test_a_list_of_seeds_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^A list of seeds must hold one for each of 2 rows, got 1\.$"):
         make_core(2).schedule.seed([1])

@@ -1,14 +1,15 @@
 """The rules of one text-generation task: its prompts, which tokens are allowed, when a completion ends, its score."""
 
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from .allowed_tokens import allowed_tokens
 from .decoding import TextDecoder
 from .models import load_tokenizer
 from .prompts import Prompt, load_prompts
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 FinishReason = Literal["eos", "stop", "length"]
 REFERENCE_REWARD = "textgym.rewards:reference_task"
+_QUOTE = reprlib.Repr()
+_QUOTE.maxstring = 200  # of a long prompt its beginning and end
 
 
 class FinishedEpisode(NamedTuple):
@@ -143,7 +146,13 @@ class TextTask:
         self.eos_token_id: int = self.tokenizer.eos_token_id
         pad_token_id = self.tokenizer.pad_token_id
         self.pad_token_id: int = self.eos_token_id if pad_token_id is None else pad_token_id
-        self.is_allowed = self._allowed_tokens(banned_token_ids, allowed_token_ids)
+        self.is_allowed = allowed_tokens(
+            banned_token_ids,
+            allowed_token_ids,
+            self.vocab_size,
+            eos_token_id=self.eos_token_id,
+            only_end_is_enough=not self.min_new_tokens,
+        )
         self.prompts = self._encode_prompts(load_prompts(prompts), truncate_prompts)
 
     @property
@@ -272,30 +281,6 @@ class TextTask:
         found = [stop for stop in self.stop if stop in text]
         return min(found, key=text.index) if found else None
 
-    def _allowed_tokens(self, banned: Iterable[int], allowed: Iterable[int] | None) -> Tensor:
-        banned_ids = self._token_ids("banned_token_ids", banned)
-        is_allowed = torch.ones(self.vocab_size, dtype=torch.bool)
-        if allowed is not None:
-            is_allowed[:] = False
-            is_allowed[self._token_ids("allowed_token_ids", allowed)] = True
-        is_allowed[banned_ids] = False
-        only_end = bool(is_allowed.sum() == 1) and bool(is_allowed[self.eos_token_id])
-        if not is_allowed.any() or (only_end and self.min_new_tokens):
-            raise ValueError(
-                "No token would be allowed: banned_token_ids and allowed_token_ids leave nothing to choose from; "
-                "allow at least one token besides the end-of-sequence token."
-            )
-        return is_allowed
-
-    def _token_ids(self, name: str, token_ids: Iterable[int]) -> list[int]:
-        ids = list(token_ids)
-        for token_id in ids:
-            if isinstance(token_id, bool) or not isinstance(token_id, int | np.integer):
-                raise TypeError(f"{name} must hold integers, got {token_id!r}.")
-            if not 0 <= token_id < self.vocab_size:
-                raise ValueError(f"{name} must lie between 0 and {self.vocab_size - 1}, got {token_id}.")
-        return [int(token_id) for token_id in ids]
-
     def _encode(self, texts: list[str]) -> list[list[int]]:
         try:
             # Not verbose: a prompt beyond the model's context is our own error, with no warning before it.
@@ -316,7 +301,7 @@ class TextTask:
             if len(ids) > self.max_prompt_tokens:
                 if truncate is None:
                     raise ValueError(
-                        f"The prompt {text!r} has {len(ids)} tokens, max_prompt_tokens allows "
+                        f"The prompt {_QUOTE.repr(text)} has {len(ids)} tokens, max_prompt_tokens allows "
                         f"{self.max_prompt_tokens}; raise max_prompt_tokens, shorten the prompt, or pass "
                         "truncate_prompts='left'."
                     )

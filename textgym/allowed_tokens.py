@@ -1,0 +1,57 @@
+"""Which tokens a task allows, from the ids that a user allows and bans."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def allowed_tokens(
+    banned: Iterable[int],
+    allowed: Iterable[int] | None,
+    vocab_size: int,
+    *,
+    eos_token_id: int,
+    only_end_is_enough: bool,
+) -> Tensor:
+    """Tell which tokens a policy may choose.
+
+    Args:
+        banned: `banned_token_ids`, tokens that are never allowed.
+        allowed: `allowed_token_ids`, the only ones allowed; None for all.
+        vocab_size: Number of tokens V.
+        eos_token_id: The end-of-sequence token.
+        only_end_is_enough: Whether the end-of-sequence token may be all that is left.
+
+    Returns:
+        Boolean tensor, True where a token is allowed, shape (V,).
+
+    Raises:
+        ValueError: If a token is outside the vocabulary, or too few are left to choose from.
+        TypeError: If a token is no integer.
+    """
+    is_allowed = torch.full((vocab_size,), allowed is None)
+    if allowed is not None:
+        allowed_ids = _check_token_ids("allowed_token_ids", allowed, vocab_size)
+        if not allowed_ids:
+            raise ValueError("allowed_token_ids is empty, which allows no token; None allows all of them.")
+        is_allowed[allowed_ids] = True
+    is_allowed[_check_token_ids("banned_token_ids", banned, vocab_size)] = False
+    only_end = bool(is_allowed.sum() == 1) and bool(is_allowed[eos_token_id])
+    if not is_allowed.any() or (only_end and not only_end_is_enough):
+        raise ValueError(
+            "No token would be allowed: banned_token_ids and allowed_token_ids leave nothing to choose from; "
+            "allow at least one token besides the end-of-sequence token."
+        )
+    return is_allowed  # (V,)
+
+
+def _check_token_ids(name: str, token_ids: Iterable[int], vocab_size: int) -> list[int]:
+    ids = list(token_ids)
+    for token_id in ids:
+        if isinstance(token_id, bool) or not isinstance(token_id, int | np.integer):
+            raise TypeError(f"{name} must hold integers, got {token_id!r}.")
+        if not 0 <= token_id < vocab_size:
+            raise ValueError(f"{name} must lie between 0 and {vocab_size - 1}, got {token_id}.")
+    return [int(token_id) for token_id in ids]
