@@ -3,8 +3,11 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _PROMPT_STREAM = 1 << 63
+# Tokens whose probabilities are added up as one number before one of them is drawn.
+GROUP = 64
 
 
 def episode_uniforms(seed: int, episode: int, max_new_tokens: int) -> np.ndarray:
@@ -44,8 +47,9 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
 def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token a row by inverting the cumulative distribution.
 
-    One pass of cumulative sum and one binary search; `torch.multinomial` draws V exponentials a row, which costs
-    more than a small network does.
+    First a group of neighbouring tokens, then a token of it: a float32 sum over 50,000 tokens loses the rarest, and so
+    only sums of groups, and the tokens of one group, have to be added up in double precision. `torch.multinomial` draws
+    V exponentials a row, which costs more than a small network does.
 
     Args:
         probabilities: Float32, shape (B, V).
@@ -54,14 +58,26 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         Token ids, shape (B,). A token of probability 0 is never drawn; where there is NaN, the last token is.
     """
-    # Double precision, because a float32 sum over 50,000 tokens loses the rarest of them.
-    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)  # (B, V)
-    total = cumulative[:, -1]
-    # Rounding must not reach the total, beyond which no token lies.
-    target = torch.minimum(uniforms.double() * total, torch.nextafter(total, torch.zeros_like(total)))
-    token_ids = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    n_rows, vocab_size = probabilities.shape
+    n_groups = -(-vocab_size // GROUP)
+    padded = functional.pad(probabilities, (0, n_groups * GROUP - vocab_size))
+    groups = padded.view(n_rows, n_groups, GROUP)
+    cumulative = groups.sum(dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (B, V / G)
+    target = uniforms.double()[:, None] * cumulative[:, -1:]
+    group = _invert(cumulative, target)  # (B, 1)
+    before = cumulative.gather(1, (group - 1).clamp_(min=0)).masked_fill_(group == 0, 0.0)
+    members = groups.gather(1, group[:, :, None].expand(-1, -1, GROUP))[:, 0]  # (B, G)
+    member = _invert(members.cumsum(dim=-1, dtype=torch.float64), target - before)
     # NaN is behind every token: an index that would bring a CUDA device down, before anybody can say what is wrong.
-    return token_ids.clamp_(max=probabilities.shape[-1] - 1)
+    return (group * GROUP + member)[:, 0].clamp_(max=vocab_size - 1)
+
+
+def _invert(cumulative: Tensor, target: Tensor) -> Tensor:
+    """Return where a cumulative sum, shape (B, N), passes a target, shape (B, 1): below N, and never at a step of 0."""
+    total = cumulative[:, -1:]
+    # Rounding must not reach the total, beyond which there is nothing.
+    below_total = torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, below_total, right=True).clamp_(max=cumulative.shape[-1] - 1)
 
 
 def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

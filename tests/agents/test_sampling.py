@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.agents.tiny import exactly
-from textgym.agents.sampling import draw_tokens, episode_uniforms, prompt_generator, restrict_to_top
+from textgym.agents.sampling import GROUP, draw_tokens, episode_uniforms, prompt_generator, restrict_to_top
 
 GPT2_VOCABULARY = 50_257
 LAST_UNIFORM = 1 - 2.0**-24  # the greatest float32 below 1
@@ -75,6 +75,17 @@ def test_a_token_is_drawn_where_the_cumulative_probability_first_exceeds_the_num
     assert draw_tokens(logits.expand(8, -1), uniforms).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     halves = torch.zeros(4, 4)
     assert draw_tokens(halves, torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("vocab_size", [GROUP - 1, GROUP, GROUP + 1, 8192, GPT2_VOCABULARY])
+def test_two_steps_draw_what_one_sum_over_the_vocabulary_would(vocab_size: int) -> None:
+    """Tokens that are cut off at the boundary of two groups, or whole groups that are, included."""
+    logits = 3 * torch.randn(64, vocab_size, generator=torch.Generator().manual_seed(5))
+    logits[: len(logits) // 2, GROUP // 2 : 3 * GROUP] = FORBIDDEN
+    uniforms = torch.rand(len(logits), generator=torch.Generator().manual_seed(6))
+    cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    expected = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    assert draw_tokens(logits, uniforms).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("value", [FORBIDDEN, -torch.inf])
