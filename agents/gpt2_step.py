@@ -13,6 +13,9 @@ from .activations import is_tanh_gelu
 from .few_rows import Product, few_rows_product
 from .kv_cache import RowCache
 
+# From so many on, rows by heads by cached positions, plain products are the faster attention of one query a row.
+MIN_SCORES = 1 << 14
+
 
 def is_plain_gpt2(trunk: nn.Module) -> TypeGuard[GPT2Model]:
     """Whether a trunk computes what `GPT2Step` does: GPT-2 as published, with nothing put into it.
@@ -78,7 +81,7 @@ class GPT2Step:
             joined = block.project(hidden).view(*input_ids.shape, 3, block.n_heads, -1)
             queries, new_keys, new_values = joined.permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
             keys, values = layer.update(new_keys, new_values)
-            attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+            attended = _attend(queries, keys, values, mask)
             block.finish(hidden, attended.transpose(1, 2).reshape(hidden.shape))
         return _norm(trunk.ln_f, hidden).view(*input_ids.shape, -1)
 
@@ -89,10 +92,10 @@ class _BlockStep:
     def __init__(self, block: GPT2Block, n_heads: int, n_rows: int, dtype: torch.dtype) -> None:
         self.n_heads, self.dtype = n_heads, dtype
         self.first_norm, self.second_norm = block.ln_1, block.ln_2
-        self.into_attention, self.out_of_attention = (
-            _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj)
+        self.into_attention, self.out_of_attention, self.narrow = (
+            _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_proj)
         )
-        self.widen, self.narrow = (_product(part, n_rows, dtype) for part in (block.mlp.c_fc, block.mlp.c_proj))
+        self.widen = _product(block.mlp.c_fc, n_rows, dtype, has_gelu=True)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Return queries, keys and values, shape (N, 3 D)."""
@@ -101,12 +104,21 @@ class _BlockStep:
     def finish(self, hidden: Tensor, attended: Tensor) -> None:
         """Add what was attended to and what the feed-forward layers make of it to hidden states, in place."""
         hidden += self.out_of_attention(attended)
-        inner = functional.gelu(self.widen(_norm(self.second_norm, hidden).to(self.dtype)), approximate="tanh")
-        hidden += self.narrow(inner)
+        hidden += self.narrow(self.widen(_norm(self.second_norm, hidden).to(self.dtype)))
 
 
-def _product(linear: Conv1D, n_rows: int, dtype: torch.dtype) -> Product:
-    return few_rows_product(linear.weight.to(dtype), linear.bias.to(dtype), n_rows)
+def _product(linear: Conv1D, n_rows: int, dtype: torch.dtype, *, has_gelu: bool = False) -> Product:
+    return few_rows_product(linear.weight.to(dtype), linear.bias.to(dtype), n_rows, has_gelu=has_gelu)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Return what queries, shape (R, H, m, D/H), attend to, by a mask that is added, shape (R, 1, m, length)."""
+    n_scores = queries.shape[0] * queries.shape[1] * keys.shape[2]
+    if queries.shape[2] > 1 or queries.device.type != "cpu" or n_scores < MIN_SCORES:
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
+    scores += mask
+    return scores.softmax(dim=-1) @ values
 
 
 def _norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:

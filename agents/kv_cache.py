@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class RowCacheLayer(CacheLayerMixin):
-    """Keys and values of one attention layer, shape (B, C, H, D/H) each."""
+    """Keys and values of one attention layer, shape (B, H, C, D/H) each, so that a head reads its row straight on."""
 
     keys: Tensor
     values: Tensor
@@ -26,8 +26,7 @@ class RowCacheLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate the buffers in the shape and dtype of the first keys and values that come."""
         _, n_heads, _, head_width = key_states.shape
-        # A token's heads lie side by side, so that appending one token is one contiguous write a row.
-        shape = (self.owner.num_rows, self.owner.context_length, n_heads, head_width)
+        shape = (self.owner.num_rows, n_heads, self.owner.context_length, head_width)
         self.keys = key_states.new_zeros(shape)
         self.values = value_states.new_zeros((*shape[:-1], value_states.shape[-1]))
         self.is_initialized = True
@@ -41,13 +40,13 @@ class RowCacheLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         rows, positions, length = self.owner.rows, self.owner.positions, self.owner.attended_length
-        index = self.owner.all_rows if rows is None else rows
-        self.keys[index[:, None], positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
-        self.values[index[:, None], positions] = value_states.transpose(1, 2)
-        keys, values = self.keys[:, :length], self.values[:, :length]
+        index = (self.owner.all_rows if rows is None else rows)[:, None]
+        self.keys[index, :, positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
+        self.values[index, :, positions] = value_states.transpose(1, 2)
+        keys, values = self.keys[:, :, :length], self.values[:, :, :length]
         if rows is not None:
             keys, values = keys[rows], values[rows]
-        return keys.transpose(1, 2), values.transpose(1, 2)
+        return keys, values
 
     def get_seq_length(self) -> int:
         """Return the attended length, as `transformers` asks for where no position ids are given."""

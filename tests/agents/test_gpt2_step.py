@@ -9,7 +9,7 @@ from torch import nn
 from transformers import GPT2Model, PreTrainedModel
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
-from textgym.agents import few_rows
+from textgym.agents import few_rows, gpt2_step
 from textgym.agents.activations import fuse_activations
 from textgym.agents.few_rows import few_rows_product
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
@@ -28,13 +28,14 @@ def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-@pytest.fixture(params=[1, 1 << 19], ids=["packed", "as they are"])
-def _matrices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[1, 1 << 17], ids=["as large ones", "as small ones"])
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_rows, "MIN_ENTRIES", request.param)
+    monkeypatch.setattr(gpt2_step, "MIN_SCORES", request.param)
 
 
 @pytest.mark.equality
-@pytest.mark.usefixtures("_matrices")
+@pytest.mark.usefixtures("_kernels")
 def test_a_whole_text_has_the_hidden_states_of_the_forward_pass() -> None:
     trunk = unlike_init(language_model()).base_model
     assert is_plain_gpt2(trunk)
@@ -79,16 +80,18 @@ def test_on_a_gpu_added_rows_have_no_part_in_results_and_gradients() -> None:
     assert matrix.grad.eq(1).all()
 
 
-@pytest.mark.usefixtures("_matrices")
+@pytest.mark.usefixtures("_kernels")
+@pytest.mark.parametrize("has_gelu", [False, True])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("number", [1, 3, 16, 500])
-def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has_bias: bool) -> None:
+def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has_bias: bool, has_gelu: bool) -> None:
     generator = torch.Generator().manual_seed(2)
     matrix = nn.Parameter(torch.randn((40, 70), generator=generator).t())  # as a language head's is
     bias = torch.randn(40, generator=generator) if has_bias else None
     rows = torch.randn((number, 70), generator=generator)
-    product = few_rows_product(matrix, bias, n_rows=16)(rows)
+    product = few_rows_product(matrix, bias, n_rows=16, has_gelu=has_gelu)(rows)
     expected = rows @ matrix + (0 if bias is None else bias)
+    expected = nn.functional.gelu(expected, approximate="tanh") if has_gelu else expected
     torch.testing.assert_close(product, expected.detach(), atol=1e-4, rtol=0)
     assert product.is_contiguous()
 
@@ -149,7 +152,7 @@ def refuse(*args: object, **kwargs: object) -> NoReturn:
 
 
 @pytest.mark.equality
-@pytest.mark.usefixtures("_matrices")
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("is_static", [False, True])
 def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(is_static: bool) -> None:
     task = letter_task(min_new_tokens=2, banned_token_ids=[3])
@@ -172,7 +175,7 @@ def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_epi
         torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=0)
 
 
-@pytest.mark.usefixtures("_matrices")
+@pytest.mark.usefixtures("_kernels")
 def test_a_rollout_follows_an_update_of_the_weights() -> None:
     """With matrices that are copied: the copy is as old as the rollout, not as the policy."""
     task = letter_task()
