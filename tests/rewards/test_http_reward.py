@@ -381,7 +381,7 @@ def test_an_async_function_reaches_a_server_through_a_thread(serve: Callable[...
 def test_what_is_no_longer_used_closes_its_connections(serve: Callable[..., Server]) -> None:
     reward = HttpReward(serve(lengths).url)
     score(reward, "a")
-    client = reward._client()
+    client = reward._server.client()
     del reward
     gc.collect()
     wait_for(asyncio.sleep(0))
