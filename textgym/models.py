@@ -63,24 +63,17 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
         The model with its language head.
 
     Raises:
-        ValueError: If nothing can be loaded under that name.
+        ValueError: If nothing can be loaded under that name, or a part of the model is missing.
     """
-    import torch
     from transformers import AutoModelForCausalLM, PreTrainedModel
 
     if isinstance(name, PreTrainedModel):
         return name
     if names_symbols(name):
         return symbol_model(str(name))
-    from safetensors import SafetensorError
+    from .whole_models import load_whole
 
-    source = model_source(name)
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except SafetensorError as error:
-        raise ValueError(f"The weights in {source} are damaged ({error}); copy or save the model anew.") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(load_failure("language model", source)) from error
+    model = load_whole(AutoModelForCausalLM, model_source(name), "language model")
     model.eval()
     return model
 
@@ -96,17 +89,18 @@ def load_sequence_classifier(name: str, device: str = "auto") -> "tuple[PreTrain
         The model in float32 and evaluation mode, and a tokenizer that cuts long texts at their beginning.
 
     Raises:
-        ValueError: If nothing can be loaded under that name, or it is a model of another kind.
+        ValueError: If nothing can be loaded under that name, it is a model of another kind, or a part is missing.
     """
-    import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    from .whole_models import load_whole
 
     try:
         kinds = AutoConfig.from_pretrained(name).architectures or []
         if kinds and not any("SequenceClassification" in kind for kind in kinds):
             # transformers would load it all the same, with a classifier of random weights.
             raise ValueError(f"{name} holds {' and '.join(kinds)}, expected a model for sequence classification.")
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32)
+        model = load_whole(AutoModelForSequenceClassification, name, "sequence classifier")
         tokenizer = AutoTokenizer.from_pretrained(name, truncation_side="left")
     except OSError as error:
         raise ValueError(load_failure("sequence classifier", name)) from error
