@@ -22,8 +22,8 @@ class Clip(RewardWrapper):
 
     Args:
         reward: Any reward, or what names one.
-        low: Lowest score.
-        high: Highest score, at least `low`.
+        low: Lowest score; −∞ for no such bound.
+        high: Highest score, at least `low`; ∞ for no such bound.
         name: Name of a term of its own; None reports only the reward's terms, which are not clipped.
 
     Raises:
@@ -33,8 +33,8 @@ class Clip(RewardWrapper):
 
     def __init__(self, reward: RewardSpec, low: float, high: float, *, name: str | None = None) -> None:
         super().__init__(reward, name=name)
-        check_number("low", low)
-        check_number("high", high)
+        check_number("low", low, allows_infinity=True)
+        check_number("high", high, allows_infinity=True)
         if not low <= high:
             raise ValueError(f"Clip needs two numbers with low <= high, got low {low} and high {high}.")
         self.low = low

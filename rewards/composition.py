@@ -12,7 +12,7 @@ from textgym.named_objects import nearest
 from textgym.reward_protocol import Reward, RewardSpec, require_reward
 from textgym.yaml_values import read_yaml
 
-from .arguments import with_type
+from .arguments import describe
 from .places import find_place
 from .plain import as_reward
 from .registry import RESERVED_NAMES, find_reward
@@ -67,7 +67,7 @@ def build_reward(spec: RewardSpec) -> Reward:
     if callable(spec):
         require_reward(spec)
         return spec
-    raise TypeError(f"A reward must be given as an object, a name, a mapping or a list, got {with_type(spec)}.")
+    raise TypeError(f"A reward must be given as an object, a name, a mapping or a list, got {describe(spec)}.")
 
 
 def _read_line(text: str) -> Any:
@@ -102,7 +102,7 @@ def _only_name(spec: Mapping[str, Any]) -> str:
             f"got the keys {', '.join(map(repr, spec)) or 'none'}.{next(filter(None, hints), '')}"
         )
     if not isinstance(names[0], str):
-        raise TypeError(f"The name of a reward must be a text, got {with_type(names[0])}.")
+        raise TypeError(f"The name of a reward must be a text, got {describe(names[0])}.")
     return names[0]
 
 
@@ -112,7 +112,7 @@ def _weight(spec: Mapping[str, Any]) -> float:
 
 def _number(value: object, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{key} must be a number, got {with_type(value)}.")
+        raise TypeError(f"{key} must be a number, got {describe(value)}.")
     return float(value)
 
 

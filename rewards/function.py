@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textgym.reward_protocol import Reward, RewardResult, Scores, evaluate_reward, reward_name
 
-from .arguments import check_text, with_type
+from .arguments import check_text, describe
 
 if TYPE_CHECKING:
     from .weighted_sum import WeightedSum
@@ -207,7 +207,7 @@ class RewardFunction(ABC):
 
     def __truediv__(self, divisor: float) -> "WeightedSum":
         if not isinstance(divisor, Real):
-            raise TypeError(f"A reward can be divided by a number, got {with_type(divisor)}.")
+            raise TypeError(f"A reward can be divided by a number, got {describe(divisor)}.")
         if divisor == 0:
             raise ZeroDivisionError("A reward can be divided by any number but 0.")
         return self * (1 / divisor)

@@ -30,7 +30,7 @@ class Gate(RewardWrapper):
         name: Name of a term of its own; None reports only the terms of the two rewards.
 
     Raises:
-        ValueError: If `above` is NaN.
+        ValueError: If `above` is not finite.
         TypeError: If one of the two is no reward, or pays on the way, or `above` is no number.
     """
 

@@ -26,7 +26,7 @@ class Keywords(RewardFunction):
 
     Raises:
         ValueError: If there are no words, one is empty, or two are the same to the matching.
-        TypeError: If `words` is a single string, or one of them is not a string.
+        TypeError: If `words` is a single text, or one of them is no text.
     """
 
     declared_range = (0.0, 1.0)
@@ -69,7 +69,7 @@ class BannedWords(RewardFunction):
 
     Raises:
         ValueError: If there are no words, or one is empty.
-        TypeError: If `words` is a single string, or one of them is not a string.
+        TypeError: If `words` is a single text, or one of them is no text.
     """
 
     declared_range = (0.0, 1.0)

@@ -5,16 +5,11 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
+
 from .arguments import check_texts
 
-# The scripts written without spaces, as the inside of a regular expression's [...]: Han with its iteration marks and
-# compatibility ideographs, Hiragana, Katakana (also small and half-width), Bopomofo.
-UNSPACED_CHARACTERS = (
-    "\u3005-\u3007\u3021-\u3029\u303b\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f"
-    "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
-    "\U0001b000-\U0001b16f\U00020000-\U0002fa1f\U00030000-\U0003347f"
-)
-_UNSPACED = re.compile(f"[{UNSPACED_CHARACTERS}]")
+_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
 
 
 class _Phrase(NamedTuple):
@@ -41,7 +36,7 @@ class PhraseMatcher:
 
     Raises:
         ValueError: If there are none, or one is empty.
-        TypeError: If `phrases` is a single string, or one of them is not a string.
+        TypeError: If `phrases` is a single text, or one of them is no text.
     """
 
     def __init__(self, phrases: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .arguments import with_type
+from .arguments import describe
 from .registry import REWARD_MODEL_FILE, reward_names
 
 # What a folder is loaded by, told by a file in it; the first that is there decides.
@@ -53,7 +53,7 @@ def check_model(model: object) -> None:
         TypeError: If it is neither a text nor a path.
     """
     if not isinstance(model, str | Path):
-        raise TypeError(f"model must be a folder or a name on the Hugging Face hub, got {with_type(model)}.")
+        raise TypeError(f"model must be a folder or a name on the Hugging Face hub, got {describe(model)}.")
 
 
 def _load(path: str) -> type[Any]:

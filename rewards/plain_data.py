@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from textgym.reward_protocol import Reward
@@ -56,6 +57,10 @@ def _weighted(weight: float, data: Any) -> Any:
 def _data(value: object) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, Integral):  # numpy's
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
     if isinstance(value, list | tuple):
         return [_data(item) for item in value]
     if callable(value):

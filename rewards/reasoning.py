@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arguments import check_text, with_type
+from .arguments import check_text, describe
 from .extras import require_package
 from .function import RewardFunction
 from .registry import register_reward
@@ -38,7 +38,7 @@ class ReasoningAnswer(RewardFunction):
         super().__init__(name=name)
         check_text("generator", generator)
         if options is not None and not isinstance(options, Mapping):
-            raise TypeError(f"options must be a mapping, such as {{'min_terms': 2}}, got {with_type(options)}.")
+            raise TypeError(f"options must be a mapping, such as {{'min_terms': 2}}, got {describe(options)}.")
         self.generator = generator
         self.options = None if options is None else dict(options)
         self._questions = make_questions(generator, size=1, seed=0, options=options)

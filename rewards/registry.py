@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from textgym.named_objects import find_object, nearest
 
-from .arguments import check_text, with_type
+from .arguments import check_text, describe
 
 # A class, or a function that gets arguments, makes a reward; anything else is the reward itself.
 Registered: TypeAlias = Callable[..., Any]
@@ -51,7 +51,7 @@ def register_reward(name: str, description: str = "") -> Callable[[Entry], Entry
     def register(reward: Entry) -> Entry:
         if not callable(reward):
             raise TypeError(
-                f"The reward {name!r} must be a function, a class or an object that is called, got {with_type(reward)}."
+                f"The reward {name!r} must be a function, a class or an object that is called, got {describe(reward)}."
             )
         taken = _registered.get(name)
         if taken is not None and _origin(taken) != _origin(reward):

@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
+
 from .arguments import check_text
 from .extras import require_package
 from .function import RewardFunction
-from .matching import UNSPACED_CHARACTERS, normalise
+from .matching import normalise
 from .registry import register_reward
 from .units import split_words
 
@@ -130,7 +132,7 @@ def _spaced(text: str) -> str:
     return _UNSPACED.sub(r" \g<0> ", text)
 
 
-_UNSPACED = re.compile(f"[{UNSPACED_CHARACTERS}]")
+_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
 _MEASURES: dict[str, Callable[[], Callable[[str, list[str]], float]]] = {
     "bleu": _bleu,
     "rouge_l": _rouge_l,

@@ -17,7 +17,7 @@ from textgym.reward_protocol import (
     step_rewards,
 )
 
-from .arguments import with_type
+from .arguments import describe
 from .composite import CompositeReward
 from .function import RewardFunction
 from .plain import as_reward
@@ -47,12 +47,12 @@ class WeightedSum(CompositeReward):
     def __init__(self, terms: Sequence[tuple[float, RewardSpec]], constant: float = 0.0) -> None:
         super().__init__()
         if not isinstance(terms, Sequence) or isinstance(terms, str | bytes):
-            raise TypeError(f"terms must be a list of (weight, reward), got {with_type(terms)}.")
+            raise TypeError(f"terms must be a list of (weight, reward), got {describe(terms)}.")
         if not terms:
             raise ValueError("A weighted sum must have at least one term, got none.")
         for term in terms:
             if not isinstance(term, Sequence) or isinstance(term, str | bytes) or len(term) != 2:
-                raise TypeError(f"terms must be a list of (weight, reward), got {with_type(term)} in it.")
+                raise TypeError(f"terms must be a list of (weight, reward), got {describe(term)} in it.")
         self.terms = tuple((_finite(weight), as_reward(resolve_reward(term))) for weight, term in terms)
         self.constant = _finite(constant)
         gammas = sorted({term.shaping_gamma for _, term in self.terms if term.is_shaped})
@@ -242,7 +242,7 @@ def _weighted_sum(terms: Sequence[tuple[float, RewardFunction]], constant: float
 
 def _finite(value: Real | float) -> float:
     if not isinstance(value, Real):
-        raise TypeError(f"Weights and constants of rewards must be numbers, got {with_type(value)}.")
+        raise TypeError(f"Weights and constants of rewards must be numbers, got {describe(value)}.")
     try:
         number = float(value) + 0.0  # makes -0.0 the 0.0 that it equals, and prints as
     except OverflowError:  # an int beyond the range of floats

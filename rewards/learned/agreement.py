@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .argument_checks import require_number
+from textgym.rewards.arguments import check_number
+
 from .feedback import Rating, require_rating_list
 
 Numbers = npt.NDArray[np.floating[Any]]
@@ -101,7 +102,7 @@ def human_ceiling(ratings: Sequence[Rating], min_gap: float) -> Agreement | None
         TypeError: If these are no ratings.
     """
     require_rating_list(ratings)
-    require_number("min_gap", min_gap, least=0)
+    check_number("min_gap", min_gap, least=0)
     numbers = [np.array(one.ratings) for one in ratings if len(one.ratings) > 1]
     if len(numbers) < 2:
         return None

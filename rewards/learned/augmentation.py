@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .argument_checks import describe, require_texts
+from textgym.rewards.arguments import check_text_columns, describe
+
 from .counterfactuals import KEEP, MIRROR, Counterfactual
 from .feedback import Feedback, Preference, require_feedback
 from .model import RewardModel
@@ -68,9 +69,9 @@ def reliance(
         None where it changes none.
 
     Raises:
-        TypeError: If texts are no lists of strings, or something else is no counterfactual.
+        TypeError: If texts are no lists of texts, or something else is no counterfactual.
     """
-    require_texts(prompts=prompts, completions=completions)
+    check_text_columns(prompts=prompts, completions=completions)
     _require_counterfactual(counterfactual)
     changed = [
         (prompt, text, other)

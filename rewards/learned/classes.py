@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .argument_checks import require_choice
+from textgym.rewards.arguments import check_choice
 
 CLASS_NAMES = ("bad", "fair", "good")
 ClassWeight = Literal["balanced"]
@@ -59,7 +59,7 @@ class RatingClasses:
 
 def check_class_weight(class_weight: object) -> None:
     """Check the name of a way to weigh classes; ValueError with the nearest match where there is none such."""
-    require_choice("class_weight", class_weight, ("balanced", None))
+    check_choice("class_weight", class_weight, ("balanced", None))
 
 
 def item_weights(

@@ -65,7 +65,7 @@ def put_in(word: str, change: float | Literal["keep"]) -> Counterfactual:
 
     Raises:
         ValueError: If it is empty.
-        TypeError: If it is not a string.
+        TypeError: If it is no text.
     """
     matcher = PhraseMatcher([word])
 
@@ -84,7 +84,7 @@ def take_out(words: Sequence[str], change: float | Literal["keep"]) -> Counterfa
 
     Raises:
         ValueError: If there are none, or one is empty.
-        TypeError: If they are not a list of strings.
+        TypeError: If they are no list of texts.
     """
     PhraseMatcher(words)
     pattern = re.compile(rf"\s?(?:{whole_words(words)})", re.IGNORECASE)

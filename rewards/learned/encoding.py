@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .joining import join_texts
+from textgym.joining import join_texts
 
 POOL_BATCHES = 16
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from .argument_checks import describe, require_flag, require_number
+from textgym.rewards.arguments import check_flag, check_number, describe
+
 from .calibration import Predictions
 from .feedback import Feedback
 from .model import Normalisation, RewardModel, Scores
@@ -59,8 +60,8 @@ class EnsembleRewardModel(RewardModel):
         super().__init__(name=name)
         if members is not None:
             _check_members(members)
-        require_number("pessimism", pessimism, least=0)
-        require_flag("bootstrap", bootstrap)
+        check_number("pessimism", pessimism, least=0)
+        check_flag("bootstrap", bootstrap)
         self.members = tuple(members or ())
         self.pessimism = pessimism
         self.bootstrap = bootstrap

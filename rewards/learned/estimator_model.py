@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from rich.console import Console
 
+from textgym.joining import join_texts
+
 from .feedback import Feedback
-from .joining import join_texts
 from .model import RewardModel, Scores
 from .objectives import require_ratings
 from .text_features import make_vectorizer, read_estimator, write_estimator

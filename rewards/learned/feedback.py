@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from textgym.named_objects import nearest
-
-from .argument_checks import describe, require_number
+from textgym.rewards.arguments import check_number, check_text, describe
 
 Item = TypeVar("Item")
 
@@ -41,8 +40,9 @@ class Rating:
         comment: What a rater wrote on it; "" for nothing.
 
     Raises:
-        TypeError: If a text is no string, or a number no number.
-        ValueError: If there is no rating, one is not finite, or there are not as many raters or weights.
+        TypeError: If a text or a number is of another type.
+        ValueError: If there is no rating, one is not finite, there are not as many raters or weights, or no weight is
+            above 0.
     """
 
     prompt: str
@@ -54,7 +54,7 @@ class Rating:
 
     def __post_init__(self) -> None:
         """Check what was passed, and keep lists as tuples."""
-        _require_strings(self, "prompt", "completion", "comment")
+        _check_texts_of(self, "prompt", "completion", "comment")
         for name, example in (("ratings", "(4.0, 5.0)"), ("raters", "('ann', 'bob')"), ("weights", "(1.0, 0.5)")):
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Iterable):
@@ -63,9 +63,11 @@ class Rating:
         if not self.ratings:
             raise ValueError("Rating.ratings must have at least one number, got none.")
         for number in self.ratings:
-            require_number("Each of Rating.ratings", number)
+            check_number("Each of Rating.ratings", number)
         for weight in self.weights:
-            require_number("Each of Rating.weights", weight, least=0)
+            check_number("Each of Rating.weights", weight, least=0)
+        if self.weights and not any(self.weights):
+            raise ValueError("Rating.weights must have at least one above 0, got none; leave the rating out.")
         for name in ("raters", "weights"):
             if len(getattr(self, name)) not in {0, len(self.ratings)}:
                 raise ValueError(
@@ -101,7 +103,7 @@ class Preference:
         comment: What the rater wrote on the choice; kept, but no model reads it.
 
     Raises:
-        TypeError: If a text is no string, or a number no number.
+        TypeError: If a text or a number is of another type.
         ValueError: If margin or weight is below 0 or not finite.
     """
 
@@ -115,9 +117,9 @@ class Preference:
 
     def __post_init__(self) -> None:
         """Check what was passed."""
-        _require_strings(self, "prompt", "chosen", "rejected", "rater", "comment")
-        require_number("Preference.margin", self.margin, least=0)
-        require_number("Preference.weight", self.weight, least=0)
+        _check_texts_of(self, "prompt", "chosen", "rejected", "rater", "comment")
+        check_number("Preference.margin", self.margin, least=0)
+        check_number("Preference.weight", self.weight, least=0)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Feedback:
                     f"There is no rater {name!r}.{nearest(str(name), names)} Expected one of "
                     f"{', '.join(sorted(names)) or 'none'}."
                 )
-            require_number(f"The weight of rater {name!r}", weight, least=0)
+            check_number(f"The weight of rater {name!r}", weight, least=0)
         weighted = [_weigh(one, weights) for one in self.ratings]
         preferences = [
             dataclasses.replace(one, weight=one.weight * weights.get(one.rater, 1.0)) for one in self.preferences
@@ -222,10 +224,9 @@ def _items(name: str, value: Any, kind: type[Item]) -> tuple[Item, ...]:
     return items
 
 
-def _require_strings(item: "Rating | Preference", *names: str) -> None:
+def _check_texts_of(item: "Rating | Preference", *names: str) -> None:
     for name in names:
-        if not isinstance(getattr(item, name), str):
-            raise TypeError(f"{type(item).__name__}.{name} must be a string, got {describe(getattr(item, name))}.")
+        check_text(f"{type(item).__name__}.{name}", getattr(item, name))
 
 
 def _draw(items: Sequence[Item], generator: random.Random) -> tuple[Item, ...]:

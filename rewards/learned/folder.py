@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from textgym.rewards.arguments import check_number, describe
 from textgym.rewards.registry import REWARD_MODEL_FILE
 
-from .argument_checks import describe, require_number
 from .kinds import KINDS, construct_reward_model
 from .model import Normalisation, RewardModel
 
@@ -153,8 +153,8 @@ def _read_normalisation(file: Path, found: Any) -> Normalisation | None:
         return None
     try:
         normalisation = Normalisation(**found)
-        require_number("mean", normalisation.mean)
-        require_number("std", normalisation.std, above=0)
+        check_number("mean", normalisation.mean)
+        check_number("std", normalisation.std, above=0)
     except (TypeError, ValueError) as error:
         raise DamagedModelError(f"{file} is damaged: its normalisation cannot be used ({error}) {REMEDY}") from error
     return normalisation

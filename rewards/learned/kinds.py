@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from .argument_checks import require_whole
+from textgym.rewards.arguments import check_integer
+
 from .ensemble import EnsembleRewardModel
 from .linear_preferences import LinearPreferenceModel
 from .model import RewardModel
@@ -70,7 +71,7 @@ def make_ensemble(kind: str, n_members: int, pessimism: float = 0.0, **arguments
     Raises:
         ValueError: As `make_reward_model` and `EnsembleRewardModel`.
     """
-    require_whole("n_members", n_members, least=2)
+    check_integer("n_members", n_members, least=2)
     takes_seed = "seed" in make_reward_model(kind, **arguments).arguments()
     first_seed = arguments.pop("seed", 0)
     seeds = [{"seed": first_seed + number} if takes_seed else {} for number in range(n_members)]

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from .argument_checks import require_number, require_whole
+from textgym.joining import join_texts
+from textgym.rewards.arguments import check_integer, check_number
+
 from .calibration import Predictions, predicted_preferences
 from .feedback import Feedback
-from .joining import join_texts
 from .libraries import require_library
 from .model import RewardModel, Scores
 from .objectives import PreferenceObjective
@@ -55,11 +56,11 @@ class LinearPreferenceModel(RewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        require_number("penalty", penalty, above=0)
-        require_number("margin", margin, least=0)
-        require_number("min_gap", min_gap, least=0)
-        require_whole("pairs_per_rating", pairs_per_rating, least=1)
-        require_whole("seed", seed, least=0)
+        check_number("penalty", penalty, above=0)
+        check_number("margin", margin, least=0)
+        check_number("min_gap", min_gap, least=0)
+        check_integer("pairs_per_rating", pairs_per_rating, least=1)
+        check_integer("seed", seed, least=0)
         self.penalty = penalty
         self.margin = margin
         self.min_gap = min_gap

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from rich.console import Console
 
 from textgym.reward_protocol import RewardResult
+from textgym.rewards.arguments import check_number, check_text_columns
 from textgym.rewards.function import RewardFunction
 
-from .argument_checks import require_number, require_texts
 from .calibration import Calibration, Predictions, calibrate
 from .evaluation import MIN_GAP, Evaluation, evaluate_model
 from .feedback import Feedback, require_feedback
@@ -85,7 +85,7 @@ class RewardModel(RewardFunction):
         if held_out is not None:
             require_feedback("held_out", held_out)
         self.record = {"n_ratings": len(feedback.ratings), "n_preferences": len(feedback.preferences)}
-        self.folder = None
+        self.folder, self.normalisation = None, None
         self._fit(feedback, held_out, console)
         return self.normalise(*feedback.texts(), texts=f"the {len(feedback):,} ratings and pairs of training")
 
@@ -102,9 +102,9 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If the model gives all of them the same score.
-            TypeError: If they are no lists of strings.
+            TypeError: If they are no lists of texts.
         """
-        require_texts(prompts=prompts, completions=completions)
+        check_text_columns(prompts=prompts, completions=completions)
         scores = self.raw_scores(prompts, completions)
         if len(scores) < 2 or not scores.std() > 0:
             raise ValueError(
@@ -127,10 +127,10 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If the model has not been fitted, or the arguments differ in length.
-            TypeError: If they are no lists of strings.
+            TypeError: If they are no lists of texts.
         """
         given = {} if comments is None else {"comments": comments}
-        require_texts(prompts=prompts, completions=completions, **given)
+        check_text_columns(prompts=prompts, completions=completions, **given)
         if self.normalisation is None:
             raise ValueError(f"This {type(self).__name__} has not learned anything yet; call fit(feedback) first.")
         if not len(completions):
@@ -164,18 +164,18 @@ class RewardModel(RewardFunction):
 
         Raises:
             ValueError: If there is no feedback, or the model has not been fitted.
-            TypeError: If something else comes with feedback than `min_gap`, or texts are no lists of strings.
+            TypeError: If something else comes with feedback than `min_gap`, or texts are no lists of texts.
         """
         if isinstance(prompts, Feedback):
             min_gap = columns.pop("min_gap", MIN_GAP)
-            require_number("min_gap", min_gap, least=0)
+            check_number("min_gap", min_gap, least=0)
             others = [*([] if completions is None else ["completions"]), *columns]
             if others:
                 raise TypeError(f"evaluate(feedback) takes min_gap besides, got {', '.join(others)}.")
             return evaluate_model(self, prompts, min_gap)
         if completions is None:
             require_feedback("feedback", prompts)
-        require_texts(prompts=prompts, completions=completions)
+        check_text_columns(prompts=prompts, completions=completions)
         return super().evaluate(prompts, completions or (), **columns)
 
     def save(self, folder: str | Path) -> None:
@@ -238,7 +238,7 @@ class RewardModel(RewardFunction):
 
     def plain_arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain data, for the saved folder."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.arguments().items()}
+        return {name: _plain(value) for name, value in self.arguments().items()}
 
     def __repr__(self) -> str:
         """Return what has to be typed to have this model again: to load it, or to make one that is to be fitted."""
@@ -252,3 +252,10 @@ class RewardModel(RewardFunction):
     def __hash__(self) -> int:
         """Hash the object's identity."""
         return id(self)
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as JSON holds it, numpy's numbers among them."""
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,14 +1,11 @@
 """A transformer with a small head: what an encoder or a GPT-2 makes of a text, as one number or a few."""
 
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-from textgym.models import load_failure, model_source
 
 from .encoding import TokenBatch
 
@@ -81,39 +78,3 @@ def find_layers(backbone: PreTrainedModel) -> nn.ModuleList:
     if not lists:
         raise ValueError(f"trainable_layers needs a backbone with layers, {type(backbone).__name__} has none.")
     return max(lists, key=len)
-
-
-def load_backbone(name: str | Path, *, allow_pickle: bool = False) -> PreTrainedModel:
-    """Load a model without its head, in float32, on the CPU.
-
-    Args:
-        name: A folder, a name on the Hugging Face hub, or "bundled" for the bundled GPT-2.
-        allow_pickle: Also load weights that only come as a pickle, which can run any code.
-
-    Raises:
-        ValueError: If nothing can be loaded under that name.
-    """
-    source = model_source(name)
-    try:
-        backbone: PreTrainedModel = AutoModel.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=None if allow_pickle else True
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{load_failure('backbone', source)} ({error})") from error
-    return backbone
-
-
-def load_backbone_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
-    """Load a backbone's tokenizer.
-
-    Raises:
-        ValueError: If nothing can be loaded under that name, or it has neither a separator nor an end of sequence.
-    """
-    source = model_source(name)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(load_failure("tokenizer", source)) from error
-    if tokenizer.sep_token_id is None and tokenizer.eos_token_id is None:
-        raise ValueError(f"The tokenizer of {source} has neither sep_token nor eos_token; set one of them.")
-    return tokenizer

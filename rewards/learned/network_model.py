@@ -1,5 +1,6 @@
 """Reward models made of a language model: an encoder or a GPT-2, fine-tuned for ratings, classes or preferences."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,20 +12,25 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from textgym.devices import find_device
+from textgym.rewards.arguments import check_choice, check_flag, check_integer, check_number, describe
 
-from .argument_checks import describe, require_choice, require_flag, require_number, require_whole
+from .backbone import check_belong_together, load_backbone, load_backbone_tokenizer, longest_text
 from .calibration import Predictions
-from .classes import ClassWeight, check_class_weight
+from .classes import ClassWeight, RatingClasses, check_class_weight
 from .encoding import encode_texts, pad, sorted_batches
 from .feedback import Feedback
 from .model import RewardModel, Scores
-from .network import Pooling, RewardNetwork, load_backbone, load_backbone_tokenizer
+from .network import Pooling, RewardNetwork
 from .network_training import TrainingOptions, train_network
 from .objectives import ClassObjective, Objective, PreferenceObjective, RatingObjective
 from .splitting import split_feedback
 
 HELD_OUT_SHARE = 0.1
 OBJECTIVES = ("ratings", "classes", "preferences")
+OBJECTIVE_ARGUMENTS = {
+    "classes": ("boundaries", "class_weight"),
+    "preferences": ("margin", "min_gap", "pairs_per_rating"),
+}
 WHOLE_NUMBERS = {"max_tokens": 8, "epochs": 1, "batch_size": 1, "patience": 1, "pairs_per_rating": 1, "seed": 0}
 
 
@@ -43,26 +49,26 @@ class NetworkRewardModel(RewardModel):
         objective: What it is trained for.
         trainable_layers: Topmost layers that learn besides the head, embeddings do not then; None for everything.
         pooling: "mean" over tokens or the "last" token; None chooses by the kind of the backbone.
-        max_tokens: Longest text; what is too long loses its beginning.
+        max_tokens: Longest text, at most what the backbone has positions for; what is too long loses its beginning.
         epochs: Most passes over the feedback.
         learning_rate: Highest step size of AdamW.
         batch_size: Ratings or pairs of a step.
         patience: Stop after so many epochs without a lower held-out loss.
         weight_decay: Of AdamW.
         comment_dropout: How often a comment is left out, 0 to 1.
-        boundaries: Where the classes fair and good begin; None splits the ratings into thirds.
-        class_weight: "balanced" gives each class the same total weight.
-        margin: Times a pair's own margin (its difference in ratings, or the row's `margin`): how far apart scores are
-            to be.
-        min_gap: Ratings of one prompt's completions that differ by more than this make pairs.
-        pairs_per_rating: Pairs drawn for each rating.
+        boundaries: For classes: where fair and good begin; None splits the ratings into thirds.
+        class_weight: For classes: "balanced" gives each class the same total weight.
+        margin: For preferences: times a pair's own margin (its difference in ratings, or the row's `margin`): how far
+            apart scores are to be.
+        min_gap: For preferences: ratings of one prompt's completions that differ by more than this make pairs.
+        pairs_per_rating: For preferences: pairs drawn for each rating.
         seed: Decides the head's first weights, the order of the feedback, dropout and pairs.
         device: A device of PyTorch; "auto" takes a GPU where there is one.
         allow_pickle: Load a backbone's weights also where they only come as a pickle, which can run any code.
         name: Name of the reward's term.
 
     Raises:
-        ValueError: If an argument is out of range, or a wrong name (the nearest match is given).
+        ValueError: If an argument is out of range, a wrong name (the nearest match is given), or another objective's.
         TypeError: If an argument has another type.
 
     References:
@@ -108,7 +114,7 @@ class NetworkRewardModel(RewardModel):
         self.patience = patience
         self.weight_decay = weight_decay
         self.comment_dropout = comment_dropout
-        self.boundaries = boundaries
+        self.boundaries = None if boundaries is None else RatingClasses(boundaries).boundaries
         self.class_weight = class_weight
         self.margin = margin
         self.min_gap = min_gap
@@ -124,19 +130,26 @@ class NetworkRewardModel(RewardModel):
     def _check_arguments(self, backbone: object) -> None:
         if not isinstance(backbone, str | Path) or not str(backbone):
             raise TypeError(f"backbone must be a folder, a hub name or 'bundled', got {describe(backbone)}.")
-        require_choice("objective", self.objective, OBJECTIVES)
-        require_choice("pooling", self.pooling, (*get_args(Pooling), None))
+        check_choice("objective", self.objective, OBJECTIVES)
+        check_choice("pooling", self.pooling, (*get_args(Pooling), None))
         check_class_weight(self.class_weight)
         if self.trainable_layers is not None:
-            require_whole("trainable_layers", self.trainable_layers, least=0)
+            check_integer("trainable_layers", self.trainable_layers, least=0)
         for name, least in WHOLE_NUMBERS.items():
-            require_whole(name, getattr(self, name), least=least)
-        require_number("learning_rate", self.learning_rate, above=0)
+            check_integer(name, getattr(self, name), least=least)
+        check_number("learning_rate", self.learning_rate, above=0)
         for name in ("weight_decay", "margin", "min_gap"):
-            require_number(name, getattr(self, name), least=0)
-        require_number("comment_dropout", self.comment_dropout, least=0, most=1)
-        require_flag("allow_pickle", self.allow_pickle)
+            check_number(name, getattr(self, name), least=0)
+        check_number("comment_dropout", self.comment_dropout, least=0, most=1)
+        check_flag("allow_pickle", self.allow_pickle)
         find_device(self.device)
+        parameters = inspect.signature(type(self)).parameters
+        for objective, names in OBJECTIVE_ARGUMENTS.items():
+            for name in names if objective != self.objective else ():
+                if getattr(self, name) != parameters[name].default:
+                    raise ValueError(
+                        f"{name} belongs to the objective {objective!r}, got it with the objective {self.objective!r}."
+                    )
 
     def _make_objective(self) -> Objective:
         if self.objective == "ratings":
@@ -149,16 +162,25 @@ class NetworkRewardModel(RewardModel):
         if held_out is None:
             feedback, held_out = split_feedback(feedback, HELD_OUT_SHARE, self.seed)
         self._objective.prepare(feedback)
-        training, stopping = self._objective.examples(feedback), self._objective.examples(held_out)
+        training = self._objective.examples(feedback)
+        try:
+            stopping = self._objective.examples(held_out)
+        except ValueError as error:
+            raise ValueError(
+                f"The {len(held_out)} ratings and pairs held out to stop training by are too few or too much alike. "
+                f"{error}"
+            ) from error
         self._tokenizer = load_backbone_tokenizer(self.backbone)
         backbone = load_backbone(self.backbone, allow_pickle=self.allow_pickle)
+        check_belong_together(self._tokenizer, backbone)
         self._use(backbone_network(backbone, self._objective.n_outputs, self.pooling, self.seed))
         network = self._require_network()
         network.train_layers(self.trainable_layers)
-        losses = train_network(network, self._objective, self._tokenizer, training, stopping, self._options(), console)
+        options = self._options(longest_text(self._tokenizer, backbone, self.max_tokens))
+        losses = train_network(network, self._objective, self._tokenizer, training, stopping, options, console)
         self.record["losses"] = [one._asdict() for one in losses]
 
-    def _options(self) -> TrainingOptions:
+    def _options(self, max_tokens: int) -> TrainingOptions:
         return TrainingOptions(
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -166,7 +188,7 @@ class NetworkRewardModel(RewardModel):
             patience=self.patience,
             weight_decay=self.weight_decay,
             comment_dropout=self.comment_dropout,
-            max_tokens=self.max_tokens,
+            max_tokens=max_tokens,
             seed=self.seed,
         )
 
@@ -199,7 +221,8 @@ class NetworkRewardModel(RewardModel):
         if tokenizer is None:
             raise ValueError("This network has no tokenizer.")
         notes = [""] * len(prompts) if comments is None else comments
-        sequences = encode_texts(tokenizer, prompts, completions, notes, self.max_tokens)
+        max_tokens = longest_text(tokenizer, network.backbone, self.max_tokens)
+        sequences = encode_texts(tokenizer, prompts, completions, notes, max_tokens)
         outputs = torch.empty((len(sequences), network.head.out_features))
         device = network.head.weight.device
         for batch in sorted_batches([len(one) for one in sequences], 2 * self.batch_size):

@@ -1,5 +1,6 @@
 """The training of a reward network: epochs of batches, a progress bar, and an end once held-out loss rises."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,9 @@ def train_network(
 
     Returns:
         The losses of each epoch that was trained.
+
+    Raises:
+        ValueError: If a loss is no number any more.
     """
     encoded = EncodedExamples(training, tokenizer, options.max_tokens)
     encoded_held_out = EncodedExamples(held_out, tokenizer, options.max_tokens)
@@ -119,6 +123,7 @@ def train_network(
                 if weight == 0:  # every item of the batch is of weight 0
                     schedule.step()
                     continue
+                _check_loss(loss.item(), epoch, options)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -127,6 +132,7 @@ def train_network(
                 total, total_weight = total + weight * loss.item(), total_weight + weight
                 progress.advance(bar)
             held_out_loss = _mean_loss(network, objective, held_out, encoded_held_out.plain, tokenizer, options)
+            _check_loss(held_out_loss, epoch, options)
             losses.append(EpochLosses(total / total_weight, held_out_loss))
             line = f"epoch {epoch + 1} · loss {losses[-1].training:.4f} · held out {losses[-1].held_out:.4f}"
             progress.update(bar, losses=line)
@@ -142,6 +148,13 @@ def train_network(
             parameter.copy_(value)
     network.eval()
     return losses
+
+
+def _check_loss(loss: float, epoch: int, options: TrainingOptions) -> None:
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"The loss became {loss} in epoch {epoch + 1}; lower learning_rate, which is {options.learning_rate:g}."
+        )
 
 
 def _batch_loss(

@@ -5,7 +5,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .argument_checks import require_number, require_whole
+from textgym.rewards.arguments import check_integer, check_number
+
 from .feedback import Feedback, Preference, Rating, require_rating_list
 
 
@@ -29,8 +30,8 @@ def pairs_from_ratings(
         TypeError: If these are no ratings, or an argument no number.
     """
     require_rating_list(ratings)
-    require_number("min_gap", min_gap, least=0)
-    require_whole("pairs_per_rating", pairs_per_rating, least=1)
+    check_number("min_gap", min_gap, least=0)
+    check_integer("pairs_per_rating", pairs_per_rating, least=1)
     by_prompt: dict[str, list[Rating]] = defaultdict(list)
     for one in ratings:
         by_prompt[one.prompt].append(one)
@@ -51,9 +52,9 @@ def pairs_from_ratings(
 
 
 def all_preferences(feedback: Feedback, *, min_gap: float, pairs_per_rating: int, seed: int) -> list[Preference]:
-    """Return the preferences that were given, and those made from ratings."""
+    """Return the preferences that were given, but for those of weight 0, and those made from ratings."""
     made = pairs_from_ratings(feedback.ratings, min_gap=min_gap, pairs_per_rating=pairs_per_rating, seed=seed)
-    return [*feedback.preferences, *made]
+    return [*(one for one in feedback.preferences if one.weight > 0), *made]
 
 
 def _prefer(one: Rating, other: Rating) -> Preference:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .argument_checks import require_number
+from textgym.rewards.arguments import check_number
+
 from .calibration import Predictions, predicted_classes
 from .classes import CLASS_NAMES, ClassWeight, RatingClasses, check_class_weight, item_weights
 from .estimator_model import EstimatorRewardModel
@@ -43,12 +44,12 @@ class ClassifierRewardModel(EstimatorRewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(max_ngram=max_ngram, min_count=min_count, name=name)
-        require_number("penalty", penalty, above=0)
+        check_number("penalty", penalty, above=0)
         check_class_weight(class_weight)
         self.penalty = penalty
-        self.boundaries = boundaries
-        self.class_weight = class_weight
         self._classes = None if boundaries is None else RatingClasses(boundaries)
+        self.boundaries = None if self._classes is None else self._classes.boundaries
+        self.class_weight = class_weight
 
     @abstractmethod
     def _classifier(self, fewest: int) -> Any:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .argument_checks import require_number, require_whole
+from textgym.rewards.arguments import check_integer, check_number
+
 from .calibration import Predictions, predicted_ratings
 from .estimator_model import EstimatorRewardModel
 from .feedback import Feedback
@@ -47,7 +48,7 @@ class RidgeRewardModel(RegressorRewardModel):
 
     def __init__(self, *, alpha: float = 1.0, max_ngram: int = 1, min_count: int = 1, name: str | None = None) -> None:
         super().__init__(max_ngram=max_ngram, min_count=min_count, name=name)
-        require_number("alpha", alpha, above=0)
+        check_number("alpha", alpha, above=0)
         self.alpha = alpha
 
     def _fit_estimator(self, features: Any, ratings: Scores, weights: Scores) -> Any:
@@ -85,9 +86,9 @@ class TreeRewardModel(RegressorRewardModel):
         name: str | None = None,
     ) -> None:
         super().__init__(max_ngram=max_ngram, min_count=min_count, name=name)
-        require_whole("max_depth", max_depth, least=1)
-        require_whole("min_leaf", min_leaf, least=1)
-        require_whole("seed", seed, least=0)
+        check_integer("max_depth", max_depth, least=1)
+        check_integer("min_leaf", min_leaf, least=1)
+        check_integer("seed", seed, least=0)
         self.max_depth = max_depth
         self.min_leaf = min_leaf
         self.seed = seed

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from textgym.named_objects import nearest
+from textgym.rewards.arguments import check_choice, check_mapping
 
-from .argument_checks import require_choice, require_mapping
 from .duplicates import Judgement, without_contradictions
 from .feedback import BadRow, Feedback, Rating
 from .row_fields import FIELDS, UNREADABLE, PreferredRow, RatedRow, UnusableRowError, read_row
@@ -44,12 +44,15 @@ def read_feedback(
       different raters are put together;
     - a preference: `chosen`, `rejected`, and, where the data has them, `prompt`, `margin`, `rater` and `comment`.
 
+    A table may have rows of both kinds, each with the other's columns empty.
+
     Models read prompt and completion as one text, with a space between where words would run together.
 
     Bad are rows that cannot be read, have a field missing or empty (a `prompt` may be "", for a text that stands
     alone; it may only be missing if no row has one), have a rating that is no finite number or a margin below 0,
-    prefer a text to itself, or contradict another row on the same text by the same rater (or by nobody named) in
-    rating, preference, margin or comment. Rows that repeat another one are counted and used once.
+    prefer a text to itself, are rating and preference in one, or contradict another row on the same text by the same
+    rater (or by nobody named) in rating, preference, margin or comment. Rows that repeat another one are counted and
+    used once.
 
     Args:
         source: A .jsonl, .csv or .tsv file, a `datasets.Dataset`, or a list of mappings.
@@ -74,9 +77,9 @@ def read_feedback(
         >>> len(feedback.ratings), feedback.bad_rows[0].problem
         (1, "rating must be a finite number, got 'bad'")
     """
-    require_choice("bad_rows", bad_rows, ("refuse", "skip"))
-    require_mapping("columns", columns, "{'completion': 'text'}")
-    require_mapping("only", only, "{'domain': 'movie'}")
+    check_choice("bad_rows", bad_rows, ("refuse", "skip"))
+    check_mapping("columns", columns, "{'completion': 'text'}")
+    check_mapping("only", only, "{'domain': 'movie'}")
     fields = _field_names(columns)
     rows, name = read_rows(source)
     _check_columns(rows, name, fields, [*(columns or {}).values(), *(only or {})])
@@ -186,12 +189,19 @@ def _join(rows: Sequence[RatedRow]) -> Rating:
 
 
 def _complain(name: str, n_rows: int, bad: Sequence[BadRow]) -> str:
-    counts = Counter(row.kind for row in bad)
-    summary = ", ".join(f"{count} × {kind}" for kind, count in counts.most_common())
-    lines = [f"  line {row.line}: {row.problem}" for row in bad[:LINES_SHOWN]]
-    if len(bad) > LINES_SHOWN:
-        lines.append(f"  and {len(bad) - LINES_SHOWN} more")
-    return (
-        f"{len(bad)} of {n_rows} rows of {name} cannot be used: {summary}.\n" + "\n".join(lines) + "\n"
-        "Mend them, or leave them out: bad_rows='skip', on the command line --skip-bad-rows."
+    summary, *lines = summarise_bad_rows(bad)
+    return "\n".join(
+        [
+            f"{len(bad)} of {n_rows} rows of {name} cannot be used: {summary}.",
+            *(f"  {line}" for line in lines),
+            "Mend them, or leave them out: bad_rows='skip', on the command line --skip-bad-rows.",
+        ]
     )
+
+
+def summarise_bad_rows(bad: Sequence[BadRow]) -> list[str]:
+    """Return how many rows have which fault, and then what is wrong with each of the first ones."""
+    counts = Counter(row.kind for row in bad)
+    lines = [f"line {row.line}: {row.problem}" for row in bad[:LINES_SHOWN]]
+    more = [f"and {len(bad) - LINES_SHOWN} more"] if len(bad) > LINES_SHOWN else []
+    return [", ".join(f"{count} × {kind}" for kind, count in counts.most_common()), *lines, *more]

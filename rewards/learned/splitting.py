@@ -4,9 +4,10 @@ import dataclasses
 import random
 from typing import NamedTuple
 
-from .argument_checks import require_number, require_whole
+from textgym.joining import text_key
+from textgym.rewards.arguments import check_integer, check_number
+
 from .feedback import Feedback, require_feedback
-from .joining import join_text
 
 
 class Split(NamedTuple):
@@ -31,15 +32,15 @@ def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
         TypeError: If it is no feedback, or an argument no number.
     """
     require_feedback("feedback", feedback)
-    require_number("held_out", held_out)
-    require_whole("seed", seed)
+    check_number("held_out", held_out)
+    check_integer("seed", seed)
     if not 0 < held_out < 1:
         raise ValueError(f"held_out must be above 0 and below 1, got {held_out}.")
     groups = _Groups()
     for rating in feedback.ratings:
-        groups.find(_key(rating.prompt, rating.completion))
+        groups.find(text_key(rating.prompt, rating.completion))
     for pair in feedback.preferences:
-        groups.join(_key(pair.prompt, pair.chosen), _key(pair.prompt, pair.rejected))
+        groups.join(text_key(pair.prompt, pair.chosen), text_key(pair.prompt, pair.rejected))
     names = groups.names()
     random.Random(seed).shuffle(names)
     chosen = set(names[: max(1, round(held_out * len(names)))])
@@ -48,8 +49,8 @@ def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
             f"Feedback can only be split into two parts that share no text if there are at least two groups of texts, "
             f"got {len(names)}. Give more feedback, or held-out feedback of its own."
         )
-    rated = [groups.find(_key(one.prompt, one.completion)) in chosen for one in feedback.ratings]
-    compared = [groups.find(_key(one.prompt, one.chosen)) in chosen for one in feedback.preferences]
+    rated = [groups.find(text_key(one.prompt, one.completion)) in chosen for one in feedback.ratings]
+    compared = [groups.find(text_key(one.prompt, one.chosen)) in chosen for one in feedback.preferences]
 
     def side(is_held_out: bool) -> Feedback:
         return dataclasses.replace(
@@ -82,7 +83,3 @@ class _Groups:
     def names(self) -> list[str]:
         """Return the groups in the order in which their texts came."""
         return list(dict.fromkeys(self.find(text) for text in list(self._parents)))
-
-
-def _key(prompt: str, completion: str) -> str:
-    return " ".join(join_text(prompt, completion).casefold().split())

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .argument_checks import require_whole
+from textgym.rewards.arguments import check_integer
+
 from .libraries import require_library
 
 # A word, or one Chinese or Japanese character: these scripts have no spaces, and pairs of characters are near to words.
@@ -21,11 +22,11 @@ def make_vectorizer(max_ngram: int, min_count: int) -> Any:
 
     Raises:
         ValueError: If one is below 1.
-        TypeError: If one is no whole number.
+        TypeError: If one is no integer.
         ModuleNotFoundError: If scikit-learn is not installed.
     """
-    require_whole("max_ngram", max_ngram, least=1)
-    require_whole("min_count", min_count, least=1)
+    check_integer("max_ngram", max_ngram, least=1)
+    check_integer("min_count", min_count, least=1)
     return require_library("sklearn.feature_extraction.text").TfidfVectorizer(
         token_pattern=TOKEN, ngram_range=(1, max_ngram), min_df=min_count, sublinear_tf=True
     )

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from textgym.rewards.matching import UNSPACED_CHARACTERS
+from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
 
 # A letter of a script with spaces.
-_LETTER = rf"[^\W{UNSPACED_CHARACTERS}]"
+_LETTER = rf"[^\W{CHINESE_AND_JAPANESE}]"
 # "her" is the object or the possessive: which, is read from what follows it.
 _HER_BEFORE_A_WORD = re.compile(r"her\s+\w", re.IGNORECASE)
 

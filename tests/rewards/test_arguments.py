@@ -1,8 +1,10 @@
 """A reward that is made of the wrong thing says which argument it is, what was expected and what came."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from textgym.rewards import (
@@ -12,6 +14,7 @@ from textgym.rewards import (
     Clip,
     EndsSentence,
     Gate,
+    HttpReward,
     JsonValid,
     Keywords,
     LengthWindow,
@@ -27,6 +30,7 @@ from textgym.rewards import (
     build_reward,
     check_reward,
     register_reward,
+    reward_to_data,
 )
 
 ends: Any = EndsSentence()
@@ -41,7 +45,7 @@ NAN = float("nan")
         (lambda: Keywords({"sea"}), "words must be a list of texts, got {'sea'} of type set."),  # type: ignore[arg-type]
         (
             lambda: Keywords(["sea", False]),  # type: ignore[list-item]
-            "words must be a list of texts, got False of type bool in it; put it in quotes.",
+            "words must be a list of texts, got False of type bool in place 2; put it in quotes.",
         ),
         (lambda: Keywords(["sea"], name=3), "name must be a text, got 3 of type int."),  # type: ignore[arg-type]
         (lambda: as_reward(ends, name=3), "name must be a text, got 3 of type int."),  # type: ignore[arg-type]
@@ -97,7 +101,8 @@ def test_arguments_of_the_wrong_type_are_named(make: Callable[[], Any], message:
     ("make", "message"),
     [
         (lambda: Clip(ends, NAN, 1), "low must be a number, got nan."),
-        (lambda: Gate(ends, ends, above=NAN), "above must be a number, got nan."),
+        (lambda: Gate(ends, ends, above=NAN), "above must be a finite number, got nan."),
+        (lambda: HttpReward("http://localhost", timeout=float("inf")), "timeout must be a finite number, got inf."),
         (lambda: Perplexity(maximum=1), "maximum must be above 1, got 1."),
         (lambda: Cached(ends, size=0), "size must be at least 1, got 0."),
         (lambda: 10**400 * ends, "Weights and constants of rewards must be finite, got 1000"),
@@ -108,6 +113,12 @@ def test_arguments_out_of_range_are_named(make: Callable[[], Any], message: str)
     with pytest.raises(ValueError, match="must") as caught:
         make()
     assert str(caught.value).startswith(message)
+
+
+def test_a_bound_may_be_open_and_numbers_may_be_numpys() -> None:
+    assert Clip(ends, -math.inf, 0.5)([""] * 2, ["It", "It ends."]) == [0.0, 0.5]
+    reward = Clip(Repetition(np.int64(2)), np.float32(0.5), 1)
+    assert reward_to_data(reward) == {"clip": {"reward": {"repetition": {"n": 2}}, "low": 0.5, "high": 1}}
 
 
 def test_a_reward_is_not_divided_by_zero() -> None:

@@ -18,7 +18,7 @@ from textgym.feedback.judgements import RatingAnswer, rate, skip
 from textgym.feedback.people import find_or_add
 from textgym.feedback.queue import next_assignment
 from textgym.feedback.store import FeedbackStore
-from textgym.rewards.learned import Rating, load_reward_model
+from textgym.rewards.learned import Preference, Rating, load_reward_model
 from textgym.rlhf.annotator_settings import SimulatedAnnotators
 from textgym.rlhf.annotators import AnnotatorsError, Text
 from textgym.rlhf.coded_raters import CodedRaters, Scale
@@ -80,6 +80,21 @@ def test_a_text_is_on_the_same_side_of_the_hash_wherever_it_is_found() -> None:
     one = feedback.ratings[0]
     assert hash_of(Rating("a", f" {one.completion.upper()}  ", (0.0,))) == hash_of(one)
     assert len(split_by_hash(feedback, 1.0).held_out) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Rating("这部电影", "很好", (0.0,)), Rating("", "这部电影很好", (0.0,))),
+        (Rating("The film (", "dull)", (0.0,)), Rating("The film", " (dull)", (0.0,))),
+        (Preference("这部电影", "很好", "不好"), Preference("", "这部电影不好", "这部电影很好")),
+        (Preference("The", "film", "song"), Preference("", "THE SONG", "the  film")),
+    ],
+)
+def test_where_a_prompt_ends_does_not_decide_the_side_of_the_hash(
+    one: Rating | Preference, other: Rating | Preference
+) -> None:
+    assert hash_of(one) == hash_of(other)
 
 
 def write_ratings(path: Path) -> RatingsFile:
@@ -198,7 +213,7 @@ def test_people_are_waited_for_and_the_same_command_goes_on(workplace: Path, tin
     n_wanted = -(-len(asked) // 2)
     assert waiting.output.endswith(
         f"Waiting for people: 0 of {n_wanted} completions are rated, each by 2.\n"
-        "Open the page by: textgym label loop/feedback.db\n"
+        f"Open the page by: textgym label loop/feedback.db --model {tiny_model}\n"
         "Then go on by:    textgym rlhf loop.yaml\n"
     )
     store = workplace / "loop/feedback.db"

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from textgym.joining import spaced
 from textgym.training.settings_file import read_settings
-from textgym.typed_text import spaced
 
 from .errors import checked_input, refuse
 from .libraries import silence_libraries

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
-from textgym.typed_text import spaced
+from textgym.joining import spaced
 
 from .judgements import Reason, StateError, check_text, skip
 from .queue import next_assignment, take_place_again

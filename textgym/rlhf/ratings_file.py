@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from textgym.joining import text_key
 from textgym.training.declaring import PlainData, Settings, setting
 
 if TYPE_CHECKING:
@@ -63,9 +64,12 @@ def split_by_hash(feedback: "Feedback", share: float) -> "Split":
 
 
 def hash_of(one: "Rating | Preference") -> float:
-    """Return a number from 0 to 1 that the text decides, or the two of a pair, whatever its case and spaces."""
+    """Return a number from 0 to 1 that the text decides, or the two of a pair.
+
+    Case, white space, and where the prompt ends and the completion begins make no difference.
+    """
     from textgym.rewards.learned import Rating
 
-    texts = [one.completion] if isinstance(one, Rating) else sorted((one.chosen, one.rejected))
-    text = " ".join(" ".join([one.prompt, *texts]).casefold().split())
+    completions = [one.completion] if isinstance(one, Rating) else [one.chosen, one.rejected]
+    text = "\n".join(sorted(text_key(one.prompt, completion) for completion in completions))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

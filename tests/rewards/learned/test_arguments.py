@@ -1,6 +1,7 @@
 """Wrong types and names are refused where they are passed, and ensembles are calibrated as their members are."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from textgym.rewards.learned import (
     SVMRewardModel,
     TreeRewardModel,
     augment,
+    load_reward_model,
     make_ensemble,
     make_reward_model,
     pairs_from_ratings,
@@ -62,7 +64,13 @@ text: Any = "A joy."
         ),
         (lambda: EnsembleRewardModel().fit(TRAINING), "This ensemble has no members; pass them to its constructor."),
         (lambda: Rating("", "a", ()), "Rating.ratings must have at least one number, got none."),
+        (lambda: RidgeRewardModel(alpha=10**400), "alpha must be a finite number, got 1000"),
+        (lambda: NetworkRewardModel(learning_rate=float("nan")), "learning_rate must be a finite number, got nan."),
         (lambda: Rating("", "a", (float("nan"),)), "Each of Rating.ratings must be a finite number, got nan."),
+        (
+            lambda: Rating("", "a", (1, 2), weights=(0, 0)),
+            "Rating.weights must have at least one above 0, got none; leave the rating out.",
+        ),
         (lambda: Preference("", "a", "b", margin=-1), "Preference.margin must be at least 0, got -1."),
     ],
 )
@@ -76,11 +84,11 @@ def test_wrong_names_and_numbers_out_of_range_are_refused(act: Callable[[], obje
     ("act", "message"),
     [
         (lambda: RidgeRewardModel(alpha=text), "alpha must be a number, got 'A joy.' of type str."),
-        (lambda: RidgeRewardModel(max_ngram=wrong), "max_ngram must be a whole number, got None."),
-        (lambda: TreeRewardModel(seed=text), "seed must be a whole number, got 'A joy.' of type str."),
+        (lambda: RidgeRewardModel(max_ngram=wrong), "max_ngram must be an integer, got None."),
+        (lambda: TreeRewardModel(seed=text), "seed must be an integer, got 'A joy.' of type str."),
         (lambda: LogisticRewardModel(boundaries=text), "boundaries must be two finite numbers, between bad, fair and "),
         (lambda: NetworkRewardModel(wrong), "backbone must be a folder, a hub name or 'bundled', got None."),
-        (lambda: NetworkRewardModel(epochs=text), "epochs must be a whole number, got 'A joy.' of type str."),
+        (lambda: NetworkRewardModel(epochs=text), "epochs must be an integer, got 'A joy.' of type str."),
         (lambda: EnsembleRewardModel(text), "members must be a list of reward models, got 'A joy.' of type str."),
         (lambda: EnsembleRewardModel([text, text]), "members must be reward models, such as RidgeRewardModel(), got "),
         (lambda: RidgeRewardModel().fit(rows), "feedback must be Feedback, got [{'completion': 'A joy.', 'rating': 5"),
@@ -88,11 +96,11 @@ def test_wrong_names_and_numbers_out_of_range_are_refused(act: Callable[[], obje
         (lambda: RidgeRewardModel().fit(TRAINING, held_out=text), "held_out must be Feedback, got 'A joy.'"),
         (
             lambda: RidgeRewardModel().score("A", ["b"]),
-            "prompts must be a list of strings, got 'A' of type str. Put a single text in brackets: ['A'].",
+            "prompts must be a list of texts, got the single text 'A'; write ['A'].",
         ),
-        (lambda: RidgeRewardModel().score(["A"], wrong), "completions must be a list of strings, got None."),
-        (lambda: RidgeRewardModel().score(["A"], [wrong]), "completions must be strings, got None in place 1."),
-        (lambda: RidgeRewardModel().score([5], ["a"]), "prompts must be strings, got 5 of type int in place 1."),  # type: ignore[list-item]
+        (lambda: RidgeRewardModel().score(["A"], wrong), "completions must be a list of texts, got None."),
+        (lambda: RidgeRewardModel().score(["A"], [wrong]), "completions must be a list of texts, got None in place 1."),
+        (lambda: RidgeRewardModel().score([5], ["a"]), "prompts must be a list of texts, got 5 of type int in"),  # type: ignore[list-item]
         (lambda: RidgeRewardModel().evaluate(rows), "feedback must be Feedback, got "),
         (lambda: RidgeRewardModel().evaluate(feedback, mingap=2), "evaluate(feedback) takes min_gap besides, got"),  # type: ignore[call-overload]
         (lambda: split_feedback(rows, 0.5), "feedback must be Feedback, got "),
@@ -100,8 +108,8 @@ def test_wrong_names_and_numbers_out_of_range_are_refused(act: Callable[[], obje
         (lambda: pairs_from_ratings(feedback), "ratings must be a list of Rating, got Feedback; pass feedback."),
         (lambda: augment(TRAINING, rows), "A counterfactual must be a Counterfactual, got {'completion': 'A joy.', "),
         (lambda: Rating("", "a", text), "Rating.ratings must be a tuple such as (4.0, 5.0), got 'A joy.' of type str."),
-        (lambda: Rating(wrong, "a", (1,)), "Rating.prompt must be a string, got None."),
-        (lambda: Preference("", "a", wrong), "Preference.rejected must be a string, got None."),
+        (lambda: Rating(wrong, "a", (1,)), "Rating.prompt must be a text, got None."),
+        (lambda: Preference("", "a", wrong), "Preference.rejected must be a text, got None."),
         (lambda: Feedback(rows), "Feedback.ratings must be a list of Rating, got {'completion': 'A joy.', 'rating'"),
     ],
 )  # fmt: skip
@@ -109,6 +117,14 @@ def test_wrong_types_are_refused(act: Callable[[], object], message: str) -> Non
     with pytest.raises(TypeError) as caught:
         act()
     assert str(caught.value).startswith(message)
+
+
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    model = LogisticRewardModel(penalty=np.float32(0.5), max_ngram=np.int64(1), boundaries=np.array([-0.5, 0.5]))
+    model.fit(TRAINING).save(tmp_path / "model")
+    assert load_reward_model(tmp_path / "model").arguments() == {
+        "penalty": 0.5, "max_ngram": 1, "boundaries": (-0.5, 0.5), "class_weight": None, "min_count": 1, "name": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5Model
 
 from tests.rewards.learned.makers import GOOD, rated_films, save_tiny_encoder, save_tiny_gpt2, word_tokenizer
-from textgym.rewards.learned import Feedback, NetworkRewardModel, load_reward_model, split_feedback
+from textgym.rewards.learned import Feedback, NetworkRewardModel, Preference, load_reward_model, split_feedback
+from textgym.rewards.learned.backbone import load_backbone
 from textgym.rewards.learned.encoding import encode_texts
 
 TRAINING, HELD_OUT = rated_films(300), rated_films(60, seed=1)
@@ -39,7 +43,8 @@ def test_a_network_learns_each_objective_and_comes_back_as_saved(
     backbones: dict[str, str], backbone: str, objective: Any, least: float, tmp_path: Path
 ) -> None:
     """With a learning rate of 0 the correlation with ratings lies between −0.16 and 0.17."""
-    model = NetworkRewardModel(backbones[backbone], objective=objective, margin=0.2, **QUICK)
+    margin = 0.2 if objective == "preferences" else 0.0
+    model = NetworkRewardModel(backbones[backbone], objective=objective, margin=margin, **QUICK)
     model.fit(TRAINING)
     assert pearson(model) > least
     calibration = model.evaluate(HELD_OUT).calibration
@@ -139,6 +144,11 @@ def test_segments_are_joined_as_the_backbone_expects_and_cut_at_their_beginning(
     [
         ({"objective": "stars"}, "objective must be 'ratings', 'classes' or 'preferences', got 'stars'."),
         ({"epochs": 0}, "epochs must be at least 1, got 0."),
+        ({"margin": 0.5}, "margin belongs to the objective 'preferences', got it with the objective 'ratings'."),
+        (
+            {"objective": "preferences", "boundaries": np.array([2, 4])},
+            "boundaries belongs to the objective 'classes', got it with the objective 'preferences'.",
+        ),
         ({"comment_dropout": 2}, "comment_dropout must be between 0 and 1, got 2."),
     ],
 )
@@ -151,13 +161,107 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
 def test_a_backbone_that_only_comes_as_a_pickle_is_refused_unless_asked_for(
     backbones: dict[str, str], tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file
-
     folder = Path(backbones["encoder"])
     for file in folder.glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save(load_file(folder / "model.safetensors"), tmp_path / "pytorch_model.bin")
     settings = {**QUICK, "epochs": 1}
-    with pytest.raises(ValueError, match="holds no backbone that transformers can load"):
+    with pytest.raises(
+        ValueError, match=r"its weights as a pickle only, .*; if you trust it, set allow_pickle to True\."
+    ):
         NetworkRewardModel(str(tmp_path), **settings).fit(TRAINING)
     NetworkRewardModel(str(tmp_path), allow_pickle=True, **settings).fit(TRAINING)
+
+
+def test_a_backbone_that_lacks_weights_is_refused(backbones: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(backbones["encoder"], folder)
+    weights = load_file(folder / "model.safetensors")
+    model = NetworkRewardModel(str(folder), **{**QUICK, "epochs": 1})
+
+    def refusal(kept: dict[str, torch.Tensor]) -> str:
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=r"^The weights in ") as caught:
+            model.fit(TRAINING)
+        return str(caught.value)
+
+    lost = "encoder.layer.1.output.dense.bias"
+    assert refusal({name: value for name, value in weights.items() if name != lost}) == (
+        f"The weights in {folder} lack 1 of the 39 parts of a BertModel, which would be random numbers: {lost}; copy "
+        "or save the model anew."
+    )
+    assert "lack 37 of the 39 parts of a BertModel, which would be random numbers: embeddings.LayerNorm.bias, " in (
+        refusal({name: value for name, value in weights.items() if name.startswith("pooler")})
+    )
+    assert refusal({**weights, lost: torch.zeros(3)}) == (
+        f"The weights in {folder} do not fit its config.json: {lost} has 3, expected 16; copy or save the model anew."
+    )
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"^The weights in .* are damaged \(.*\); copy or save the model anew\.$"):
+        model.fit(TRAINING)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(
+        ValueError, match=rf"^The folder {folder} holds no backbone .*no file named .*model\.safetensors"
+    ):
+        model.fit(TRAINING)
+
+
+def test_a_head_may_be_missing_and_so_may_a_pooler_that_is_not_used(backbones: dict[str, str], tmp_path: Path) -> None:
+    encoder = BertForMaskedLM(BertConfig.from_pretrained(backbones["encoder"]))
+    encoder.save_pretrained(tmp_path)
+    assert not any("pooler" in name for name in encoder.state_dict())
+    loaded = load_backbone(tmp_path)
+    assert torch.equal(loaded.get_input_embeddings().weight, encoder.get_input_embeddings().weight)
+    assert type(load_backbone(backbones["gpt2"])).__name__ == "GPT2Model"
+
+
+def test_a_backbone_that_does_not_read_text_alone_is_refused(tmp_path: Path) -> None:
+    config = T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    T5Model(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"such as a BERT or a GPT-2; .* is a T5Model\.$"):
+        load_backbone(tmp_path)
+
+
+def test_a_tokenizer_with_tokens_that_the_backbone_does_not_know_is_refused(
+    backbones: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(backbones["encoder"], tmp_path / "backbone")
+    tokenizer = word_tokenizer(is_encoder=True)
+    n_known = len(tokenizer)
+    tokenizer.add_tokens(["new"])
+    tokenizer.save_pretrained(str(tmp_path / "backbone"))
+    with pytest.raises(
+        ValueError, match=rf"^The tokenizer has {n_known + 1} tokens, of which the backbone knows {n_known};"
+    ):
+        NetworkRewardModel(str(tmp_path / "backbone"), **QUICK).fit(TRAINING)
+
+
+def test_a_text_is_as_long_as_the_backbone_has_positions_for(backbones: dict[str, str]) -> None:
+    """Both have 64; the default of max_tokens is 128."""
+    long = Feedback(tuple(replace(one, completion="film " * 80 + one.completion) for one in TRAINING.ratings[:40]))
+    for backbone in backbones.values():
+        model = NetworkRewardModel(backbone, epochs=1, device="cpu").fit(long)
+        assert model.score(["A"], ["story " * 80 + "film " * 64]) == model.score(["A"], ["film " * 64])
+
+
+def test_a_loss_that_is_no_number_is_an_error(backbones: dict[str, str]) -> None:
+    model = NetworkRewardModel(backbones["encoder"], **{**QUICK, "epochs": 1}).fit(TRAINING)
+    model.learning_rate = 1e30
+    with pytest.raises(ValueError, match=r"^The loss became \w+ in epoch 1; lower learning_rate, which is 1e\+30\.$"):
+        model.fit(TRAINING)
+    with pytest.raises(ValueError, match="has not learned anything yet"):
+        model.score(["A"], ["film"])
+
+
+def test_pairs_of_weight_0_are_not_learned_from(backbones: dict[str, str]) -> None:
+    pairs = Feedback(
+        preferences=(Preference("A", "film", "song", weight=0.0), Preference("A", "dull", "ugly", weight=0))
+    )
+    with pytest.raises(ValueError, match="A model of preferences needs pairs"):
+        NetworkRewardModel(backbones["encoder"], objective="preferences", **QUICK).fit(pairs)
+    alone = Feedback(preferences=(Preference("A", "film", "song"), Preference("B", "dull", "ugly", weight=0)))
+    with pytest.raises(
+        ValueError,
+        match=r"^The 2 ratings and pairs held out to stop training by are too few or too much alike\. A model of",
+    ):
+        NetworkRewardModel(backbones["encoder"], objective="preferences", **QUICK).fit(alone, held_out=pairs)

@@ -1,0 +1,71 @@
+"""Load a backbone, an encoder or a language model without its head, and its tokenizer."""
+
+from pathlib import Path
+
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from textgym.models import load_failure, model_source
+from textgym.whole_models import load_whole
+
+
+def load_backbone(name: str | Path, *, allow_pickle: bool = False) -> PreTrainedModel:
+    """Load a model without its head, in float32, on the CPU.
+
+    Args:
+        name: A folder, a name on the Hugging Face hub, or "bundled" for the bundled GPT-2.
+        allow_pickle: Also load weights that only come as a pickle, which can run any code.
+
+    Raises:
+        ValueError: If nothing can be loaded under that name, a part of the model is missing, or it is none of text.
+    """
+    source = model_source(name)
+    if not allow_pickle and any(Path(source).glob("*.bin")) and not any(Path(source).glob("*.safetensors")):
+        raise ValueError(
+            f"The folder {source} has its weights as a pickle only, which can run any code; if you trust it, set "
+            "allow_pickle to True."
+        )
+    options = {"use_safetensors": None if allow_pickle else True}
+    # An encoder's pooler is not used, and one that was saved with another head comes without.
+    backbone = load_whole(AutoModel, source, "backbone", unused=("pooler",), **options)
+    if backbone.config.is_encoder_decoder or getattr(backbone.config, "hidden_size", None) is None:
+        raise ValueError(
+            f"The backbone must be an encoder or a decoder of text, such as a BERT or a GPT-2; {source} is a "
+            f"{type(backbone).__name__}."
+        )
+    return backbone
+
+
+def load_backbone_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Load a backbone's tokenizer.
+
+    Raises:
+        ValueError: If nothing can be loaded under that name, or it has neither a separator nor an end of sequence.
+    """
+    source = model_source(name)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(load_failure("tokenizer", source)) from error
+    if tokenizer.sep_token_id is None and tokenizer.eos_token_id is None:
+        raise ValueError(f"The tokenizer of {source} has neither sep_token nor eos_token; set one of them.")
+    return tokenizer
+
+
+def check_belong_together(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:
+    """Refuse a tokenizer whose tokens the backbone does not know, before one of them occurs.
+
+    Raises:
+        ValueError: If it has more tokens than the backbone.
+    """
+    known = backbone.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > known:
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer):,} tokens, of which the backbone knows {known:,}; save two that belong "
+            "together into its folder."
+        )
+
+
+def longest_text(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, max_tokens: int) -> int:
+    """Return how many tokens a text may have: so many as are asked for, or else as the backbone has positions for."""
+    positions = getattr(backbone.config, "max_position_embeddings", None) or max_tokens
+    return int(min(max_tokens, positions, tokenizer.model_max_length))
