@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from .feedback import Preference
 
 FIELDS = ("prompt", "completion", "rating", "ratings", "rater", "comment", "chosen", "rejected", "margin")
-MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, UNREADABLE = (
+MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, BOTH, UNREADABLE = (
     "missing field",
     "field that is no text",
     "rating that is no number",
     "margin that is no number of at least 0",
     "both sides equal",
+    "rating and preference in one row",
     "unreadable row",
 )
 
@@ -65,7 +66,7 @@ def read_row(
     """
     prompt = _prompt(values, fields["prompt"], has_prompts)
     rater, comment = _rater(values, fields["rater"]), _optional(values, fields["comment"])
-    if fields["chosen"] in values or fields["rejected"] in values:
+    if _is_preference(values, fields):
         chosen, rejected = _text(values, fields["chosen"]), _text(values, fields["rejected"])
         if chosen == rejected:
             raise UnusableRowError(EQUAL, f"{fields['chosen']} and {fields['rejected']} are the same text")
@@ -80,6 +81,19 @@ def read_row(
     else:
         ratings = (_finite(values[fields["rating"]], fields["rating"]),)
     return RatedRow(line, prompt, completion, ratings, rater, comment)
+
+
+def _is_preference(values: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
+    """Tell whether a row is a preference; in a table of both kinds, each leaves the other's columns empty."""
+    compared, rated = (
+        [column for name in names if values.get(column := fields[name]) not in (None, "")]
+        for names in (("chosen", "rejected"), ("completion",))
+    )
+    if compared and rated:
+        raise UnusableRowError(BOTH, f"has {rated[0]} and {compared[0]}; a row is a rating or a preference")
+    if compared or rated:
+        return bool(compared)
+    return fields["completion"] not in values and (fields["chosen"] in values or fields["rejected"] in values)
 
 
 def _prompt(values: Mapping[str, Any], column: str, has_prompts: bool) -> str:

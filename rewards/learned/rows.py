@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from textgym.prompts import file_lines, file_text
 
@@ -33,7 +36,7 @@ def read_rows(source: FeedbackSource) -> tuple[list[Row], str]:
 
     Args:
         source: A .jsonl file (one object a line), a .csv or .tsv file with a header (in TSV quotes are letters like
-            any other), a `datasets.Dataset`, or any other iterable of mappings.
+            any other), a `datasets.Dataset`, or any other iterable of mappings. Empty lines are no rows.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -43,11 +46,11 @@ def read_rows(source: FeedbackSource) -> tuple[list[Row], str]:
     if isinstance(source, str | Path):
         path = Path(source)
         readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".tsv": _read_tsv}
-        if path.suffix not in readers:
+        if path.suffix.lower() not in readers:
             raise ValueError(f"feedback must be a {', '.join(FILE_SUFFIXES)} file or a data set, got {str(source)!r}.")
         if not path.is_file():
             raise FileNotFoundError(f"There is no file of feedback {path} (looked for {path.absolute()}).")
-        return list(readers[path.suffix](path)), str(path)
+        return list(readers[path.suffix.lower()](path)), str(path)
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         raise TypeError(
             "feedback must be a .jsonl, .csv or .tsv file, a list of rows or one data set, got "
@@ -65,13 +68,22 @@ def read_rows(source: FeedbackSource) -> tuple[list[Row], str]:
 def _read_iterable(source: Iterable[Any]) -> Iterator[Row]:
     for number, row in enumerate(source, start=1):
         if isinstance(row, Mapping):
-            yield Row(number, row)
+            yield Row(number, {column: _plain(value) for column, value in row.items()})
         else:
             yield Row(number, None, f"expected a mapping of columns, got {type(row).__name__}")
 
 
+def _plain(value: Any) -> Any:
+    """Return a value as it would stand in a file: numpy's as numbers and lists, pandas' NaN as nothing."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _read_jsonl(path: Path) -> Iterator[Row]:
     for number, line in enumerate(file_lines(path), start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

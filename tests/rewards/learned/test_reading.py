@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from textgym.rewards.learned import Feedback, FeedbackError, Preference, Rating, read_feedback
@@ -323,3 +324,41 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("completion,rating,rating\na,1,2\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"must give each column a name of its own, 'rating' occurs more than once\.$"):
         read_feedback(tmp_path / "a.csv")
+
+
+def test_empty_lines_are_no_rows_and_the_case_of_a_files_name_does_not_matter(tmp_path: Path) -> None:
+    row = json.dumps(RATINGS[0])
+    (tmp_path / "a.JSONL").write_text(f"\n{row}\n  \n{{}}\n\n", encoding="utf-8")
+    feedback = read_feedback(tmp_path / "a.JSONL", bad_rows="skip")
+    assert [one.completion for one in feedback.ratings] == ["of joy"]
+    assert [(bad.line, bad.problem) for bad in feedback.bad_rows] == [(4, "has no prompt")]
+
+
+def test_a_table_may_hold_ratings_and_preferences(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "completion,rating,chosen,rejected\na,1,,\n,,b,c\na,1,b,\n,,b,\n,,,\n", encoding="utf-8"
+    )
+    feedback = read_feedback(tmp_path / "a.csv", bad_rows="skip")
+    assert feedback == Feedback((Rating("", "a", (1.0,)),), (Preference("", "b", "c"),))
+    assert [(bad.line, bad.kind, bad.problem) for bad in feedback.bad_rows] == [
+        (4, "rating and preference in one row", "has completion and chosen; a row is a rating or a preference"),
+        (5, "missing field", "rejected is empty"),
+        (6, "missing field", "completion is empty"),
+    ]
+
+
+def test_numpys_numbers_and_pandas_missing_values_are_read_as_those_of_a_file() -> None:
+    rows: list[dict[str, Any]] = [
+        {"completion": "a", "ratings": np.array([1.0, 2.0]), "comment": float("nan")},
+        {"completion": "b", "ratings": float("nan"), "rating": np.float32(0.5), "rater": np.int64(7)},
+        {"completion": "c", "ratings": None, "rating": np.nan},
+    ]
+    feedback = read_feedback(rows, bad_rows="skip")
+    assert feedback.ratings == (Rating("", "a", (1.0, 2.0)), Rating("", "b", (0.5,), ("7",)))
+    assert [bad.problem for bad in feedback.bad_rows] == ["has no rating"]
+
+
+def test_a_data_set_in_the_format_of_numpy_is_read() -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets library is not installed")
+    table = datasets.Dataset.from_dict({"completion": ["a", "b"], "ratings": [[1, 2], [3]]}).with_format("numpy")
+    assert read_feedback(table).ratings == (Rating("", "a", (1.0, 2.0)), Rating("", "b", (3.0,)))
