@@ -33,7 +33,7 @@ def test_a_model_is_trained_judged_and_scaled_on_the_reference_models_completion
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "120 rated completions, 0 preferences" in result.stdout
-    assert "ridge, on 24 held-out ratings and pairs" in result.stdout
+    assert "ridge, on 24 ratings held out" in result.stdout
     assert "one rater against the others" in result.stdout
     assert (ratings / "mine" / "reliability.png").read_bytes().startswith(b"\x89PNG")
     saved = json.loads((ratings / "mine" / "reward_model.json").read_text())
@@ -60,7 +60,9 @@ def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> No
     assert not (ratings / "mine").exists()
     result = run_command(*arguments, "--skip-bad-rows", "--ensemble", 3, "--pessimism", 0.5)
     assert result.exit_code == 0, result.output
-    assert "skipped line 122: ratings must be a finite number, got 'good'" in result.stdout
+    assert "rows skipped: 1 × rating that is no number\n  line 122: ratings must be a finite number, got 'good'\n" in (
+        result.stdout
+    )
     model = load_reward_model("mine")
     assert isinstance(model, EnsembleRewardModel)
     assert (len(model.members), model.pessimism) == (3, 0.5)
@@ -82,6 +84,15 @@ def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> No
         (("--kind", "ridge", "--pessimism", "1"), "--pessimism needs an ensemble; give --ensemble as well."),
         (("--kind", "ridge", "--rater-weight", "ann=x"), "--rater-weight must be RATER=NUMBER, got 'x'."),
         (("--kind", "ridge", "--column", "words=text"), "columns must name some of the fields prompt, completion,"),
+        (
+            ("--kind", "ridge", "--set", "alpha=1", "--set", "alpha=2"),
+            "--set alpha must be given once, got '1' and '2'.",
+        ),
+        (
+            ("--kind", "ridge", "--reference-model", "nowhere"),
+            "No tokenizer named 'nowhere': expected a folder, a name",
+        ),
+        (("--kind", "ridge", "--reference-prompts", "none.txt"), "There is no file of prompts none.txt"),
         (("--kind", "ridge", "--held-out", "1"), "held_out must be above 0 and below 1, got 1.0."),
     ],
 )
@@ -168,3 +179,50 @@ def test_a_wrong_counterfactual_is_refused(ratings: Path, change: str, message: 
     assert refused.exit_code == 2
     assert message in refused.stderr
     assert not (ratings / "mine").exists()
+
+
+def test_a_reference_model_is_looked_for_before_anything_is_learned(ratings: Path, tiny_model: Path) -> None:
+    """The learning rate is one that no training survives."""
+    result = run_command(
+        *TRAIN, "--kind", "network", "--set", f"backbone={tiny_model}", "--set", "learning_rate=1e30",
+        "--reference-model", "nowhere",
+    )  # fmt: skip
+    assert (result.exit_code, result.stderr[:35]) == (2, "Error: No tokenizer named 'nowhere'")
+
+
+def test_scores_that_are_alike_on_the_reference_models_completions_say_what_to_do(
+    ratings: Path, tiny_model: Path
+) -> None:
+    (ratings / "prompts.txt").write_text("1\n2\n", encoding="utf-8")
+    arguments = ("--reference-model", tiny_model, "--reference-prompts", "prompts.txt", "--reference-completions", 4)
+    result = run_command(*TRAIN, "--kind", "ridge", *arguments, "--reference-tokens", 1)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: Scores are scaled on at least two texts that differ in score, got 4 texts with 1 different scores. "
+        f"These are completions of {tiny_model}; name another --reference-model, or none, to scale scores on the "
+        "feedback's texts.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("a.pdf", "--picture must be a .png file, got 'a.pdf'."),
+        ("none/a.png", "--picture must be a file in a folder that is there, got 'none/a.png'; make the folder first."),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_at_once(ratings: Path, picture: str, message: str) -> None:
+    result = run_command("reward-model", "evaluate", "mine", "--data", "ratings.tsv", "--picture", picture)
+    assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
+
+
+def test_an_evaluation_says_what_it_is_of_and_why_there_is_no_diagram(ratings: Path) -> None:
+    assert run_command(*TRAIN, "--kind", "ridge", "--reference-model", "none").exit_code == 0
+    (ratings / "pairs.csv").write_text(
+        "chosen,rejected\nlovely film,dull film\nfine song,ugly song\n", encoding="utf-8"
+    )
+    result = run_command("reward-model", "evaluate", "mine", "--data", "pairs.csv", "--picture", "reliability.png")
+    assert result.exit_code == 0, result.output
+    assert "mine (ridge), on 2 preferences" in result.stdout
+    assert "no reliability diagram: the model predicts nothing that this feedback tells" in result.stdout
+    assert not Path("reliability.png").exists()

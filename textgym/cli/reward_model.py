@@ -7,7 +7,7 @@ import typer
 
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
-from .reward_report import report_evaluation, say
+from .reward_report import check_picture, report_evaluation, say
 
 if TYPE_CHECKING:
     from textgym.rewards.learned import Counterfactual, Feedback, RewardModel
@@ -40,7 +40,7 @@ OnlyOption = Annotated[
 SkipOption = Annotated[
     bool,
     typer.Option(
-        "--skip-bad-rows", help="Leave out rows that cannot be used, and say how many.", rich_help_panel=FEEDBACK
+        "--skip-bad-rows", help="Leave out rows that cannot be used, and say which.", rich_help_panel=FEEDBACK
     ),
 ]
 GapOption = Annotated[
@@ -154,14 +154,15 @@ def train(
         for one in counterfactuals:
             if len(augment(split.training, [one])) == len(split.training):
                 say(f"{one.name}: changes no text, so that nothing can be learned from it")
+        written = _write_reference(reference_model, reference_prompts, reference_completions, reference_tokens)
         model.fit(training, console=Console(stderr=True))
-        _normalise(model, reference_model, reference_prompts, reference_completions, reference_tokens)
+        _normalise(model, written, reference_model)
     evaluation = model.evaluate(split.held_out, min_gap=min_gap)
     model.record["evaluation"] = evaluation.as_dict()
     changes = {one.name: reliance(model, *split.held_out.texts(), one) for one in counterfactuals}
     model.record["reliance"] = changes
     model.save(output)
-    report_evaluation(evaluation, split.held_out, output / RELIABILITY_FILE, kind)
+    report_evaluation(evaluation, f"{kind}, on {_size(split.held_out)} held out", output / RELIABILITY_FILE)
     for name, change in changes.items():
         say(f"{name}: {'changes no held-out text' if change is None else f'moves a score by {change:.2f} on average'}")
     say(f"The reward model is in {output}. Use it by: textgym train --reward {output}")
@@ -182,13 +183,15 @@ def evaluate(
         silence_libraries()
         from textgym.rewards.learned import load_reward_model
 
+        if picture is not None:
+            check_picture(picture)
         try:
             loaded = load_reward_model(model)
         except ModuleNotFoundError as error:
             refuse(str(error))
         feedback = _read(data, column or [], only or [], skip_bad_rows)
         evaluation = loaded.evaluate(feedback, min_gap=min_gap)
-    report_evaluation(evaluation, feedback, picture, loaded.kind)
+    report_evaluation(evaluation, f"{model} ({loaded.kind}), on {_size(feedback)}", picture)
 
 
 def _make_model(kind: str, arguments: dict[str, Any], ensemble: int | None, pessimism: float) -> "RewardModel":
@@ -206,6 +209,7 @@ def _make_model(kind: str, arguments: dict[str, Any], ensemble: int | None, pess
 
 def _read(data: Path, columns: list[str], only: list[str], skip_bad_rows: bool) -> "Feedback":
     from textgym.rewards.learned import read_feedback
+    from textgym.rewards.learned.reading import summarise_bad_rows
 
     feedback = read_feedback(
         data,
@@ -217,31 +221,49 @@ def _read(data: Path, columns: list[str], only: list[str], skip_bad_rows: bool) 
     if feedback.n_repeated:
         line += f"; {feedback.n_repeated:,} rows repeat others"
     say(line)
-    for row in feedback.bad_rows:
-        say(f"skipped line {row.line}: {row.problem}")
+    if feedback.bad_rows:
+        summary, *lines = summarise_bad_rows(feedback.bad_rows)
+        say(f"rows skipped: {summary}")
+        for line in lines:
+            say(f"  {line}")
     return feedback
 
 
-def _normalise(
-    model: "RewardModel", reference: str, prompts: str, n_completions: int, max_new_tokens: int | None
-) -> None:
-    """Scale scores on completions of the model that reinforcement learning begins with."""
+def _size(feedback: "Feedback") -> str:
+    """Return how many ratings and pairs there are, in words."""
+    counts = {"ratings": len(feedback.ratings), "preferences": len(feedback.preferences)}
+    return " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+
+
+def _write_reference(
+    reference: str, prompts: str, n_completions: int, max_new_tokens: int | None
+) -> list[tuple[str, str]] | None:
+    """Return prompts and completions of the model that reinforcement learning begins with; None where it is "none"."""
     if reference == "none":
-        return
+        return None
     from textgym.prompts import load_prompts
     from textgym.training.run_folder import RunFolder
     from textgym.training.writing import write_completions
 
     texts = [text for text, _ in load_prompts(prompts)]
     chosen = [texts[index % len(texts)] for index in range(n_completions)]
-    written = write_completions(
+    return write_completions(
         reference, chosen, RunFolder(Path(reference)).settings_or_defaults(), max_new_tokens=max_new_tokens
     )
-    model.normalise(
-        [prompt for prompt, _ in written],
-        [completion for _, completion in written],
-        texts=f"{n_completions:,} completions of {reference}",
-    )
+
+
+def _normalise(model: "RewardModel", written: list[tuple[str, str]] | None, reference: str) -> None:
+    """Scale scores on these completions."""
+    if written is None:
+        return
+    prompts, completions = ([texts[place] for texts in written] for place in (0, 1))
+    try:
+        model.normalise(prompts, completions, texts=f"{len(written):,} completions of {reference}")
+    except ValueError as error:
+        raise ValueError(
+            f"{error} These are completions of {reference}; name another --reference-model, or none, to scale scores "
+            "on the feedback's texts."
+        ) from error
 
 
 def _counterfactual(text: str) -> "Counterfactual":
@@ -275,7 +297,11 @@ def _pairs(given: list[str], flag: str) -> dict[str, str]:
     for one in given:
         if "=" not in one:
             raise ValueError(f"{flag} must be NAME=VALUE, got {one!r}.")
-    return dict(one.split("=", 1) for one in given)
+    pairs: dict[str, str] = {}
+    for name, value in (one.split("=", 1) for one in given):
+        if pairs.setdefault(name, value) != value:
+            raise ValueError(f"{flag} {name} must be given once, got {pairs[name]!r} and {value!r}.")
+    return pairs
 
 
 def _number(text: str) -> float:

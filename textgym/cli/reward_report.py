@@ -4,24 +4,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from textgym.rewards.learned import Evaluation, Feedback
+    from textgym.rewards.learned import Evaluation
 
 
-def report_evaluation(evaluation: "Evaluation", feedback: "Feedback", picture: Path | None, kind: str) -> None:
+def check_picture(picture: Path) -> None:
+    """Check that a picture can be written there, before anything is computed for it.
+
+    Raises:
+        ValueError: If its name does not end in .png, it is a folder, or there is no such folder.
+    """
+    if picture.suffix.lower() != ".png":
+        raise ValueError(f"--picture must be a .png file, got {str(picture)!r}.")
+    if picture.is_dir() or not picture.parent.is_dir():
+        raise ValueError(
+            f"--picture must be a file in a folder that is there, got {str(picture)!r}; make the folder first."
+        )
+
+
+def report_evaluation(evaluation: "Evaluation", title: str, picture: Path | None) -> None:
     """Print the figures as a table, beside a human's where there are some, and draw the reliability diagram.
 
     Args:
         evaluation: The figures.
-        feedback: What they were measured on.
+        title: Which model they are of, and what they were measured on.
         picture: PNG file of the diagram; None draws none.
-        kind: What to call the model.
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from textgym.rewards.learned import draw_reliability
 
-    table = Table(title=f"{kind}, on {len(feedback):,} held-out ratings and pairs")
+    table = Table(title=Text(title))
     table.add_column("figure")
     table.add_column("model", justify="right")
     if evaluation.human is not None:
@@ -30,9 +44,13 @@ def report_evaluation(evaluation: "Evaluation", feedback: "Feedback", picture: P
         cells = [name, _form(figure), *([_form(human)] if evaluation.human is not None else [])]
         table.add_row(*cells)
     Console().print(table)
-    if picture is not None and evaluation.calibration is not None:
-        draw_reliability(evaluation.calibration, picture, f"Reliability of {kind}")
-        say(f"reliability diagram: {picture}")
+    if picture is None:
+        return
+    if evaluation.calibration is None:
+        say("no reliability diagram: the model predicts nothing that this feedback tells")
+        return
+    draw_reliability(evaluation.calibration, picture, title)
+    say(f"reliability diagram: {picture}")
 
 
 def _form(figure: float | None) -> str:
