@@ -61,9 +61,10 @@ def test_trls_formats_go_in_and_come_out_the_same(
 
 def test_everybodys_scores_and_preferences_come_out_one_by_one(store: FeedbackStore, tmp_path: Path) -> None:
     rated = [
-        {"prompt": "p", "completion": "c", "rating": 1, "quality": "fair", "rater": "Ada", "comment": "dull"},
-        {"prompt": "p", "completion": "c", "rating": 5, "quality": None, "rater": "Bo", "comment": ""},
-    ]
+        {"prompt": "p", "completion": "c", "rating": 1, "score": 1, "quality": "fair", "rater": "Ada",
+         "comment": "dull"},
+        {"prompt": "p", "completion": "c", "rating": 5, "score": 5, "quality": None, "rater": "Bo", "comment": ""},
+    ]  # fmt: skip
     compared = [
         {"prompt": "p", "completion_a": "x", "completion_b": "y", "preference": one, "sureness": 2, "rater": rater,
          "comment": ""}
@@ -235,9 +236,31 @@ def test_a_missing_folder_to_export_into_is_named(sqlite_store: FeedbackStore, t
         export_file(sqlite_store, tmp_path / "none/out.csv", "ratings")
 
 
-@pytest.mark.parametrize("arguments", [("stats", "none.db"), ("export", "none.db", "x.jsonl")])
-def test_a_missing_store_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("stats", "none.db"), ("export", "none.db", "x.jsonl"), ("person", "none.db", "Ada"), ("guide", "none.db")],
+)
+def test_a_missing_store_is_named_and_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = run_command("feedback", *arguments)
     assert result.exit_code == 2
-    assert "There is no feedback store none.db" in result.stderr
+    assert result.stderr == (
+        "Error: There is no feedback store none.db; make one by: textgym feedback import none.db FILE, or an empty one "
+        "by: textgym label none.db\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_database_is_not_made_a_store_by_who_only_looks_at_it(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "://" not in place:
+        (tmp_path / place).touch()
+    for arguments in (("person", place, "Ada"), ("guide", place), ("stats", place)):
+        result = run_command("feedback", *arguments)
+        assert result.exit_code == 2
+        assert "is no feedback store: the database is empty; make one by: textgym feedback import" in result.stderr
+    assert run_command("feedback", "stats", place).exit_code == 2

@@ -13,6 +13,7 @@ from tests.agents.tiny import exactly
 from tests.cli.conftest import run_command
 from tests.feedback.conftest import add_items
 from tests.feedback.test_files import read_rows, write_rows
+from tests.feedback.test_queue import assert_places_are_counted
 from textgym.feedback.exporting import export_file
 from textgym.feedback.importing import ImportRefusedError, import_file, import_into
 from textgym.feedback.judgements import RatingAnswer, rate
@@ -138,8 +139,12 @@ def test_a_table_may_hold_items_of_every_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--people", 1001), ("--scale", 10**10, 10**10 + 4), ("--rater", " "), ("--checks", "--people", 2)]
-)
+    "options",
+    [
+        ("--people", 1001), ("--scale", 10**10, 10**10 + 4), ("--rater", " "), ("--checks", "--people", 2),
+        ("--checks", "--rater", "Ada"),
+    ],
+)  # fmt: skip
 def test_an_option_out_of_range_is_one_line_and_makes_no_store(tmp_path: Path, options: tuple[Any, ...]) -> None:
     write_rows(tmp_path / "in.jsonl", [ITEM])
     result = run_command("feedback", "import", tmp_path / "s.db", tmp_path / "in.jsonl", *options)
@@ -194,6 +199,7 @@ def test_an_import_and_people_at_work_do_not_wait_for_each_other_for_ever(store:
     for thread in threads:
         thread.join()
     assert done == [40] * 5
+    assert_places_are_counted(store)
     export_file(store, tmp_path / "out.jsonl", "ratings")
     assert len(read_rows(tmp_path / "out.jsonl")) == 40 * 5 + 10 * 5
 

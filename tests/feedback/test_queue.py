@@ -3,9 +3,11 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from tests.feedback.conftest import add_items
 from textgym.feedback.judgements import (
@@ -67,6 +69,57 @@ def test_an_item_goes_to_as_many_people_as_it_asks_for(store: FeedbackStore) -> 
     assert rate_all(store, people[2]) == []
 
 
+def assert_places_are_counted(store: FeedbackStore) -> None:
+    """That each item's count of places is that of the assignments which hold one."""
+    with store.reading() as session:
+        held = Counter(session.scalars(select(Assignment.item_id).where(Assignment.place.is_not(None))))
+        counted = dict(iter(session.execute(select(Item.id, Item.n_taken))))
+    assert counted == {number: held[number] for number in counted}
+
+
+def steps_of_a_rating(store: FeedbackStore, who: int) -> int:
+    """Steps of SQLite's machine, in tens, that one rating takes: the answer, and the next item with progress."""
+    counted = 0
+
+    def count() -> int:
+        nonlocal counted
+        counted += 1
+        return 0
+
+    def watch(connection: Any, *_: object) -> None:
+        connection.set_progress_handler(count, 10)
+
+    event.listen(store.engine, "checkout", watch)
+    with store.writing() as session:
+        open_one = next_assignment(session, who, "rate")
+        assert open_one is not None
+        rate(session, who, open_one.id, RatingAnswer(3))
+    with store.writing() as session:
+        next_assignment(session, who, "rate")
+        last_ended(session, who, "rate")
+        progress(session, who, "rate")
+    event.remove(store.engine, "checkout", watch)
+    return counted
+
+
+@pytest.mark.parametrize(("people", "n_rated"), [(1, 40), (3, 40)])
+def test_what_a_rating_costs_hardly_grows_with_the_items_that_wait(tmp_path: Path, people: int, n_rated: int) -> None:
+    """An item more is counted, which takes 4 steps; to look up its places took 120."""
+    steps = []
+    for n_items in (100, 2100):
+        store = FeedbackStore(tmp_path / f"{n_items}.db")
+        add_items(store, n_items, people=people)
+        ada = person(store, "Ada")
+        for _ in range(n_rated):
+            one = given(store, ada)
+            assert one is not None
+            with store.writing() as session:
+                rate(session, ada, one[0], RatingAnswer(3))
+        steps.append(steps_of_a_rating(store, ada))
+        store.close()
+    assert 10 * (steps[1] - steps[0]) / 2000 < 5
+
+
 def test_many_people_at_once_get_every_item_as_often_as_asked_and_nobody_twice(store: FeedbackStore) -> None:
     n_items, n_people, people_an_item = 12, 16, 3
     add_items(store, n_items, people=people_an_item)
@@ -77,6 +130,7 @@ def test_many_people_at_once_get_every_item_as_often_as_asked_and_nobody_twice(s
     counts = Counter(item for items in judged for item in items)
     assert len(counts) == n_items
     assert set(counts.values()) == {people_an_item}
+    assert_places_are_counted(store)
 
 
 def test_one_person_in_many_tabs_is_given_one_item(store: FeedbackStore) -> None:
@@ -108,6 +162,10 @@ def test_a_skipped_item_goes_to_somebody_else_and_not_back(store: FeedbackStore)
     assert taken[1] == first[1]
     with store.writing() as session, pytest.raises(StateError, match="has gone to somebody else"):
         undo(session, ada, first[0])
+    with store.writing() as session:
+        skip(session, bo, taken[0], "unclear")
+        undo(session, ada, first[0])
+    assert_places_are_counted(store)
 
 
 def test_an_item_that_is_left_lying_goes_to_somebody_else_and_may_still_be_judged(store: FeedbackStore) -> None:
@@ -119,6 +177,7 @@ def test_an_item_that_is_left_lying_goes_to_somebody_else_and_may_still_be_judge
         session.get_one(Assignment, first[0]).given_at = utc_now() - LEFT_LYING - timedelta(minutes=1)
     taken = given(store, bo)
     assert taken is not None
+    assert_places_are_counted(store)
     with store.writing() as session:
         rate(session, bo, taken[0], RatingAnswer(1))
         rate(session, ada, first[0], RatingAnswer(2))

@@ -1,21 +1,91 @@
 """Stores are made, brought up to date, and refused when they are something else."""
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, create_engine, select, text
 
 from tests.cli.conftest import run_command
-from textgym.feedback.store import FeedbackStore, ProjectSettings, StoreUnavailableError
-from textgym.feedback.tables import Base
+from textgym.feedback.queue import progress
+from textgym.feedback.store import (
+    MIGRATIONS,
+    FeedbackStore,
+    ProjectSettings,
+    StoreUnavailableError,
+    _make_engine,
+)
+from textgym.feedback.tables import Base, Item
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def test_the_migrations_make_the_tables_that_the_code_has(store: FeedbackStore) -> None:
+    # Of an index in descending order Alembic sees nothing in SQLite; the next test looks at its statement.
+    is_sqlite = store.engine.dialect.name == "sqlite"
+    options = {"include_object": lambda _, name, *__: not (is_sqlite and name == "ix_items_waiting")}
     with store.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
+
+
+def test_the_migrations_make_the_indices_that_the_code_has(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
+    made = create_engine(f"sqlite:///{tmp_path / 'made.db'}")
+    Base.metadata.create_all(made)
+    statements = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name")
+    found = []
+    for engine in (sqlite_store.engine, made):
+        with engine.connect() as connection:
+            found.append([tuple(row) for row in connection.execute(statements)])
+    assert found[0] == found[1]
+    assert [sql for name, sql in found[0] if name == "ix_items_waiting"] == [
+        "CREATE INDEX ix_items_waiting ON items (kind, is_check, priority DESC, id) WHERE n_taken < n_people"
+    ]
+    made.dispose()
+
+
+def test_a_store_from_before_places_were_counted_is_counted(place: str) -> None:
+    """Two of the first item's three places are taken, the second's only one, and none of the third, a skipped one."""
+    engine = _make_engine(place, must_exist=False)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "002")
+        fill(connection, "projects", [{"id": 1, "least_score": 1, "most_score": 5, "instructions": "", "secret": "s"}])
+        people = [{"id": number, "name": f"{number}", "is_owner": False, "created_at": NOW} for number in (1, 2)]
+        fill(connection, "annotators", people)
+        items = [
+            {"id": number, "kind": "rate", "prompt": "p", "completion_a": "c", "completion_b": "", "n_people": n_people,
+             "priority": 0, "is_check": False, "expected": "", "digest": f"{number}", "created_at": NOW}
+            for number, n_people in ((1, 3), (2, 1), (3, 1))
+        ]  # fmt: skip
+        fill(connection, "items", items)
+        given = ((1, 1, 0, "decided"), (1, 2, 1, "open"), (2, 1, 0, "decided"), (3, 1, None, "skipped"))
+        assignments = [
+            {"item_id": item, "annotator_id": who, "place": taken, "is_swapped": False, "state": state, "given_at": NOW}
+            for item, who, taken, state in given
+        ]
+        fill(connection, "assignments", assignments)
+    engine.dispose()
+    store = FeedbackStore(place)
+    with store.reading() as session:
+        assert list(session.scalars(select(Item.n_taken).order_by(Item.id))) == [2, 1, 0]
+        assert progress(session, 1, "rate") == (2, 0)
+        assert progress(session, 2, "rate") == (0, 2)
+    store.close()
+
+
+def fill(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Put rows into a table that is as it was once, whatever it is now."""
+    columns = ", ".join(rows[0])
+    values = ", ".join(f":{name}" for name in rows[0])
+    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)
 
 
 def test_a_store_that_is_opened_again_keeps_its_settings(place: str) -> None:

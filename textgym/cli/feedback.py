@@ -39,7 +39,10 @@ def import_(
     checks: Annotated[
         bool, typer.Option("--checks", help="The rows are hidden check items, and what they say is the right answer.")
     ] = False,
-    rater: Annotated[str, typer.Option(help="Whose judgements they are, where a row does not say.")] = "import",
+    rater: Annotated[
+        str | None,
+        typer.Option(help="Whose judgements they are, where a row does not say; not with --checks. [default: import]"),
+    ] = None,
     scale: Annotated[
         tuple[int, int] | None,
         typer.Option(metavar="LEAST MOST", help="Lowest and highest score. [default: 1 5, or the store's]"),
@@ -52,9 +55,9 @@ def import_(
 
     A row with `prompt` alone is a subject to chat about; with `completion`, something to rate; with `completion_a` and
     `completion_b`, something to compare. TRL's formats (`prompt`, `chosen`, `rejected`, and `prompt`, `completion`,
-    `label`) and the columns `score`, `quality`, `preference`, `rater`, `comment` are judgements already made;
-    `priority` says what goes first. A file with a bad row, or with a column that is nearly one of these, is refused as
-    a whole.
+    `label`) and the columns `score`, `quality`, `preference`, `rater`, `comment` are judgements already made, as are
+    exported ratings and comparisons; `reason` is a skip's; `priority` says what goes first. A file with a bad row, or
+    with a column that is nearly one of these, is refused as a whole.
 
     An item that is there already is not doubled; --people, --instructions and `priority` change what was said before,
     --scale too, until somebody has begun to judge.
@@ -69,6 +72,8 @@ def import_(
         )
     counts = ", ".join(f"{count} to {kind}" for kind, count in sorted(imported.items.items()) if count) or "none"
     print(f"New items: {counts}; new judgements: {imported.n_judgements}; rows already there: {imported.n_repeated}.")
+    if imported.n_skips:
+        print(f"New skips: {imported.n_skips}.")
     if imported.n_changed:
         print(f"Items whose number of people or priority was changed: {imported.n_changed}.")
     if imported.unused_columns:
@@ -86,6 +91,10 @@ def export(
     preferences (prompt, chosen, rejected), labels (prompt, completion, label) and demonstrations (prompt, completion)
     are TRL's formats, with one row for each item; ratings and comparisons have one row for each person's judgement,
     skips one for each time that somebody has passed something by, with the reason.
+
+    ratings, comparisons and skips hold everything that was said, and textgym feedback import reads them again as it
+    was; give it the store's --scale. Only what was said in chats comes back in another form: rated answers as ratings,
+    and rewritings as preferred to what the model said. Check items are left out.
     """
     needs_extra("feedback", "sqlalchemy")
     with checked_input():
@@ -125,7 +134,7 @@ def person(
         from textgym.feedback.people import find_or_add, give_password
         from textgym.feedback.store import FeedbackStore
 
-        opened = FeedbackStore(store)
+        opened = FeedbackStore(store, must_exist=True)
         with opened.writing() as session:
             found = find_or_add(session, name)
             found.is_owner = found.is_owner or owner

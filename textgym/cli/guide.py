@@ -33,7 +33,7 @@ def guide(
         from textgym.feedback.tables import Project
 
         words = None if instructions is None else instructions.read_text(encoding="utf-8")
-        opened = FeedbackStore(store)
+        opened = FeedbackStore(store, must_exist=True)
         with opened.writing() as session:
             project = session.get_one(Project, 1)
             if words is not None:

@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from textgym.replacing import replacing_file
 
+from .chat_judgements import demonstrations, rated_answers, rewritten_answers
+from .judgements import word_score
 from .store import FeedbackStore
-from .tables import Annotator, Assignment, Chat, Comparison, Item, Project, Rating, Skip, Turn
+from .tables import Annotator, Assignment, Comparison, Item, Project, Rating, Skip
 
 Format: TypeAlias = Literal["preferences", "labels", "demonstrations", "ratings", "comparisons", "skips"]
 Row: TypeAlias = dict[str, Any]
 SUFFIXES = (".jsonl", ".csv")
-QUALITY_VALUES = {"good": 1.0, "fair": 0.0, "bad": -1.0}
 
 
 def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
@@ -29,11 +30,15 @@ def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
     - "labels" (TRL's): prompt, completion, label; whether people found it better than the middle of the scale, on the
       average. Completions in the very middle are left out.
     - "demonstrations" (TRL's): prompt, completion; answers as people have rewritten them.
-    - "ratings": prompt, completion, rating, quality, rater, comment; one row for each person's score. A word alone
-      counts as the scale's best, middle or worst.
-    - "comparisons": prompt, completion_a, completion_b, preference, sureness, rater, comment; likewise.
+    - "ratings": prompt, completion, rating, score, quality, rater, comment; one row for each person's rating, be it of
+      an answer in a chat. score and quality are what was said; rating is the score, or what a word alone counts as: the
+      scale's best, middle or worst.
+    - "comparisons": prompt, completion_a, completion_b, preference, sureness, rater, comment; likewise. An answer that
+      somebody has rewritten is compared with the rewriting, which is preferred.
     - "skips": kind, prompt, completion, completion_a, completion_b, reason, rater, comment; one row for each time that
       somebody has skipped something; of the texts those that the kind has.
+
+    `importing.import_file` reads ratings, comparisons and skips again, and makes the same of them.
 
     Args:
         store: Where from.
@@ -81,43 +86,61 @@ def _preferences(session: Session) -> Iterator[Row]:
             texts = (item.completion_a, item.completion_b)
             chosen, rejected = texts if counts["a"] > counts["b"] else texts[::-1]
             yield {"prompt": item.prompt, "chosen": chosen, "rejected": rejected}
-    for turn in session.scalars(select(Turn).where(Turn.rewriting.is_not(None)).order_by(Turn.id)):
-        if turn.rewriting != turn.answer:
-            yield {"prompt": turn.context, "chosen": turn.rewriting, "rejected": turn.answer}
+    rewritten = ((one.context, one.rewriting, one.answer) for one in rewritten_answers(session) if one.answer.strip())
+    for prompt, chosen, rejected in dict.fromkeys(rewritten):
+        yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def _labels(session: Session) -> Iterator[Row]:
     project = session.get_one(Project, 1)
     middle = (project.least_score + project.most_score) / 2
     values: dict[tuple[str, str], list[float]] = {}
-    for prompt, completion, score, *_ in _scores(session, project):
-        values.setdefault((prompt, completion), []).append(score - middle)
-    for prompt, completion, score, _ in session.execute(_rated_answers()):
-        values.setdefault((prompt, completion), []).append(score - middle)
+    for row in _ratings(session):
+        values.setdefault((row["prompt"], row["completion"]), []).append(row["rating"] - middle)
     for (prompt, completion), said in values.items():
         if sum(said) != 0:
             yield {"prompt": prompt, "completion": completion, "label": sum(said) > 0}
 
 
 def _demonstrations(session: Session) -> Iterator[Row]:
-    for turn in session.scalars(select(Turn).where(Turn.rewriting.is_not(None)).order_by(Turn.id)):
-        yield {"prompt": turn.context, "completion": turn.rewriting}
+    for context, rewriting in demonstrations(session):
+        yield {"prompt": context, "completion": rewriting}
 
 
 def _ratings(session: Session) -> Iterator[Row]:
     names = FORMATS["ratings"][0]
-    for row in _scores(session, session.get_one(Project, 1)):
-        yield dict(zip(names, row, strict=True))
-    for prompt, completion, score, rater in session.execute(_rated_answers()):
-        yield dict(zip(names, (prompt, completion, score, None, rater, ""), strict=True))
+    project = session.get_one(Project, 1)
+    columns = (Item.prompt, Item.completion_a, Rating.score, Rating.quality, Annotator.name, Rating.comment)
+    judged = select(*columns).select_from(Assignment).join(Item).join(Annotator).join(Rating)
+    said = set()
+    for prompt, completion, score, quality, rater, comment in session.execute(
+        judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
+    ):
+        said.add((prompt, completion, rater))
+        value = word_score(quality, project.least_score, project.most_score) if score is None else score
+        rating = int(value) if value == int(value) else value
+        yield dict(zip(names, (prompt, completion, rating, score, quality, rater, comment), strict=True))
+    for prompt, answer, score, rater in rated_answers(session):
+        # Asked of it by itself, somebody has looked more closely than in a conversation.
+        if (prompt, answer, rater) not in said:
+            yield dict(zip(names, (prompt, answer, score, score, None, rater, ""), strict=True))
 
 
 def _comparisons(session: Session) -> Iterator[Row]:
+    names = FORMATS["comparisons"][0]
     columns = (Item.prompt, Item.completion_a, Item.completion_b)
-    said = (Comparison.preference, Comparison.sureness, Annotator.name, Comparison.comment)
-    judged = select(*columns, *said).select_from(Assignment).join(Item).join(Annotator).join(Comparison)
+    more = (Comparison.preference, Comparison.sureness, Annotator.name, Comparison.comment)
+    judged = select(*columns, *more).select_from(Assignment).join(Item).join(Annotator).join(Comparison)
+    said = set()
     for row in session.execute(judged.where(~Item.is_check).order_by(Item.id, Assignment.id)):
-        yield dict(zip(FORMATS["comparisons"][0], row, strict=True))
+        prompt, first, second, *_, rater, _ = row
+        said.add((prompt, frozenset((first, second)), rater))
+        yield dict(zip(names, row, strict=True))
+    for one in rewritten_answers(session):
+        first, second = sorted((one.answer, one.rewriting))
+        if one.answer.strip() and (one.context, frozenset((first, second)), one.rater) not in said:
+            preference = "a" if first == one.rewriting else "b"
+            yield dict(zip(names, (one.context, first, second, preference, None, one.rater, ""), strict=True))
 
 
 def _skips(session: Session) -> Iterator[Row]:
@@ -130,31 +153,11 @@ def _skips(session: Session) -> Iterator[Row]:
         yield dict(zip(FORMATS["skips"][0], (kind, prompt, *texts, *said), strict=True))
 
 
-def _scores(session: Session, project: Project) -> Iterator[tuple[Any, ...]]:
-    """Yield the columns of "ratings" of each rating; a word alone has a score on the same scale."""
-    columns = (Item.prompt, Item.completion_a, Rating.score, Rating.quality, Annotator.name, Rating.comment)
-    judged = select(*columns).select_from(Assignment).join(Item).join(Annotator).join(Rating)
-    half = (project.most_score - project.least_score) / 2
-    for prompt, completion, score, quality, rater, comment in session.execute(
-        judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
-    ):
-        value = project.least_score + half + half * QUALITY_VALUES[quality or "fair"] if score is None else score
-        yield prompt, completion, int(value) if value == int(value) else value, quality, rater, comment
-
-
-def _rated_answers() -> Select[*tuple[Any, ...]]:
-    """Scores of a model's answers in chats."""
-    columns = (Turn.context, Turn.answer, Turn.score, Annotator.name)
-    return (
-        select(*columns).select_from(Turn).join(Chat).join(Annotator).where(Turn.score.is_not(None)).order_by(Turn.id)
-    )
-
-
 FORMATS: dict[Format, tuple[tuple[str, ...], Callable[[Session], Iterator[Row]]]] = {
     "preferences": (("prompt", "chosen", "rejected"), _preferences),
     "labels": (("prompt", "completion", "label"), _labels),
     "demonstrations": (("prompt", "completion"), _demonstrations),
-    "ratings": (("prompt", "completion", "rating", "quality", "rater", "comment"), _ratings),
+    "ratings": (("prompt", "completion", "rating", "score", "quality", "rater", "comment"), _ratings),
     "comparisons": (
         ("prompt", "completion_a", "completion_b", "preference", "sureness", "rater", "comment"),
         _comparisons,

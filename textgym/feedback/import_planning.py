@@ -5,8 +5,11 @@ from typing import NamedTuple, TypeAlias
 
 from .import_rows import Row
 
-# A score and a word, or a preference and None; None of both for what was given to somebody and not judged.
+# A score and a word, a preference and None, or SKIPPED and the reason; None of both for what was given to somebody and
+# is not judged yet.
 Said: TypeAlias = tuple[int | str | None, str | None]
+
+SKIPPED = "skipped"
 
 
 @dataclass
@@ -40,7 +43,7 @@ class PlannedItem:
 
 
 class PlannedJudgement(NamedTuple):
-    """What somebody says of an item."""
+    """What somebody says of an item, or that they skip it."""
 
     item: PlannedItem
     rater: str
@@ -109,15 +112,21 @@ class ImportPlan:
                 raise ValueError(f"{rater} has {_in_words(before)} this already")
             return False
         self.said[item.digest, rater] = said
-        self.judgements.append(PlannedJudgement(item, rater, item.take_place(), row))
+        # What somebody has passed by waits for another.
+        place = None if row.skip is not None else item.take_place()
+        self.judgements.append(PlannedJudgement(item, rater, place, row))
         return True
 
 
 def _said(row: Row) -> Said:
+    if row.skip is not None:
+        return SKIPPED, row.skip.reason
     if row.comparison is not None:
         return row.comparison.preference, None
     return (None, None) if row.rating is None else (row.rating.score, row.rating.quality)
 
 
 def _in_words(said: Said) -> str:
+    if said[0] == SKIPPED:
+        return f"skipped ({said[1]})"
     return "been given" if said == (None, None) else "said something else of"

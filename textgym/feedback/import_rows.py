@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from .judgements import SURENESS, RatingAnswer, check_text
+from .judgements import SURENESS, RatingAnswer, Reason, check_text, word_score
 from .people import check_name
 from .tables import LARGEST_INTEGER, Kind, Preference, Quality
 
@@ -20,13 +20,14 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "completion": ("completion",), "chosen": ("chosen", "rejected"), "completion_a": ("completion_a", "completion_b"),
 }  # fmt: skip
 SAID = {
-    "completion": ("score", "rating", "label", "quality", "comment"),
+    "completion": ("score", "rating", "label", "quality", "reason", "comment"),
     "chosen": ("sureness", "comment"),
-    "completion_a": ("preference", "sureness", "comment"),
+    "completion_a": ("preference", "sureness", "reason", "comment"),
+    "": ("reason", "comment"),
 }
 COLUMNS = (
     "prompt", "completion", "label", "score", "rating", "quality", "chosen", "rejected", "completion_a",
-    "completion_b", "preference", "sureness", "rater", "comment", "priority",
+    "completion_b", "preference", "sureness", "reason", "rater", "comment", "priority",
 )  # fmt: skip
 # As near to a column's name as "lable" is to "label"; "source" and "date" are farther from any.
 MISTYPED = 0.8
@@ -42,6 +43,14 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Skip:
+    """Why somebody passed by what a row is about."""
+
+    reason: Reason
+    comment: str
+
+
+@dataclass(frozen=True)
 class Row:
     """A row that can be used; `priority` is None where it says nothing of it, `rater` "" likewise."""
 
@@ -51,13 +60,14 @@ class Row:
     completion_b: str = ""
     rating: RatingAnswer | None = None
     comparison: Comparison | None = None
+    skip: Skip | None = None
     rater: str = ""
     priority: int | None = None
 
     @property
     def is_judged(self) -> bool:
-        """Whether the row says what somebody thinks of its item."""
-        return self.rating is not None or self.comparison is not None
+        """Whether the row says what somebody thinks of its item, or that they passed it by."""
+        return self.rating is not None or self.comparison is not None or self.skip is not None
 
     def digest(self, is_check: bool) -> str:
         """Return what tells this row's item from any other."""
@@ -107,26 +117,30 @@ def read_row(values: Mapping[str, Any], scale: range) -> Row:
     if priority is not None and not -LARGEST_INTEGER <= priority <= LARGEST_INTEGER:
         raise ValueError(f"priority must be {-LARGEST_INTEGER} to {LARGEST_INTEGER}, got {priority}")
     what = _what(values)
-    for name in ("score", "rating", "label", "quality", "preference", "sureness", "comment"):
-        if name not in SAID.get(what, ()) and _is_given(values, name):
+    for name in ("score", "rating", "label", "quality", "preference", "sureness", "reason", "comment"):
+        if name not in SAID[what] and _is_given(values, name):
             texts = " and ".join(TEXTS.get(what, ("a prompt alone",)))
             raise ValueError(f"{name} says nothing of {texts}; leave it empty, or give what it belongs to")
     comment = check_text(str(values.get("comment") or ""))
+    skip = _skip(values, comment)
     if what == "completion":
-        rating = _rating(values, comment, scale)
-        return Row("rate", prompt, _text(values, what), rating=rating, rater=rater, priority=priority)
+        rating = None if skip is not None else _rating(values, comment, scale)
+        return Row("rate", prompt, _text(values, what), rating=rating, skip=skip, rater=rater, priority=priority)
     if not what:
         others = [name for name in values if name not in COLUMNS]
         if others and "completion" not in values:
             raise ValueError(f"has no completion, and columns that are unknown here: {', '.join(others)}")
-        return Row("chat", prompt, priority=priority)
+        if comment and skip is None:
+            raise ValueError("has a comment, but no reason that it belongs to")
+        return Row("chat", prompt, skip=skip, rater=rater, priority=priority)
     one, other = (_text(values, name) for name in TEXTS[what])
     # The same item whichever text comes first.
     if one == other:
         raise ValueError("the two completions are the same text")
-    comparison = _comparison(values, "a" if what == "chosen" else values.get("preference"), comment, one > other)
+    named = "a" if what == "chosen" else values.get("preference")
+    comparison = None if skip is not None else _comparison(values, named, comment, one > other)
     first, second = sorted((one, other))
-    return Row("compare", prompt, first, second, comparison=comparison, rater=rater, priority=priority)
+    return Row("compare", prompt, first, second, comparison=comparison, skip=skip, rater=rater, priority=priority)
 
 
 def _meant(name: str) -> str | None:
@@ -149,21 +163,42 @@ def _what(values: Mapping[str, Any]) -> str:
 
 
 def _rating(values: Mapping[str, Any], comment: str, scale: range) -> RatingAnswer | None:
+    words = {name: _quality(values, name) for name in ("label", "quality") if _is_given(values, name)}
+    if len(set(words.values())) > 1:
+        raise ValueError(f"label {values['label']} says {words['label']}, and quality {words['quality']}")
+    quality = next(iter(words.values()), None)
+    score = _score(values, scale, quality)
+    if score is None and quality is None:
+        if comment:
+            raise ValueError("has a comment, but no score, label or quality that it belongs to")
+        return None
+    return RatingAnswer(score, quality, comment)
+
+
+def _score(values: Mapping[str, Any], scale: range, quality: Quality | None) -> int | None:
+    if quality is not None and "score" in values and not _is_given(values, "score") and _is_given(values, "rating"):
+        # An export says of a word alone what it counts as; nobody has given that number.
+        counts_as = word_score(quality, scale[0], scale[-1])
+        if str(values["rating"]) in {str(counts_as), f"{counts_as:g}"}:
+            return None
     scores = {name: _integer(values, name) for name in ("score", "rating") if _is_given(values, name)}
     if len(set(scores.values())) > 1:
         raise ValueError(f"score and rating are two names of the same, got {scores['score']} and {scores['rating']}")
     score = next(iter(scores.values()), None)
     if score is not None and score not in scale:
         raise ValueError(f"score must be {scale[0]} to {scale[-1]}, got {score}")
-    words = {name: _quality(values, name) for name in ("label", "quality") if _is_given(values, name)}
-    if len(set(words.values())) > 1:
-        raise ValueError(f"label {values['label']} says {words['label']}, and quality {words['quality']}")
-    quality = next(iter(words.values()), None)
-    if score is None and quality is None:
-        if comment:
-            raise ValueError("has a comment, but no score, label or quality that it belongs to")
+    return score
+
+
+def _skip(values: Mapping[str, Any], comment: str) -> Skip | None:
+    if not _is_given(values, "reason"):
         return None
-    return RatingAnswer(score, quality, comment)
+    for name in ("score", "rating", "label", "quality", "preference", "sureness"):
+        if _is_given(values, name):
+            raise ValueError(f"has both {name} and reason, which says why nothing was said; leave one of them empty")
+    if values["reason"] not in get_args(Reason):
+        raise ValueError(f"reason must be one of {', '.join(get_args(Reason))}, got {values['reason']!r}")
+    return Skip(values["reason"], comment)
 
 
 def _quality(values: Mapping[str, Any], name: str) -> Quality:

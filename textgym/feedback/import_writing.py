@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import QueryableAttribute, Session
 
-from .import_planning import ImportPlan, PlannedItem
+from .import_planning import SKIPPED, ImportPlan, PlannedItem
 from .import_rows import Row
 from .store import utc_now
-from .tables import Annotator, Assignment, Comparison, Item, Project, Rating
+from .tables import Annotator, Assignment, Base, Comparison, Item, Project, Rating, Skip
 
 # SQLite takes 32,766 values in a statement, of older versions 999.
 AT_ONCE = 900
@@ -48,13 +48,16 @@ def known_to_store(session: Session, plan: ImportPlan, rows: Iterable[Row], rate
             plan.items[digest] = by_number[number] = item
     if plan.is_check:
         return
-    said = (Rating.score, Rating.quality, Comparison.preference)
+    said = (Rating.score, Rating.quality, Comparison.preference, Skip.reason)
     for numbers in _portions(list(by_number)):
         given = select(Assignment.item_id, Assignment.place, Annotator.name, *said).select_from(Assignment)
-        given = given.join(Annotator).outerjoin(Rating).outerjoin(Comparison).where(Assignment.item_id.in_(numbers))
-        for number, place, name, score, quality, preference in session.execute(given):
+        given = given.join(Annotator).outerjoin(Rating).outerjoin(Comparison).outerjoin(Skip)
+        for number, place, name, score, quality, preference, reason in session.execute(
+            given.where(Assignment.item_id.in_(numbers))
+        ):
             item = by_number[number]
-            plan.said[item.digest, name] = (preference if preference is not None else score, quality)
+            judged_as = (preference if preference is not None else score, quality)
+            plan.said[item.digest, name] = judged_as if reason is None else (SKIPPED, reason)
             if place is not None:
                 item.places.add(place)
 
@@ -62,37 +65,39 @@ def known_to_store(session: Session, plan: ImportPlan, rows: Iterable[Row], rate
 def write_plan(session: Session, plan: ImportPlan) -> None:
     """Write new items, changes and judgements."""
     now = utc_now()
+    changed = plan.changed_items | {one.item.id: one.item for one in plan.judgements if one.item.id is not None}
     items = [
         {"kind": item.row.kind, "prompt": item.row.prompt, "completion_a": item.row.completion_a,
-         "completion_b": item.row.completion_b, "n_people": item.n_people, "priority": item.priority,
-         "is_check": plan.is_check, "expected": item.expected, "digest": item.digest, "created_at": now}
+         "completion_b": item.row.completion_b, "n_people": item.n_people, "n_taken": len(item.places),
+         "priority": item.priority, "is_check": plan.is_check, "expected": item.expected, "digest": item.digest,
+         "created_at": now}
         for item in plan.new_items
     ]  # fmt: skip
     numbers = _insert(session, Item.id, [Item.digest], items)
     for item in plan.new_items:
         item.id = numbers[item.digest,]
-    if plan.changed_items:
+    if changed:
         changes = [
-            {"id": number, "n_people": item.n_people, "priority": item.priority}
-            for number, item in plan.changed_items.items()
+            {"id": number, "n_people": item.n_people, "n_taken": len(item.places), "priority": item.priority}
+            for number, item in changed.items()
         ]
         session.execute(update(Item), changes)
     people = _people(session, list(dict.fromkeys(one.rater for one in plan.judgements)))
     assignments = [
         {"item_id": one.item.id, "annotator_id": people[one.rater], "place": one.place, "is_swapped": False,
-         "state": "decided", "given_at": now, "ended_at": now}
+         "state": "decided" if one.row.skip is None else "skipped", "given_at": now, "ended_at": now}
         for one in plan.judgements
     ]  # fmt: skip
     numbers = _insert(session, Assignment.id, [Assignment.item_id, Assignment.annotator_id], assignments)
-    ratings: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
+    judgements: dict[type[Base], list[dict[str, Any]]] = {Rating: [], Comparison: [], Skip: []}
     for one in plan.judgements:
-        said = one.row.rating or one.row.comparison
-        values = {"assignment_id": numbers[one.item.id, people[one.rater]], **vars(said)}
-        (comparisons if one.row.rating is None else ratings).append(values)
-    for table, judgements in ((Rating, ratings), (Comparison, comparisons)):
-        if judgements:
-            session.execute(insert(table), judgements)
+        for table, said in ((Rating, one.row.rating), (Comparison, one.row.comparison), (Skip, one.row.skip)):
+            if said is not None:
+                number = numbers[one.item.id, people[one.rater]]
+                judgements[table].append({"assignment_id": number, **vars(said)})
+    for table, rows in judgements.items():
+        if rows:
+            session.execute(insert(table), rows)
 
 
 def _people(session: Session, names: Sequence[str]) -> dict[str, int]:

@@ -22,6 +22,9 @@ from .tables import Kind, Project
 SUFFIXES = (".jsonl", ".csv")
 PROBLEMS_SHOWN = 20
 MOST_PEOPLE = 1000
+DEFAULT_RATER = "import"
+# What may be said of a judgement, and means nothing of a right answer.
+NOT_OF_CHECKS = ("label", "quality", "sureness", "rater", "comment")
 
 
 class ImportRefusedError(ValueError):
@@ -48,6 +51,7 @@ class Imported(NamedTuple):
         n_judgements: New judgements.
         n_repeated: Rows that brought nothing new.
         n_changed: Items that were there, and now go to another number of people or have another priority.
+        n_skips: New skips.
         unused_columns: Columns that mean nothing here.
     """
 
@@ -55,6 +59,7 @@ class Imported(NamedTuple):
     n_judgements: int
     n_repeated: int
     n_changed: int = 0
+    n_skips: int = 0
     unused_columns: tuple[str, ...] = ()
 
 
@@ -71,15 +76,21 @@ class _File:
 
 
 def import_file(
-    store: FeedbackStore, path: Path, *, people: int | None = None, are_checks: bool = False, rater: str = "import"
+    store: FeedbackStore,
+    path: Path,
+    *,
+    people: int | None = None,
+    are_checks: bool = False,
+    rater: str | None = None,
 ) -> Imported:
     """Read a file into a store, in one transaction.
 
     A row with `prompt` alone is a subject to chat about; with `completion`, something to rate; with `completion_a`
     and `completion_b`, something to compare. It is judged already if it has `label` (TRL's: true or false), `quality`
     (good, fair, bad), `score` or `rating`, `preference` (a, b, tie, both_bad), or if it is a pair `chosen` and
-    `rejected` (TRL's). `rater`, `comment`, `sureness` and `priority` (higher goes first) are optional. Other columns
-    are left out, unless they are probably mistyped.
+    `rejected` (TRL's); and skipped if it has a `reason`. A `rating` beside an empty `score` is what the quality counts
+    as, if it is that number. `rater`, `comment`, `sureness` and `priority` (higher goes first) are optional. Other
+    columns are left out, unless they are probably mistyped.
 
     An item that is there already is not doubled; `people` and `priority`, where given, are changed.
 
@@ -89,7 +100,8 @@ def import_file(
         people: How many people are to judge each item; None for 1, and for as many as before where it is there. Not for
             check items, which go to everybody.
         are_checks: The rows are hidden check items, and what they say is the right answer.
-        rater: Whose judgements they are where a row does not say.
+        rater: Whose judgements they are where a row does not say; None for a person called import. Not for check
+            items, whose right answers are nobody's judgements.
 
     Raises:
         ImportRefusedError: If there are rows that cannot be used.
@@ -110,7 +122,7 @@ def import_into(
     instructions: str | None = None,
     people: int | None = None,
     are_checks: bool = False,
-    rater: str = "import",
+    rater: str | None = None,
 ) -> Imported:
     """Read a file into a store that is made where there is none: in one transaction, so that it is made in vain never.
 
@@ -143,19 +155,25 @@ def import_into(
     return imported[0]
 
 
-def _read(path: Path, people: int | None, are_checks: bool, rater: str) -> _File:
+def _read(path: Path, people: int | None, are_checks: bool, rater: str | None) -> _File:
     if people is not None and not 1 <= people <= MOST_PEOPLE:
         raise ValueError(f"people must be 1 to {MOST_PEOPLE}, got {people}.")
     if people is not None and are_checks:
         raise ValueError("check items go to everybody; leave people out, or import the rows as items to be judged.")
+    if rater is not None and are_checks:
+        raise ValueError(
+            "the right answers of check items are nobody's judgements; leave the rater out, or import the rows as "
+            "judgements of items."
+        )
     if path.suffix not in SUFFIXES:
         raise ValueError(f"expected a {' or '.join(SUFFIXES)} file, got {str(path)!r}.")
     lines = list(read_jsonl(path) if path.suffix == ".jsonl" else read_csv(path))
     try:
-        unused = check_columns(dict.fromkeys(name for _, values in lines for name in values))
+        names = dict.fromkeys(name for _, values in lines for name in values)
+        unused = [*check_columns(names), *(name for name in NOT_OF_CHECKS if are_checks and name in names)]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return _File(path, lines, people, are_checks, check_name(rater), tuple(unused))
+    return _File(path, lines, people, are_checks, check_name(DEFAULT_RATER if rater is None else rater), tuple(unused))
 
 
 def _put_in(session: Session, file: _File) -> Imported:
@@ -198,4 +216,6 @@ def _carry_out(
     if problems:
         raise ImportRefusedError(file.path, sorted(problems))
     kinds = Counter(item.row.kind for item in plan.new_items)
-    return Imported(kinds, len(plan.judgements), n_repeated, len(plan.changed_items), file.unused_columns)
+    n_skips = sum(one.row.skip is not None for one in plan.judgements)
+    n_judgements = len(plan.judgements) - n_skips
+    return Imported(kinds, n_judgements, n_repeated, len(plan.changed_items), n_skips, file.unused_columns)

@@ -6,13 +6,14 @@ from typing import Literal, TypeAlias, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from .queue import take_place_again
+from .queue import give_up_place, take_place_again
 from .store import utc_now
 from .tables import Assignment, Comparison, Item, Kind, Preference, Project, Quality, Rating, Skip
 
 Choice: TypeAlias = Literal["left", "right", "tie", "both_bad"]
 Reason: TypeAlias = Literal["unclear", "language", "offensive", "expertise", "other"]
 LONGEST_TEXT = 20_000
+QUALITY_VALUES: dict[Quality, float] = {"good": 1.0, "fair": 0.0, "bad": -1.0}
 SURENESS = (1, 2, 3)
 
 
@@ -104,7 +105,8 @@ def skip(session: Session, annotator_id: int, assignment_id: int, reason: Reason
         raise StateError("This item was judged already; undo that first.")
     assignment.skip = assignment.skip or Skip()
     assignment.skip.reason, assignment.skip.comment = reason, check_text(comment)
-    assignment.state, assignment.ended_at, assignment.place = "skipped", utc_now(), None
+    assignment.state, assignment.ended_at = "skipped", utc_now()
+    give_up_place(assignment)
     session.flush()
     return assignment
 
@@ -172,6 +174,16 @@ def to_choice(preference: Preference, is_swapped: bool) -> Choice:
     if preference in ("tie", "both_bad"):
         return preference
     return "left" if (preference == "a") != is_swapped else "right"
+
+
+def word_score(quality: Quality, least_score: int, most_score: int) -> float:
+    """Return what a word alone counts as on a scale: its best, middle or worst.
+
+    >>> word_score("fair", 1, 4)
+    2.5
+    """
+    half = (most_score - least_score) / 2
+    return least_score + half + half * QUALITY_VALUES[quality]
 
 
 def check_text(text: str) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+HOW_TO_MAKE = "make one by: textgym feedback import {place} FILE, or an empty one by: textgym label {place}"
 ESCAPING = "in its password write @ as %40, / as %2F, : as %3A, # as %23 and ? as %3F"
 
 
@@ -28,6 +29,19 @@ def hide_password(place: str) -> str:
     return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
 
 
+def without_password(place: str) -> str:
+    """Return a place as it may be kept: a URL that has lost its password, which PostgreSQL then finds elsewhere.
+
+    >>> without_password("postgresql://ada:secret@db.example/films?password=secret&sslmode=require")
+    'postgresql://ada@db.example/films?sslmode=require'
+    """
+    if "://" not in place:
+        return place
+    address, _, query = re.sub(r"(://[^:@/]*):.*@", r"\1@", place).partition("?")
+    kept = [one for one in query.split("&") if one and one.partition("=")[0] not in ("password", "sslpassword")]
+    return "?".join([address, *(["&".join(kept)] if kept else [])])
+
+
 def read_place(place: str, *, must_exist: bool) -> URL:
     """Return the URL of a place for SQLAlchemy.
 
@@ -38,7 +52,7 @@ def read_place(place: str, *, must_exist: bool) -> URL:
     if "://" not in place:
         path = Path(place)
         if must_exist and not path.is_file():
-            raise ValueError(f"There is no feedback store {path}; make one by: textgym feedback import {path} FILE")
+            raise ValueError(f"There is no feedback store {path}; {HOW_TO_MAKE.format(place=path)}")
         if not path.absolute().parent.is_dir():
             raise ValueError(f"There is no folder {path.absolute().parent} to make the feedback store {path.name} in.")
         return URL.create("sqlite", database=str(path.absolute()))

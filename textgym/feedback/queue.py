@@ -2,10 +2,11 @@
 
 import random
 import secrets
+from collections import Counter
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from .store import utc_now
@@ -47,7 +48,7 @@ def next_assignment(session: Session, annotator_id: int, kind: Kind) -> Assignme
     )
     if lying_open is not None:
         return lying_open
-    if _check_is_due(session, annotator_id, kind):
+    if _has_checks(session, kind) and _check_is_due(session, annotator_id, kind):
         check = session.scalar(_not_yet_given(annotator_id, kind, is_check=True).order_by(Item.id).limit(1))
         if check is not None:
             return _give(session, check, annotator_id, None)
@@ -63,8 +64,17 @@ def take_place_again(session: Session, assignment: Assignment) -> bool:
         return True
     session.execute(select(Item.id).where(Item.id == assignment.item_id).with_for_update())
     place = _free_place(session, assignment.item)
+    if place is not None and assignment.place is None:
+        assignment.item.n_taken = Item.n_taken + 1
     assignment.place = place
     return place is not None
+
+
+def give_up_place(assignment: Assignment) -> None:
+    """Free the place of a person who does not judge an item, for somebody else."""
+    if assignment.place is not None:
+        assignment.item.n_taken = Item.n_taken - 1
+        assignment.place = None
 
 
 def progress(session: Session, annotator_id: int, kind: Kind) -> Progress:
@@ -72,15 +82,18 @@ def progress(session: Session, annotator_id: int, kind: Kind) -> Progress:
     mine = _of_person(annotator_id, kind).subquery()
     by_state = select(mine.c.state, func.count()).group_by(mine.c.state)
     states: dict[str, int] = dict(iter(session.execute(by_state)))
-    waiting = _not_yet_given(annotator_id, kind, is_check=False).where(_n_taken() < Item.n_people).subquery()
-    n_waiting = session.scalar(select(func.count()).select_from(waiting)) or 0
-    return Progress(states.get("decided", 0), states.get("open", 0) + n_waiting)
+    n_waiting = session.scalar(select(func.count()).select_from(Item).where(*_is_waiting(kind))) or 0
+    # All that wait, which an index counts, less those that this person was given: fewer than those that they were not.
+    still_waits = exists().where(Item.id == Assignment.item_id, *_is_waiting(kind))
+    given = select(func.count()).select_from(Assignment).where(Assignment.annotator_id == annotator_id, still_waits)
+    n_given = session.scalar(given) or 0
+    return Progress(states.get("decided", 0), states.get("open", 0) + n_waiting - n_given)
 
 
 def _take_place(session: Session, annotator_id: int, kind: Kind) -> Assignment | None:
     candidates = (
         _not_yet_given(annotator_id, kind, is_check=False)
-        .where(_n_taken() < Item.n_people)
+        .where(*_is_waiting(kind))
         .order_by(Item.priority.desc(), Item.id)
         .limit(1)
     )
@@ -90,16 +103,23 @@ def _take_place(session: Session, annotator_id: int, kind: Kind) -> Assignment |
         item = item or session.scalar(candidates.with_for_update(of=Item))
         if item is None:
             return None
-        # The count above may have been taken before somebody else's commit; the lock is held now.
         place = _free_place(session, item)
         if place is not None:
             return _give(session, item, annotator_id, place)
+        # Counted wrongly, by an older version that was still at work when the count was introduced.
+        item.n_taken = len(_places(session, item))
+        session.flush()
 
 
 def _free_place(session: Session, item: Item) -> int | None:
-    places = select(Assignment.place).where(Assignment.item_id == item.id, Assignment.place.is_not(None))
-    taken = set(session.scalars(places))
+    taken = _places(session, item)
     return next((place for place in range(item.n_people) if place not in taken), None)
+
+
+def _places(session: Session, item: Item) -> set[int | None]:
+    return set(
+        session.scalars(select(Assignment.place).where(Assignment.item_id == item.id, Assignment.place.is_not(None)))
+    )
 
 
 def _give(session: Session, item: Item, annotator_id: int, place: int | None) -> Assignment:
@@ -108,6 +128,8 @@ def _give(session: Session, item: Item, annotator_id: int, place: int | None) ->
         item=item, annotator_id=annotator_id, place=place, is_swapped=is_swapped, state="open", given_at=utc_now()
     )
     session.add(given)
+    if place is not None:
+        item.n_taken = Item.n_taken + 1
     session.flush()
     return given
 
@@ -120,10 +142,18 @@ def _free_left_lying(session: Session, kind: Kind) -> int:
         update(Assignment)
         .where(is_left, Assignment.place.is_not(None), Assignment.item_id.in_(of_kind))
         .values(place=None)
-        .returning(Assignment.id)
+        .returning(Assignment.item_id)
         .execution_options(synchronize_session=False)
     )
-    return len(freed.all())
+    counts = Counter(freed.scalars())
+    for number, count in sorted(counts.items()):
+        places_left = update(Item).where(Item.id == number).values(n_taken=Item.n_taken - count)
+        session.execute(places_left.execution_options(synchronize_session=False))
+    return counts.total()
+
+
+def _has_checks(session: Session, kind: Kind) -> bool:
+    return session.scalar(select(Item.id).where(Item.kind == kind, Item.is_check).limit(1)) is not None
 
 
 def _check_is_due(session: Session, annotator_id: int, kind: Kind) -> bool:
@@ -143,7 +173,6 @@ def _not_yet_given(annotator_id: int, kind: Kind, *, is_check: bool) -> Select[I
     return select(Item).where(Item.kind == kind, Item.is_check.is_(is_check), ~was_given)
 
 
-def _n_taken() -> ScalarSelect[int]:
-    """Count the places of an item that are taken."""
-    taken = select(func.count(Assignment.id)).where(Assignment.item_id == Item.id, Assignment.place.is_not(None))
-    return taken.correlate(Item).scalar_subquery()
+def _is_waiting(kind: Kind) -> tuple[ColumnElement[bool], ...]:
+    """Return what is true of items that have places left, as their index has it."""
+    return Item.kind == kind, Item.is_check.is_(False), Item.n_taken < Item.n_people

@@ -92,9 +92,6 @@ def _add_entering(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
 
 
 def _add_judging(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
-    def saved(session: Session, person: Annotator, kind: Kind) -> dict[str, Any]:
-        return {"progress": progress(session, person.id, kind)._asdict()}
-
     def shown(
         session: Session, person: Annotator, kind: Kind, assignment: Assignment | None, undone: Undone | None = None
     ) -> dict[str, Any]:
@@ -113,21 +110,21 @@ def _add_judging(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
         with store.writing() as session:
             person = sign_in.known(session, request)
             rate(session, person.id, body.assignment, RatingAnswer(body.score, body.quality, body.comment))
-            return saved(session, person, "rate")
+        return {}
 
     @app.post("/api/comparisons")
     def save_comparison(body: bodies.ComparisonBody, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             person = sign_in.known(session, request)
             compare(session, person.id, body.assignment, ComparisonAnswer(body.choice, body.sureness, body.comment))
-            return saved(session, person, "compare")
+        return {}
 
     @app.post("/api/skips")
     def save_skip(body: bodies.SkipBody, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             person = sign_in.known(session, request)
-            skipped = skip(session, person.id, body.assignment, body.reason, body.comment)
-            return saved(session, person, skipped.item.kind)
+            skip(session, person.id, body.assignment, body.reason, body.comment)
+        return {}
 
     @app.post("/api/undo")
     def take_back(body: bodies.UndoBody, request: Request) -> dict[str, Any]:

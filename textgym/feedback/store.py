@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
-from .places import hide_password, read_place
+from .places import HOW_TO_MAKE, hide_password, read_place
 from .tables import Project
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -172,7 +172,10 @@ def _make_engine(place: str, must_exist: bool) -> Engine:
 
 def _cause(error: DatabaseError) -> str:
     """Return what the database itself says, without SQL and its values, which may be anybody's words."""
-    return " ".join(str(error.orig).split()).rstrip(".")
+    said = " ".join(str(error.orig).split()).rstrip(".")
+    if "no password supplied" in said or "password authentication failed" in said:
+        return f"{said}. Its password may be in the URL, in the environment variable PGPASSWORD, or in ~/.pgpass"
+    return said
 
 
 def _set_up_sqlite(connection: Any, record: Any) -> None:
@@ -201,8 +204,8 @@ def _bring_up_to_date(
         connection.execute(text(f"SELECT pg_advisory_xact_lock({POSTGRESQL_LOCK})"))
     tables = inspect(connection).get_table_names()
     if "projects" not in tables and (must_exist or tables):
-        what = "holds other tables" if tables else "is empty"
-        raise ValueError(f"{place} is no feedback store: the database {what}.")
+        what = "holds other tables." if tables else f"is empty; {HOW_TO_MAKE.format(place=place)}"
+        raise ValueError(f"{place} is no feedback store: the database {what}")
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -91,7 +91,8 @@ class Annotator(Base):
 class Item(Base):
     """Something to be judged: one completion, two of them, or a subject to talk with the model about.
 
-    A check item is one whose right answer is known; everybody gets it, and nobody is told.
+    A check item is one whose right answer is known; everybody gets it, and nobody is told. `n_taken` counts the places
+    that assignments hold; who gives or frees one changes it in the same transaction.
     """
 
     __tablename__ = "items"
@@ -99,6 +100,16 @@ class Item(Base):
         CheckConstraint("n_people >= 1", name="n_people"),
         CheckConstraint("kind IN ('rate', 'compare', 'chat')", name="kind"),
         Index("ix_items_queue", "kind", "is_check", "priority", "id"),
+        # The queue: what has places left, in the order in which it is given out.
+        Index(
+            "ix_items_waiting",
+            "kind",
+            "is_check",
+            text("priority DESC"),
+            "id",
+            sqlite_where=text("n_taken < n_people"),
+            postgresql_where=text("n_taken < n_people"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -107,6 +118,7 @@ class Item(Base):
     completion_a: Mapped[str] = mapped_column(default="")
     completion_b: Mapped[str] = mapped_column(default="")
     n_people: Mapped[int] = mapped_column(default=1)
+    n_taken: Mapped[int] = mapped_column(default=0, server_default="0")
     priority: Mapped[int] = mapped_column(default=0)
     is_check: Mapped[bool] = mapped_column(default=False)
     expected: Mapped[str] = mapped_column(default="")
@@ -130,6 +142,13 @@ class Assignment(Base):
         UniqueConstraint("item_id", "place"),
         CheckConstraint("state IN ('open', 'decided', 'skipped')", name="state"),
         Index("ix_assignments_annotator", "annotator_id", "state"),
+        Index("ix_assignments_ended", "annotator_id", "ended_at"),
+        Index(
+            "ix_assignments_open",
+            "given_at",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
