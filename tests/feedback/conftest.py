@@ -13,6 +13,8 @@ import pytest
 from textgym.feedback.store import FeedbackStore, utc_now
 from textgym.feedback.tables import Item, Kind
 
+# A user of the server who has to give a password, once somebody makes them.
+WITH_PASSWORD = "ada"
 SERVER_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
@@ -43,6 +45,8 @@ def postgresql() -> Iterator[str]:
         "--no-locale",
     ]
     subprocess.run(make, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    rules = data / "pg_hba.conf"
+    rules.write_text(f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     start: list[str | Path] = [server, "start", "--wait", "--pgdata", data, "--log", log, "--options", options]
     subprocess.run(start, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     yield f"postgresql://textgym@127.0.0.1:{port}/postgres"

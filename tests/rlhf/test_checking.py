@@ -79,13 +79,21 @@ def test_a_loop_takes_the_scale_of_the_store_that_it_is_given(workplace: Path, t
     store.close()
 
 
-def test_a_stores_password_is_neither_said_nor_in_the_report(workplace: Path, tiny_model: Path) -> None:
+def test_a_stores_password_is_neither_said_nor_written(workplace: Path, tiny_model: Path) -> None:
     place = "postgresql://ada:s3cret@db.example/films"
-    assert "s3cret" not in PeopleRaters(PeopleAnnotators(store=place), place, "textgym rlhf").describe()
+    raters = PeopleRaters(PeopleAnnotators(store=place), place, "textgym rlhf", lambda: "bundled")
+    assert "s3cret" not in raters.describe()
     settings = read_loop_settings(write_config(workplace, tiny_model, annotators={"people": {"store": place}}))
     folder = LoopFolder(workplace / "loop")
     folder.open(settings)
     write_report(folder, settings, "people")
-    page = folder.report.read_text()
-    assert "postgresql://ada:***@db.example/films" in page
-    assert "s3cret" not in page
+    for path in (folder.config, folder.report):
+        assert "postgresql://ada@db.example/films" in path.read_text()
+    assert not [path for path in folder.path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    folder.round(1).path.mkdir()
+    folder.round(1).completions.touch()
+    folder.open(settings)
+    folder.open(read_loop_settings(folder.config))
+    others = {"people": {"store": "postgresql://bo@db.example/films"}}
+    with pytest.raises(ValueError, match=r"begun with other settings \(annotators: see "):
+        folder.open(read_loop_settings(write_config(workplace, tiny_model, annotators=others)))

@@ -10,6 +10,7 @@ import pytest
 from tests.agents.tiny import exactly
 from tests.cli.conftest import run_command
 from tests.rlhf.conftest import SETTINGS, write_config
+from tests.rlhf.test_annotators import write_ratings
 from tests.rlhf.test_loop import kill_at
 from tests.sameness import assert_same_file
 from textgym.feedback.judgements import ComparisonAnswer, compare
@@ -118,6 +119,69 @@ def test_a_loop_learns_from_ratings_and_comparisons_and_goes_on_where_it_was_kil
     assert "to compare" in again.output
     for name in ("pairs.jsonl", "preferences.jsonl", "judgement.json", "evaluation.json"):
         assert_same_file(workplace / "loop/round-2" / name, workplace / "killed/loop/round-2" / name)
+
+
+JUDGES_BOTH = """
+import json, sys
+for line in sys.stdin:
+    row = json.loads(line)
+    if "completion" in row:
+        print(json.dumps({"id": row["id"], "rating": -len(row["completion"])}))
+    else:
+        a, b = len(row["completion_a"]), len(row["completion_b"])
+        print(json.dumps({"id": row["id"], "choice": "tie" if a == b else "a" if a < b else "b"}))
+"""
+
+
+def compared(loop: Path, number: int) -> list[dict[str, Any]]:
+    """Check that a round has learned from all preferences so far and trained; return its preferences."""
+    one = loop / f"round-{number}"
+    so_far = [read_json_lines(loop / f"round-{n}/preferences.jsonl") for n in range(1, number + 1)]
+    assert load_reward_model(one / "reward_model").record["n_preferences"] == sum(map(len, so_far))
+    assert read_json(one / "evaluation.json")["after"]["tokens"] >= 40
+    asked = read_json_lines(one / "pairs.jsonl")
+    texts = {(row["prompt"], frozenset((row["completion_a"], row["completion_b"]))) for row in asked}
+    assert len(texts) == len(asked) == 5
+    assert {(row["prompt"], frozenset((row["chosen"], row["rejected"]))) for row in so_far[-1]} <= texts
+    return so_far[-1]
+
+
+def test_a_loop_whose_command_rates_and_compares(workplace: Path, tiny_model: Path) -> None:
+    (workplace / "raters.py").write_text(JUDGES_BOTH, encoding="utf-8")
+    write_config(
+        workplace, tiny_model, **CONTRASTIVE, feedback={"completions": 4, "candidates": 6, "comparisons": 5},
+        annotators={"command": {"command": f"{shlex.quote(sys.executable)} raters.py"}},
+    )  # fmt: skip
+    result = run_command("rlhf", "loop.yaml")
+    assert result.exit_code == 0, result.output
+    for number in (1, 2):
+        said = compared(workplace / "loop", number)
+        assert said
+        assert all(len(row["chosen"]) < len(row["rejected"]) for row in said)
+        assert {row["rater"] for row in said} == {"command"}
+        feedback = read_json_lines(workplace / f"loop/round-{number}/feedback.jsonl")
+        assert [row["rating"] for row in feedback] == [-len(row["completion"]) for row in feedback]
+    judgement = read_json(workplace / "loop/round-2/judgement.json")
+    assert judgement["comparisons"]["n_preferences"] == len(said)
+    assert 0 <= judgement["comparisons"]["accuracy"] <= 1
+
+
+def test_a_loop_whose_simulated_raters_compare(workplace: Path, tiny_model: Path) -> None:
+    """The raters rest on a network, fitted on ratings; the reward model on words, and on pairs alone."""
+    file = write_ratings(workplace / "ratings.jsonl")
+    network = {"backbone": str(tiny_model), "epochs": 1, "max_tokens": 60}
+    simulated = {"ratings": vars(file), "kind": "network", "settings": network, "per_item": 3}
+    write_config(
+        workplace, tiny_model, **CONTRASTIVE, feedback={"completions": None, "comparisons": 5},
+        annotators={"simulated": simulated},
+    )  # fmt: skip
+    result = run_command("rlhf", "loop.yaml")
+    assert result.exit_code == 0, result.output
+    raters = {row["rater"] for number in (1, 2) for row in compared(workplace / "loop", number)}
+    assert raters <= {"rater 1", "rater 2", "rater 3"}
+    assert len(raters) > 1
+    evaluations = [read_json(workplace / f"loop/round-{number}/evaluation.json") for number in (1, 2)]
+    assert evaluations[1]["before"]["true_score"] == pytest.approx(evaluations[0]["after"]["true_score"])
 
 
 def test_people_compare_through_the_store_and_nothing_is_rated(workplace: Path, tiny_model: Path) -> None:

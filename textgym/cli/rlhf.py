@@ -35,7 +35,8 @@ def rlhf(
     report.html shows all rounds.
 
     The annotators are people at the page of `textgym label` (the command then stops, with exit code 3, until they have
-    rated), a command, a reward, or simulated people who are fitted on real ratings:
+    rated; what they have said in chats by then is learned, too), a command, a reward, or simulated people who are
+    fitted on real ratings:
 
     ```
     output: runs/films
@@ -54,6 +55,13 @@ def rlhf(
     ```
 
     `training` takes every setting of textgym train, `warm_start` every option of textgym sft.
+
+    Of chats at the page the reward model learns each rated answer as a rating, and each rewritten one as worse than its
+    rewriting: a reward model that learns from pairs prefers this, another learns it with the best score. To show
+    rewritings to the language model itself, export them as demonstrations (textgym feedback export) for `warm_start`.
+
+    A password in a store's URL is written nowhere; a loop that is taken up from the config.yaml in its folder needs it
+    in the environment variable PGPASSWORD, or in ~/.pgpass.
     """
     missing = [package for package in EXTRA if importlib.util.find_spec(package) is None]
     if missing:

@@ -38,7 +38,7 @@ def make_annotators(chosen: AnnotatorSettings, settings: LoopSettings, folder: L
     if isinstance(chosen, PeopleAnnotators):
         from .people import PeopleRaters
 
-        return PeopleRaters(chosen, chosen.store or str(folder.store), command)
+        return PeopleRaters(chosen, folder.store_of(chosen), command, lambda: folder.policy(settings))
     if isinstance(chosen, RewardAnnotators):
         held_out = settings.train_settings(model=settings.model, seed=0).eval_prompts
         columns = dict([*load_prompts(settings.prompts), *load_prompts(held_out)])

@@ -1,10 +1,13 @@
 """A loop's folder: what lies where, each step's output whole or not there."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from textgym.feedback.places import without_password
 from textgym.replacing import replacing_file
 from textgym.training.settings_file import write_settings
 
+from .annotator_settings import PeopleAnnotators
 from .settings import LoopSettings
 
 
@@ -20,6 +23,7 @@ class RoundFolder:
         feedback: Their ratings, which `textgym reward-model train --data` reads, too.
         pairs: Two completions of a prompt each, that the annotators compare.
         preferences: Which of them they prefer, likewise.
+        chats: What people have said so far of answers in chats, as ratings and preferences.
         judgement: How far they agree, and how well the reward model so far foresees what they said.
         reward_model: The reward model that has learned from this feedback, too.
         run: The run's folder of `textgym train`.
@@ -34,6 +38,7 @@ class RoundFolder:
         self.feedback = path / "feedback.jsonl"
         self.pairs = path / "pairs.jsonl"
         self.preferences = path / "preferences.jsonl"
+        self.chats = path / "chats.jsonl"
         self.judgement = path / "judgement.json"
         self.reward_model = path / "reward_model"
         self.run = path / "run"
@@ -71,6 +76,19 @@ class LoopFolder:
         """Return the folder of a round, from 1."""
         return RoundFolder(self.path / f"round-{number}", number)
 
+    def store_of(self, people: PeopleAnnotators) -> str:
+        """Return where the feedback store of people is: their own, or the one in this folder."""
+        return people.store or str(self.store)
+
+    def policy(self, settings: LoopSettings) -> str:
+        """Return the language model as it is now: the last that was trained, else the one to begin with."""
+        n_trained = 0
+        while self.round(n_trained + 1).training.is_file():
+            n_trained += 1
+        if n_trained:
+            return str(self.round(n_trained).run)
+        return settings.model if settings.warm_start is None else str(self.warm_start)
+
     def has_begun(self) -> bool:
         """Whether a step has left something, from which on the settings stay as they are."""
         first = self.round(1)
@@ -79,12 +97,14 @@ class LoopFolder:
     def open(self, settings: LoopSettings) -> None:
         """Make the folder and write the settings, or check that they are those it was begun with.
 
-        More rounds, and fewer people to wait for, are all that may be changed once the first step is done.
+        More rounds, fewer people to wait for, and another password of the store are all that may be changed once the
+        first step is done.
 
         Raises:
             ValueError: If it holds something else than a loop of these settings.
         """
-        text = write_settings(settings)
+        # The password of a database stays where its owner has put it; in the folder it would be read by others.
+        text = write_settings(without_passwords(settings))
         if self.config.is_file():
             if self.has_begun():
                 self._check(settings)
@@ -110,8 +130,17 @@ class LoopFolder:
             )
 
 
+def without_passwords(settings: LoopSettings) -> LoopSettings:
+    """Return the settings with a store's URL that has no password."""
+    people = settings.annotators.get("people")
+    if not people or not people.get("store"):
+        return settings
+    return replace(settings, annotators={"people": {**people, "store": without_password(people["store"])}})
+
+
 def _fixed(settings: LoopSettings) -> dict[str, object]:
     """Return the settings that stay as they are."""
+    settings = without_passwords(settings)
     fixed = {name: value for name, value in vars(settings).items() if name not in ("rounds", "output")}
     people = settings.annotators.get("people")
     if people is not None:

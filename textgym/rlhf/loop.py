@@ -1,6 +1,7 @@
 """The loop: rounds of steps, each of whose outputs is on the disk, whole, before the next step begins."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,13 @@ from textgym.training.run_folder import read_json_lines, write_json, write_json_
 from textgym.training.sft import fine_tune
 
 from .annotator_making import make_annotators
-from .annotator_settings import AnnotatorSettings, RewardAnnotators, SimulatedAnnotators, read_annotators
+from .annotator_settings import (
+    AnnotatorSettings,
+    PeopleAnnotators,
+    RewardAnnotators,
+    SimulatedAnnotators,
+    read_annotators,
+)
 from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text
 from .candidates import choose, write_candidates, write_pairs
 from .checking import check_annotators, check_warm_start
@@ -127,6 +134,9 @@ class Loop:
             yield Step(f"{title}: writing pairs", one.pairs, partial(self._write_pairs, one))
             asking = f"{title}: asking {self.annotators.describe()} to compare"
             yield Step(asking, one.preferences, partial(self._compare, one))
+        if isinstance(self._chosen, PeopleAnnotators):
+            read = partial(self._read_chats, one, self.folder.store_of(self._chosen))
+            yield Step(f"{title}: reading what was said in chats", one.chats, read)
         yield Step(f"{title}: what the present reward model foresaw", one.judgement, partial(self._judge, one))
         yield Step(f"{title}: training the reward model", one.reward_model, partial(self._learn, one))
         yield Step(f"{title}: fine-tuning", one.training, partial(self._fine_tune, one))
@@ -190,19 +200,27 @@ class Loop:
         pairs = [Pair(**row) for row in read_json_lines(one.pairs)]
         write_json_lines(one.preferences, self.annotators.compare(pairs, self._seed(one, "preferences")))
 
+    def _read_chats(self, one: RoundFolder, place: str) -> None:
+        from .chat_feedback import read_chats
+
+        write_json_lines(one.chats, read_chats(place, as_pairs=self.settings.reward_model.learns_from_pairs))
+
     def _judge(self, one: RoundFolder) -> None:
         model = self._reward_model_before(one)
         judgement = judge(model, _rows(one.feedback), self.settings.reward_model.min_gap)
         if one.pairs.is_file():
             n_asked = len(read_json_lines(one.pairs))
             judgement["comparisons"] = judge_comparisons(model, read_json_lines(one.preferences), n_asked)
+        if one.chats.is_file():
+            judgement["chats"] = Counter(row["said"] for row in read_json_lines(one.chats))
         write_json(one.judgement, judgement)
 
     def _learn(self, one: RoundFolder) -> None:
         first = self.folder.round(1)
         texts = [Text(row["prompt"], row["completion"]) for row in _rows(first.completions)]
         texts += [Text(row["prompt"], row[side]) for row in _rows(first.pairs) for side in Pair._fields[1:]]
-        rows = [*self.feedback(one.number), *self.preferences(one.number)]
+        # Of what was said in chats the last round knows all: each is read from the beginning.
+        rows = [*self.feedback(one.number), *self.preferences(one.number), *_rows(one.chats)]
         learn(self.settings.reward_model, self._before, rows, texts, self.console).save(one.reward_model)
 
     def _fine_tune(self, one: RoundFolder) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,12 +51,14 @@ class PeopleRaters:
         settings: How many people rate a completion, on which scale.
         place: The store.
         command: What goes on with the loop.
+        policy: Gives the language model as it is now, for people to chat with.
     """
 
-    def __init__(self, settings: PeopleAnnotators, place: str, command: str) -> None:
+    def __init__(self, settings: PeopleAnnotators, place: str, command: str, policy: Callable[[], str]) -> None:
         self.settings = settings
         self.place = place
         self.command = command
+        self.policy = policy
 
     def describe(self) -> str:
         """Return who they are, in a few words."""
@@ -121,10 +123,12 @@ class PeopleRaters:
         left = len(asked) - len(skipped - judged)
         n_wanted = max(1, math.ceil(self.settings.enough * left))
         if len(judged) < n_wanted:
+            policy = self.policy()
+            model = "" if policy == "bundled" else f" --model {policy}"
             raise WaitingForPeople(
                 f"Waiting for people: {len(judged)} of {n_wanted} {what}, each by "
                 f"{self.settings.per_item}.\n"
-                f"Open the page by: textgym label {hide_password(self.place)}\n"
+                f"Open the page by: textgym label {hide_password(self.place)}{model}\n"
                 f"Then go on by:    {self.command}"
             )
 
