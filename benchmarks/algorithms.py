@@ -3,9 +3,10 @@
     python -m textgym.benchmarks.algorithms
 
 Each run is one `textgym train` with the algorithm's defaults, under `textgym bench`: called again, it goes on where it
-was stopped, and `--show` prints the table of what is finished so far. When all is finished, the results go to
-`benchmarks/results/algorithms.json`, and into `README.md` between the marks `<!-- algorithms -->` and
-`<!-- end of algorithms -->`.
+was stopped, and `--show` prints the table of what is finished so far. What is finished is kept in
+`benchmarks/results/algorithms_runs.jsonl`, so that the table can be made in parts and on several machines. When all is
+finished, the results go to `benchmarks/results/algorithms.json`, and into `README.md` between the marks
+`<!-- algorithms -->` and `<!-- end of algorithms -->`.
 """
 
 import json
@@ -21,9 +22,11 @@ from textgym.cli.errors import checked_input
 from textgym.training.algorithms import ALGORITHMS
 
 from .learning.figures import by_algorithm
+from .learning.grid import read_grid
+from .learning.kept_runs import KeptRuns, check_bundled_model
 from .learning.records import RunRecord, find_records
 from .machine import describe_machine
-from .main_job import RESULTS, summarise, write_into_readme
+from .main_job import README, RESULTS, summarise, write_into_readme
 
 TASK = "TextGen-v0"
 MARKS = ("<!-- algorithms -->", "<!-- end of algorithms -->")
@@ -96,15 +99,25 @@ def main(
     grid: Annotated[
         Path | None, typer.Option(help="YAML file as textgym bench takes it, for other algorithms or settings.")
     ] = None,
+    results: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
+    readme: Annotated[Path, typer.Option(help="File with the marks.")] = README,
     show: Annotated[bool, typer.Option("--show", help="Print what is finished, and train nothing.")] = False,
 ) -> None:
     """Train every algorithm on the reference task, over several seeds, and write the README's table."""
+    algorithms = None if grid is not None else list(ALGORITHMS)
+    given = {"tasks": [TASK], "algorithms": algorithms, "seeds": seeds, "total_tokens": tokens}
+    with checked_input():
+        check_bundled_model(runs)
+        planned = read_grid(grid, {key: value for key, value in given.items() if value is not None}).runs(runs)
+        kept = KeptRuns(results / "algorithms_runs.jsonl")
+        kept.restore(planned)
     if not show:
-        algorithms = None if grid is not None else list(ALGORITHMS)
         try:
             bench([TASK], algorithms, seeds, tokens, grid, runs, jobs, threads)
         except typer.Exit:
             show = True
+        finally:
+            kept.keep(planned)
     with checked_input():
         finished, unfinished, text = report(runs)
     print(text)
@@ -112,15 +125,14 @@ def main(
         print(f"Not finished: {', '.join(f'{run.algorithm} seed {run.seed}' for run in unfinished)}.")
     if show:
         return
-    RESULTS.mkdir(exist_ok=True)
     record = {
         "command": f"python -m textgym.benchmarks.algorithms --seeds {seeds} --tokens {tokens} --jobs {jobs}",
         "machine": describe_machine(),
         "rows": [row_of(run) for run in finished],
         "settings": {name: runs[0].settings["algorithm"] for name, runs in by_algorithm(finished).items()},
     }
-    (RESULTS / "algorithms.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_into_readme(text, marks=MARKS)
+    (results / "algorithms.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_into_readme(text, readme, MARKS)
 
 
 def _cells(name: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:

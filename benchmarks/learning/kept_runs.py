@@ -1,12 +1,11 @@
 """Figures of finished runs in one file, so that a long benchmark goes on where another machine has left it.
 
 A line is one run: what `textgym report` and `textgym bench` read of its folder, but for the texts and the weights.
-Put back into a folder of runs, it counts as finished. A run of another bundled model or of other settings is not put
-back: it is trained anew, and its line replaced.
+Put back into a folder of runs, it counts as finished. A run of another bundled model or of other settings, defaults
+among them, is not put back: it is trained anew, and its line replaced.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -19,10 +18,12 @@ from textgym.models import BUNDLED_MODEL, BUNDLED_MODEL_FOLDER
 from textgym.replacing import replacing_file
 from textgym.training.logs import TOKENS_COLUMN, read_columns, write_columns
 from textgym.training.run_folder import RunFolder, read_json, read_json_lines, write_json, write_json_lines
+from textgym.training.settings_file import build_settings, write_settings
 
 from .grid import GridRun
 from .state import as_yaml, state_of
 
+WITHOUT_EFFECT = {"device", "checkpoint_seconds"}
 COLUMNS = (TOKENS_COLUMN, "time/time_elapsed", "rollout/score")
 
 
@@ -54,7 +55,7 @@ class KeptRuns:
         n_restored = 0
         for run in runs:
             kept = self._kept.get(_key(run))
-            if kept is None or run.folder.exists() or kept["settings"] != _plain(run.settings):
+            if kept is None or run.folder.exists() or not _has_same_settings(kept["config"], run):
                 continue
             if kept["bundled_model"] not in (None, bundled_digest()):
                 continue
@@ -86,12 +87,23 @@ def check_bundled_model(folder: Path) -> None:
         raise ValueError(f"The runs in {folder} were begun with another bundled model; give another --runs folder.")
 
 
+def _has_same_settings(config: dict[str, Any], run: GridRun) -> bool:
+    """Whether a run would be trained now as it was, as far as the settings that there were then go."""
+    then, now = _flat(config), _flat(yaml.safe_load(write_settings(build_settings(run.settings))))
+    return all(then[name] == now[name] for name in then.keys() & now.keys() - WITHOUT_EFFECT)
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of all sections by their dotted names."""
+    flat = {}
+    for name, value in settings.items():
+        is_section = isinstance(value, dict) and name in ("task", "algorithm", "policy", "evaluation")
+        flat.update({f"{name}.{key}": part for key, part in value.items()} if is_section else {name: value})
+    return flat
+
+
 def _key(run: GridRun) -> str:
     return f"{run.task}/{run.algorithm}/seed-{run.seed}"
-
-
-def _plain(settings: dict[str, Any]) -> Any:
-    return json.loads(json.dumps(settings))
 
 
 def _line(run: GridRun) -> dict[str, Any]:
@@ -102,7 +114,6 @@ def _line(run: GridRun) -> dict[str, Any]:
     return {
         "run": _key(run),
         "bundled_model": bundled_digest() if config["model"] == BUNDLED_MODEL else None,
-        "settings": _plain(run.settings),
         "config": config,
         "versions": sessions,
         "progress": {name: list(map(_none_for_nan, columns[name])) for name in COLUMNS if name in columns},
@@ -121,6 +132,6 @@ def _write(kept: dict[str, Any], run: GridRun) -> None:
     write_json(folder.versions, kept["versions"])
     write_json(folder.evaluation, kept["evaluation"])
     write_columns(folder.progress, kept["progress"])
-    for path, settings in ((run.config, kept["settings"]), (folder.config, kept["config"])):
+    for path, settings in ((run.config, run.settings), (folder.config, kept["config"])):
         with replacing_file(path) as file:
             file.write_text(as_yaml(settings), encoding="utf-8")

@@ -1,5 +1,7 @@
 """The table of all algorithms: from real runs of two of them, and what it says of runs that are not there."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,6 @@ import pytest
 import typer
 import yaml
 
-from tests.cli.conftest import run_command
 from textgym.benchmarks.algorithms import MARKS, TASK, main, markdown_table, report
 from textgym.benchmarks.main_job import README, write_into_readme
 
@@ -39,7 +40,7 @@ def test_the_readme_has_a_place_for_it(tmp_path: Path) -> None:
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        main(runs=tmp_path, show=True)
+        main(runs=tmp_path, results=tmp_path, show=True)
     assert capsys.readouterr().err.startswith(f"Error: There is no run in {tmp_path}")
 
 
@@ -52,16 +53,36 @@ def test_runs_that_are_finished_are_shown_and_the_others_named(
     algorithms = [{"name": "DQN", "learning_starts": 20}, {"name": "REINFORCE", "tokens_per_rollout": 50}]
     grid = {"tasks": [TASK], "algorithms": algorithms, "seeds": 1, "total_tokens": 100, "settings": settings}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid), encoding="utf-8")
+    (tmp_path / "README.md").write_text("\n".join(MARKS), encoding="utf-8")
     folder = tmp_path / "runs"
-    result = run_command("bench", "--grid", tmp_path / "grid.yaml", "--output", folder, "--jobs", 1, "--threads", 1)
-    assert result.exit_code == 0, result.output
+
+    def run(show: bool) -> None:
+        main(
+            seeds=1,
+            tokens=100,
+            runs=folder,
+            threads=1,
+            grid=tmp_path / "grid.yaml",
+            results=tmp_path,
+            readme=tmp_path / "README.md",
+            show=show,
+        )
+
+    run(show=False)
+    assert "| REINFORCE |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "algorithms.json").read_text(encoding="utf-8"))["rows"]) == 2
     finished, unfinished, text = report(folder)
     assert [run.algorithm for run in finished] == ["REINFORCE", "DQN"]
     assert not unfinished
     assert "REINFORCE | learning_rate " in text
     assert "candidates 20" in text
+    capsys.readouterr()
+    # What was kept stands for the runs on a machine that has none of them.
+    shutil.rmtree(folder)
+    run(show=True)
+    assert "| DQN |" in capsys.readouterr().out
     (folder / TASK / "DQN" / "seed-1" / "evaluation.json").unlink()
-    main(runs=folder, show=True)
+    run(show=True)
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == "Not finished: DQN seed 1."
     assert "| REINFORCE |" in shown

@@ -13,7 +13,7 @@ from textgym.benchmarks.learning.kept_runs import KeptRuns, check_bundled_model
 from textgym.benchmarks.learning.records import find_records
 from textgym.benchmarks.learning.state import as_yaml, state_of
 from textgym.training.logs import write_columns
-from textgym.training.run_folder import RunFolder, write_json
+from textgym.training.run_folder import RunFolder, read_json_lines, write_json, write_json_lines
 from textgym.training.settings_file import build_settings
 
 
@@ -67,6 +67,20 @@ def test_runs_with_other_settings_are_not_put_back(tmp_path: Path) -> None:
     kept = KeptRuns(tmp_path / "kept.jsonl")
     kept.keep(here)
     assert kept.restore(make_runs(tmp_path / "there", learning_rate=2e-3)) == 0
+
+
+def test_runs_with_other_defaults_are_not_put_back(tmp_path: Path) -> None:
+    here = make_runs(tmp_path / "here")
+    for run in here:
+        finish(run)
+    KeptRuns(tmp_path / "kept.jsonl").keep(here)
+    lines = read_json_lines(tmp_path / "kept.jsonl")
+    lines[1]["config"]["algorithm"]["n_epochs"] += 1
+    lines[0]["config"]["algorithm"]["known_no_more"] = 1
+    write_json_lines(tmp_path / "kept.jsonl", lines)
+    there = make_runs(tmp_path / "there")
+    assert KeptRuns(tmp_path / "kept.jsonl").restore(there) == 1
+    assert [state_of(run) for run in there] == ["finished", "new"]
 
 
 @pytest.mark.parametrize(("task", "n_restored"), [("TextGen-v0", 0), ("TextGen-Copy-v0", 1)])
