@@ -50,13 +50,23 @@ def make_reward_model(kind: str, **arguments: Any) -> RewardModel:
 
 def construct_reward_model(kind: str, arguments: Mapping[str, Any]) -> RewardModel:
     """Make a reward model of a kind, as `make_reward_model`, but also an ensemble whose members are yet to come."""
-    if kind not in KINDS:
-        raise ValueError(f"There is no kind of reward model {kind!r}.{_nearest(str(kind), MEMBER_KINDS)}")
-    names = list(inspect.signature(KINDS[kind]).parameters)
+    found = find_kind(kind)
+    names = list(inspect.signature(found).parameters)
     for name in arguments:
         if name not in names:
             raise ValueError(f"A reward model of kind {kind!r} has no argument {name!r}.{_nearest(name, names)}")
-    return KINDS[kind](**arguments)
+    return found(**arguments)
+
+
+def find_kind(kind: str) -> type[RewardModel]:
+    """Return the class of a kind.
+
+    Raises:
+        ValueError: If there is none; the nearest match is given.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"There is no kind of reward model {kind!r}.{_nearest(str(kind), MEMBER_KINDS)}")
+    return KINDS[kind]
 
 
 def make_ensemble(kind: str, n_members: int, pessimism: float = 0.0, **arguments: Any) -> EnsembleRewardModel:

@@ -87,7 +87,13 @@ class RewardModel(RewardFunction):
         self.record = {"n_ratings": len(feedback.ratings), "n_preferences": len(feedback.preferences)}
         self.folder, self.normalisation = None, None
         self._fit(feedback, held_out, console)
-        return self.normalise(*feedback.texts(), texts=f"the {len(feedback):,} ratings and pairs of training")
+        try:
+            return self.normalise(*feedback.texts(), texts=f"the {len(feedback):,} ratings and pairs of training")
+        except ValueError as error:
+            raise ValueError(
+                f"A {type(self).__name__} learned nothing from the {len(feedback):,} ratings and pairs: it gives all "
+                "their texts the same score. Give more feedback, that differs."
+            ) from error
 
     def normalise(self, prompts: Sequence[str], completions: Sequence[str], *, texts: str) -> Self:
         """Scale scores to mean 0 and variance 1 on the given texts.

@@ -2,6 +2,8 @@
 
 import dataclasses
 import random
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from textgym.joining import text_key
@@ -20,7 +22,8 @@ class Split(NamedTuple):
 def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
     """Split feedback so that no text stands on both sides.
 
-    Texts that are equal but for case and spaces, and texts that are compared with one another, stay together.
+    Texts that are equal but for case and spaces, and texts that are compared with one another, directly or through
+    others, stay together; where they are more than the share, they are learned from.
 
     Args:
         feedback: At least two texts that do not belong together.
@@ -41,16 +44,13 @@ def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
         groups.find(text_key(rating.prompt, rating.completion))
     for pair in feedback.preferences:
         groups.join(text_key(pair.prompt, pair.chosen), text_key(pair.prompt, pair.rejected))
+    of_ratings = [groups.find(text_key(one.prompt, one.completion)) for one in feedback.ratings]
+    of_pairs = [groups.find(text_key(one.prompt, one.chosen)) for one in feedback.preferences]
     names = groups.names()
     random.Random(seed).shuffle(names)
-    chosen = set(names[: max(1, round(held_out * len(names)))])
-    if len(chosen) >= len(names):
-        raise ValueError(
-            f"Feedback can only be split into two parts that share no text if there are at least two groups of texts, "
-            f"got {len(names)}. Give more feedback, or held-out feedback of its own."
-        )
-    rated = [groups.find(text_key(one.prompt, one.completion)) in chosen for one in feedback.ratings]
-    compared = [groups.find(text_key(one.prompt, one.chosen)) in chosen for one in feedback.preferences]
+    chosen = _choose(names, Counter([*of_ratings, *of_pairs]), held_out)
+    rated = [name in chosen for name in of_ratings]
+    compared = [name in chosen for name in of_pairs]
 
     def side(is_held_out: bool) -> Feedback:
         return dataclasses.replace(
@@ -62,6 +62,23 @@ def split_feedback(feedback: Feedback, held_out: float, seed: int = 0) -> Split:
         )
 
     return Split(side(False), side(True))
+
+
+def _choose(names: list[str], sizes: Mapping[str, int], share: float) -> set[str]:
+    """Return groups that have nearly this share of all feedback: the first ones that are not too large."""
+    if len(names) < 2:
+        raise ValueError(
+            f"Feedback can only be split into two parts that share no text if there are at least two groups of texts, "
+            f"got {len(names)}. Give more feedback, or held-out feedback of its own; on the command line --held-out 0 "
+            "holds nothing out."
+        )
+    room = max(1, round(share * sum(sizes.values())))
+    chosen = set()
+    for name in names[:-1]:
+        if sizes[name] <= room:
+            chosen.add(name)
+            room -= sizes[name]
+    return chosen or {min(names, key=lambda name: sizes[name])}
 
 
 class _Groups:

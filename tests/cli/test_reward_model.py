@@ -94,6 +94,7 @@ def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> No
         ),
         (("--kind", "ridge", "--reference-prompts", "none.txt"), "There is no file of prompts none.txt"),
         (("--kind", "ridge", "--held-out", "1"), "held_out must be above 0 and below 1, got 1.0."),
+        (("--kind", "ridge", "--held-out", "-1"), "held_out must be above 0 and below 1, got -1.0."),
     ],
 )
 def test_bad_input_gets_one_line(ratings: Path, arguments: tuple[str, ...], line: str) -> None:
@@ -226,3 +227,38 @@ def test_an_evaluation_says_what_it_is_of_and_why_there_is_no_diagram(ratings: P
     assert "mine (ridge), on 2 preferences" in result.stdout
     assert "no reliability diagram: the model predicts nothing that this feedback tells" in result.stdout
     assert not Path("reliability.png").exists()
+
+
+def test_kinds_are_listed_with_their_arguments_and_explained(workplace: Path) -> None:
+    listed = run_command("reward-model", "kinds").stdout
+    assert "ridge: Ridge regression of ratings on TF-IDF features.\n    alpha=1.0, max_ngram=1, min_count=1, " in listed
+    assert 'objective="ratings"' in listed
+    explained = run_command("reward-model", "kinds", "logistic").stdout
+    assert explained.startswith("Logistic regression of the classes bad, fair and good.\n")
+    assert "    penalty: Strength of the penalty on weights, above 0.\n" in explained
+    refused = run_command("reward-model", "kinds", "rigde")
+    assert (refused.exit_code, refused.stderr[:75]) == (
+        2, "Error: There is no kind of reward model 'rigde'. Did you mean 'ridge'? Expe"
+    )  # fmt: skip
+
+
+def test_nothing_need_be_held_out(ratings: Path) -> None:
+    result = run_command(*TRAIN, "--kind", "ridge", "--reference-model", "none", "--held-out", 0)
+    assert result.exit_code == 0, result.output
+    assert (
+        "Nothing was held out to judge it by; this does: textgym reward-model evaluate mine --data FILE"
+        in result.stdout
+    )
+    record = json.loads((ratings / "mine" / "reward_model.json").read_text())["record"]
+    assert (record["n_ratings"], record["evaluation"]) == (120, None)
+
+
+def test_a_reference_model_whose_texts_hardly_differ_in_score_is_told(ratings: Path, tiny_model: Path) -> None:
+    """Of its texts only one has a word that the model knows."""
+    (ratings / "prompts.txt").write_text("film \n" + "\n".join(map(str, range(10, 210))) + "\n", encoding="utf-8")
+    arguments = ("--reference-model", tiny_model, "--reference-prompts", "prompts.txt", "--reference-completions", 201)
+    result = run_command(*TRAIN, "--kind", "ridge", *arguments, "--reference-tokens", 1)
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        rf"Completions of {tiny_model} differ in score \d+ times less than the feedback's texts", result.stdout
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from textgym.rewards.learned import Evaluation
+    from textgym.rewards.learned import Evaluation, Feedback
 
 
 def check_picture(picture: Path) -> None:
@@ -51,6 +51,12 @@ def report_evaluation(evaluation: "Evaluation", title: str, picture: Path | None
         return
     draw_reliability(evaluation.calibration, picture, title)
     say(f"reliability diagram: {picture}")
+
+
+def count_feedback(feedback: "Feedback") -> str:
+    """Return how many ratings and preferences there are, in words."""
+    counts = {"rating": len(feedback.ratings), "preference": len(feedback.preferences)}
+    return " and ".join(f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
 
 
 def _form(figure: float | None) -> str:

@@ -130,3 +130,17 @@ def test_batches_hold_every_item_once_and_hardly_any_padding() -> None:
         assert padded < 1.1 * sum(lengths)
     first = next(iter(sorted_batches(lengths, 32)))
     assert max(lengths) == lengths[first[0]]
+
+
+def test_texts_that_belong_together_are_learned_from_where_they_are_more_than_the_share() -> None:
+    """20 pairs of one prompt hang together, 10 others are each by themselves."""
+    chain = [Preference("", f"text {number}", f"text {number + 1}") for number in range(20)]
+    alone = [Preference(f"prompt {number}", "a", "b") for number in range(10)]
+    for seed in range(5):
+        training, held_out = split_feedback(Feedback(preferences=(*chain, *alone)), 0.2, seed)
+        assert (len(training), len(held_out)) == (24, 6)
+        assert set(chain) <= set(training.preferences)
+    training, held_out = split_feedback(Feedback(preferences=(*chain, *alone[:1])), 0.01)
+    assert held_out.preferences == (alone[0],)
+    training, held_out = split_feedback(Feedback(preferences=(*alone[:2],)), 0.99)
+    assert (len(training), len(held_out)) == (1, 1)

@@ -194,6 +194,13 @@ PREFERENCES = Feedback(preferences=(Preference("", "a", "b"),))
                 "differ by more than 1; got 1 ratings and no such pair."
             ),
         ),
+        (
+            lambda: RidgeRewardModel().fit(Feedback(TRAINING.ratings[:1])),
+            (
+                "A RidgeRewardModel learned nothing from the 1 ratings and pairs: it gives all their texts the same "
+                "score. Give more feedback, that differs."
+            ),
+        ),
         (lambda: RidgeRewardModel(alpha=0), "alpha must be above 0, got 0."),
         (
             lambda: make_reward_model("rigde"),
