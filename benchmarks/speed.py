@@ -5,7 +5,9 @@
     python -m textgym.benchmarks.speed --setting h200
 
 Contestants of a case do the same work with the same weights, prompts and lengths, and are measured in turn; rates are
-medians. Run it on a machine that does nothing else. A new kind of case goes into `throughput/__init__.py`.
+medians. Run it on a machine that does nothing else. The first command, which has all cases, writes its table into
+`README.md` between the marks `<!-- speed -->` and `<!-- end of speed -->`. A new kind of case goes into
+`throughput/__init__.py`.
 """
 
 import os
@@ -21,12 +23,13 @@ import typer
 from textgym.allocator import keep_freed_memory
 
 from .machine import current_commit, describe_machine, installed_versions
+from .main_job import README, RESULTS, write_into_readme
 from .throughput import KINDS
 from .throughput.inputs import QUICK, SETTINGS, Setting
 from .throughput.measurement import measure_case
-from .throughput.report import draw_chart, print_table, summary_line, write_json
+from .throughput.report import draw_chart, markdown_table, print_table, summary_line, write_json
 
-RESULTS = Path(__file__).parent / "results"
+MARKS = ("<!-- speed -->", "<!-- end of speed -->")
 
 
 def main(
@@ -43,6 +46,7 @@ def main(
     batch_size: Annotated[int | None, typer.Option(help="Tokens a minibatch of an update, likewise.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A smoke run on tiny sizes; its ratios mean nothing.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for JSON and chart.")] = RESULTS,
+    readme: Annotated[Path, typer.Option(help="File with the marks.")] = README,
 ) -> None:
     """Measure tokens and steps a second, and compare."""
     unknown = sorted(set(kinds or []) - set(KINDS))
@@ -72,11 +76,14 @@ def main(
         "repeats": repeats,
     }
     output.mkdir(parents=True, exist_ok=True)
-    stem = "speed" if setting == SETTINGS["cpu"] and not kinds else f"speed_{'quick' if quick else setting_name}"
+    is_whole = setting == SETTINGS["cpu"] and not kinds
+    stem = "speed" if is_whole else f"speed_{'quick' if quick else setting_name}"
     write_json(results, provenance, output / f"{stem}.json")
     name = str(machine.get("gpu", f"{machine['cpu']}, {machine['threads']} threads"))
     draw_chart(results, f"{setting.describe()}\n{name}, {setting.precision}", output / f"{stem}.png")
     print_table(results, name)
+    if is_whole:
+        write_into_readme(markdown_table(results), readme, MARKS)
     print(summary_line(results))
 
 

@@ -92,6 +92,19 @@ class CaseResult:
         best = min if self.case.is_lower_better else max
         return best(peers, key=lambda each: each.median)
 
+    @property
+    def rivals(self) -> list[Measurement]:
+        """All that ours is compared with, one by one: what is not ours, or the baseline where all is."""
+        return [each for each in self.measurements if not each.is_ours] or [self.baseline]
+
+    def lead_over(self, rival: Measurement) -> tuple[float, float, float]:
+        """Return how many times as good as a rival ours was: by the medians, and at least and at most by repeats."""
+        repeats = [
+            self._times_as_good(own, other)
+            for own, other in zip(self.ours.rates, itertools.cycle(rival.rates), strict=False)
+        ]
+        return self._times_as_good(self.ours.median, rival.median), min(repeats), max(repeats)
+
     def ratio(self, measurement: Measurement) -> float:
         """Return how many times as good as the baseline a contestant was, by the medians."""
         return self._times_as_good(measurement.median, self.baseline.median)

@@ -35,6 +35,25 @@ def print_table(results: Sequence[CaseResult], machine: str) -> None:
     Console(width=150).print(table)
 
 
+def markdown_table(results: Sequence[CaseResult]) -> str:
+    """Return a table with a row for each that ours is compared with, for the README."""
+    lines = ["| case | TextGym | against | times as good (lowest to highest) |", "|---|---:|---|---:|"]
+    for result in results:
+        for rival in result.rivals:
+            lead, least, most = result.lead_over(rival)
+            ours = f"{_number(result.ours.median)} {result.case.unit}"
+            against = f"{rival.name}: {_number(rival.median)}"
+            spread = "" if least == most else f" ({_number(least)} to {_number(most)})"
+            lines.append(f"| {result.case.name} | {ours} | {against} | {_number(lead)}{spread} |")
+        for name, reason in result.case.skipped.items():
+            lines.append(f"| {result.case.name} | | {name}: skipped, {reason} | |")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def write_json(results: Sequence[CaseResult], provenance: dict[str, Any], file: Path) -> None:
     """Write every number, with where it comes from."""
     content = {**provenance, "cases": [result.as_json() for result in results]}

@@ -33,6 +33,7 @@ from textgym.benchmarks.throughput.inputs import (
 )
 from textgym.benchmarks.throughput.iteration import learn_one_iteration, make_ours, make_plain
 from textgym.benchmarks.throughput.measurement import Case, CaseResult, Contestant, Measurement, measure_case, timed
+from textgym.benchmarks.throughput.report import markdown_table
 from textgym.benchmarks.throughput.rollout import CACHES, Decoding, Generate
 from textgym.benchmarks.throughput.trl_trainers import NOT_INSTALLED, TRAINERS, TRLIteration, has_trl
 from textgym.benchmarks.throughput.update import NO_BFLOAT16, filled, operations_of, update, update_cases
@@ -302,6 +303,33 @@ def test_what_takes_minutes_is_measured_less_often_and_without_warming_up() -> N
     result = measure_case(Case("race", "steps/s", {}, contestants), repeats=3)
     assert calls == ["ours", "ours", "peer", "ours", "ours"]
     assert result.ratios(result.ours) == [2, 4, 6]
+
+
+def test_the_readme_has_a_row_for_each_that_ours_is_compared_with() -> None:
+    """Medians 20, 10 and 5; in bytes less is better; where all are ours, with the case's own baseline."""
+    tokens = [
+        Measurement("ours", True, [10.0, 20.0, 30.0]),
+        Measurement("theirs", False, [10.0, 10.0, 10.0]),
+        Measurement("a slow one", False, [5.0]),
+    ]
+    skipped = {"a missing one": "not installed"}
+    contestants = [Contestant("ours", lambda: 1.0, is_ours=True)]
+    race = CaseResult(Case("race", "tokens/s", {}, contestants, skipped), tokens)
+    buffer = CaseResult(
+        Case("buffer", "bytes", {}, contestants, is_lower_better=True),
+        [Measurement("ours", True, [24.3]), Measurement("theirs", False, [2592.0])],
+    )
+    growing = CaseResult(
+        Case("growth", "tokens/s", {}, contestants, compared_with="64"),
+        [Measurement("1,024", True, [900.0]), Measurement("64", True, [1000.0])],
+    )
+    assert markdown_table([race, buffer, growing]).splitlines()[2:] == [
+        "| race | 20 tokens/s | theirs: 10 | 2 (1 to 3) |",
+        "| race | 20 tokens/s | a slow one: 5 | 4 (2 to 6) |",
+        "| race | | a missing one: skipped, not installed | |",
+        "| buffer | 24 bytes | theirs: 2,592 | 107 |",
+        "| growth | 900 tokens/s | 64: 1,000 | 0.9 |",
+    ]
 
 
 def test_a_case_without_a_peer_is_refused() -> None:
