@@ -44,6 +44,7 @@ class REINFORCESettings(OneStepSettings):
     class_path: ClassVar[str] = "textgym.agents:REINFORCE"
 
     name: str = algorithm_name("REINFORCE")
+    learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
     baseline: Literal["none", "moving_average", "leave_one_out", "group_normalized"] = setting(
         "moving_average", "What a completion's return is compared with; the last two need completions-per-prompt."
     )
@@ -57,6 +58,8 @@ class RLOOSettings(OneStepSettings):
     completions_per_prompt: ClassVar[int] = 8
 
     name: str = algorithm_name("RLOO")
+    # Compared with others of the same prompt, a completion says less of chance, and steps may be longer.
+    learning_rate: float = setting(5e-4, "Step size of Adam.", above=0)
 
 
 @dataclass(frozen=True)
