@@ -93,6 +93,16 @@ class EnsembleRewardModel(RewardModel):
         mean, disagreement = self.score_members(prompts, completions)
         return mean - self.pessimism * disagreement
 
+    @property
+    def learns_from_preferences(self) -> bool:
+        """Whether a member does."""
+        return any(member.learns_from_preferences for member in self.members)
+
+    @property
+    def reads_comments(self) -> bool:
+        """Whether a member does."""
+        return any(member.reads_comments for member in self.members)
+
     def predictions(self, feedback: Feedback) -> Predictions | None:
         """Return the mean of what the members predict, pessimism left aside; None where they predict different things.
 

@@ -164,8 +164,8 @@ class Feedback:
             weights: Weight of each rater by name, at least 0.
 
         Raises:
-            ValueError: If a weight is negative or not finite, or a name is not among the raters (the nearest match is
-                given).
+            ValueError: If a weight is negative or not finite, a name is not among the raters (the nearest match is
+                given), or nothing is left.
             TypeError: If they are no mapping of names to numbers.
         """
         if not isinstance(weights, Mapping):
@@ -182,11 +182,14 @@ class Feedback:
         preferences = [
             dataclasses.replace(one, weight=one.weight * weights.get(one.rater, 1.0)) for one in self.preferences
         ]
-        return dataclasses.replace(
+        kept = dataclasses.replace(
             self,
             ratings=tuple(one for one in weighted if one is not None),
             preferences=tuple(one for one in preferences if one.weight > 0),
         )
+        if len(self) and not len(kept):
+            raise ValueError("The raters' weights leave no feedback; one of them at least must be above 0.")
+        return kept
 
     def resampled(self, seed: int) -> "Feedback":
         """Return as many ratings and preferences, drawn with replacement (a bootstrap sample)."""

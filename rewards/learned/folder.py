@@ -1,6 +1,7 @@
 """A reward model's folder: what kind it is and how its scores are scaled, as JSON, beside what it learned."""
 
 import json
+import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +54,9 @@ def check_is_free(folder: Path) -> None:
     """Raise ValueError if a model cannot be written here without losing anything but an older model."""
     if folder.is_file():
         raise ValueError(f"The output {folder} is a file; name a folder.")
+    above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ValueError(f"The output {folder} cannot be made: {above} is no folder that can be written to.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / REWARD_MODEL_FILE).is_file():
         raise ValueError(f"The output folder {folder} is not empty and holds no reward model; name another one.")
     if folder.resolve() == Path.cwd():

@@ -94,6 +94,11 @@ class LinearPreferenceModel(RewardModel):
             raise ValueError(f"This {type(self).__name__} has not learned anything yet; call fit(feedback) first.")
         return np.asarray(self._vectorizer.transform(join_texts(prompts, completions)) @ self._coefficients)
 
+    @property
+    def learns_from_preferences(self) -> bool:
+        """True, also where the pairs are made from ratings."""
+        return True
+
     def predictions(self, feedback: Feedback) -> Predictions | None:
         """Return σ(difference) beside whether the text is preferred; None without pairs."""
         try:

@@ -221,6 +221,16 @@ class RewardModel(RewardFunction):
     ) -> Scores:
         """Return the model's own scores before normalisation, shape (N,)."""
 
+    @property
+    def learns_from_preferences(self) -> bool:
+        """Whether `fit` learns from pairs, and not from ratings alone."""
+        return False
+
+    @property
+    def reads_comments(self) -> bool:
+        """Whether `fit` learns from comments too."""
+        return False
+
     @abstractmethod
     def predictions(self, feedback: Feedback) -> Predictions | None:
         """Return what the model predicts beside what people said; None where the feedback says nothing of it."""

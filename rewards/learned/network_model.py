@@ -200,6 +200,16 @@ class NetworkRewardModel(RewardModel):
         scores: Scores = self._objective.scores(outputs).double().numpy()
         return scores
 
+    @property
+    def learns_from_preferences(self) -> bool:
+        """Whether that is the objective."""
+        return self.objective == "preferences"
+
+    @property
+    def reads_comments(self) -> bool:
+        """Whether ratings, which may have comments, are what it learns from."""
+        return self.objective != "preferences" and self.comment_dropout < 1
+
     def predictions(self, feedback: Feedback) -> Predictions | None:
         """Return predictions beside ratings, classes or preferences; None where the feedback has no such thing."""
         try:

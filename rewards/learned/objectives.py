@@ -246,7 +246,7 @@ def require_ratings(feedback: Feedback) -> tuple[Rating, ...]:
     if not feedback.ratings:
         raise ValueError(
             f"This kind of reward model learns from ratings, got none and {len(feedback.preferences)} preferences; "
-            "choose a kind that learns from pairs."
+            "choose a kind that learns from pairs: linear_preferences, or network with the objective 'preferences'."
         )
     return feedback.ratings
 

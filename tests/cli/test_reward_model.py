@@ -63,6 +63,12 @@ def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> No
     assert "rows skipped: 1 × rating that is no number\n  line 122: ratings must be a finite number, got 'good'\n" in (
         result.stdout
     )
+    assert "3 × ridge, on 24 ratings held out" in result.stdout
+    assert re.search(
+        r"^The 3 members' scores of a text lie 0\.\d\d apart on average .*, of which 0\.5 times is subtracted\.$",
+        result.stdout,
+        re.MULTILINE,
+    )
     model = load_reward_model("mine")
     assert isinstance(model, EnsembleRewardModel)
     assert (len(model.members), model.pessimism) == (3, 0.5)
@@ -80,6 +86,11 @@ def test_an_ensemble_is_trained_on_what_is_left_of_bad_rows(ratings: Path) -> No
         (("--kind", "svm", "--set", "class_weight=balancd"), "class_weight must be 'balanced' or None, got 'balancd'."),
         (("--kind", "ridge", "--set", "alpha=much"), "alpha must be a number, got 'much' of type str."),
         (("--kind", "ridge", "--set", "alpha"), "--set must be NAME=VALUE, got 'alpha'."),
+        (
+            ("--kind", "svm", "--set", "boundaries=[1"),
+            "--set boundaries must have a value in YAML, got '[1' (while pars",
+        ),
+        (("--kind", "ridge", "--output", "ratings.tsv/mine"), "The output ratings.tsv/mine cannot be made: "),
         (("--kind", "ridge", "--set", "alpha=-1"), "alpha must be above 0, got -1."),
         (("--kind", "ridge", "--pessimism", "1"), "--pessimism needs an ensemble; give --ensemble as well."),
         (("--kind", "ridge", "--rater-weight", "ann=x"), "--rater-weight must be RATER=NUMBER, got 'x'."),
@@ -262,3 +273,37 @@ def test_a_reference_model_whose_texts_hardly_differ_in_score_is_told(ratings: P
     assert re.search(
         rf"Completions of {tiny_model} differ in score \d+ times less than the feedback's texts", result.stdout
     )
+
+
+def test_what_a_kind_does_not_learn_from_is_told(ratings: Path, tiny_model: Path) -> None:
+    rows = [f"{one.completion},{one.rating},{'so good' if number < 5 else ''},," for number, one in enumerate(RATED)]
+    table = "\n".join(
+        ["completion,rating,comment,chosen,rejected", *rows, ",,,lovely film,dull film", ",,,warm song,ugly"]
+    )
+    (ratings / "both.csv").write_text(table, encoding="utf-8")
+    arguments = (
+        "reward-model",
+        "train",
+        "--data",
+        "both.csv",
+        "--output",
+        "mine",
+        "--reference-model",
+        "none",
+        "--kind",
+    )
+    result = run_command(*arguments, "ridge")
+    assert result.exit_code == 0, result.output
+    assert "60 rated completions, 2 preferences" in result.stdout
+    assert "preferences that this kind of model does not learn from: 2\n" in result.stdout
+    assert "texts with comments, which this kind of model does not read: 5\n" in result.stdout
+    result = run_command(*arguments, "linear_preferences")
+    assert result.exit_code == 0, result.output
+    assert "does not learn from" not in result.stdout
+    network = ("network", "--set", f"backbone={tiny_model}", "--set", "epochs=1")
+    result = run_command(*arguments, *network)
+    assert result.exit_code == 0, result.output
+    assert "does not read" not in result.stdout
+
+
+RATED = rated_films(60).ratings

@@ -8,8 +8,15 @@ import typer
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
 from .reward_kinds import explain_kind, list_kinds
-from .reward_model_input import make_model, read_change, read_data, read_rater_weights, read_settings
-from .reward_report import check_picture, count_feedback, report_evaluation, say
+from .reward_model_input import (
+    make_model,
+    read_change,
+    read_data,
+    read_rater_weights,
+    read_settings,
+    tell_what_is_not_used,
+)
+from .reward_report import check_picture, count_feedback, report_disagreement, report_evaluation, say
 from .reward_scale import scale_scores, write_reference
 
 FEEDBACK = "Feedback"
@@ -161,6 +168,7 @@ def train(
         model = make_model(kind, read_settings(setting or []), ensemble, pessimism)
         feedback = read_data(data, column or [], only or [], skip_bad_rows)
         feedback = feedback.with_rater_weights(read_rater_weights(rater_weight or []))
+        tell_what_is_not_used(model, feedback)
         split = split_feedback(feedback, held_out, seed) if held_out else Split(feedback, Feedback())
         training = augment(split.training, counterfactuals)
         if counterfactuals:
@@ -175,12 +183,14 @@ def train(
     model.record["evaluation"] = None if evaluation is None else evaluation.as_dict()
     changes = {one.name: reliance(model, *split.held_out.texts(), one) for one in counterfactuals}
     model.record["reliance"] = changes
-    model.save(output)
+    with checked_input():  # the folder, which may have become another one meanwhile
+        model.save(output)
     if evaluation is None:
         say(f"Nothing was held out to judge it by; this does: textgym reward-model evaluate {output} --data FILE")
     else:
-        title = f"{kind}, on {count_feedback(split.held_out)} held out"
+        title = f"{kind if ensemble is None else f'{ensemble} × {kind}'}, on {count_feedback(split.held_out)} held out"
         report_evaluation(evaluation, title, output / RELIABILITY_FILE)
+        report_disagreement(model, split.held_out)
     for name, change in changes.items():
         say(f"{name}: {'changes no held-out text' if change is None else f'moves a score by {change:.2f} on average'}")
     say(f"The reward model is in {output}. Use it by: textgym train --reward {output}")
@@ -210,6 +220,7 @@ def evaluate(
         feedback = read_data(data, column or [], only or [], skip_bad_rows)
         evaluation = loaded.evaluate(feedback, min_gap=min_gap)
     report_evaluation(evaluation, f"{model} ({loaded.kind}), on {count_feedback(feedback)}", picture)
+    report_disagreement(loaded, feedback)
 
 
 @app.command()

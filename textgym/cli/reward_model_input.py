@@ -45,7 +45,7 @@ def read_data(data: Path, columns: list[str], only: list[str], skip_bad_rows: bo
     )
     line = f"{len(feedback.ratings):,} rated completions, {len(feedback.preferences):,} preferences"
     if feedback.n_repeated:
-        line += f"; {feedback.n_repeated:,} rows repeat others"
+        line += f"; rows that repeat others: {feedback.n_repeated:,}"
     say(line)
     if feedback.bad_rows:
         summary, *lines = summarise_bad_rows(feedback.bad_rows)
@@ -53,6 +53,15 @@ def read_data(data: Path, columns: list[str], only: list[str], skip_bad_rows: bo
         for one in lines:
             say(f"  {one}")
     return feedback
+
+
+def tell_what_is_not_used(model: "RewardModel", feedback: "Feedback") -> None:
+    """Say which feedback a kind of model does not learn from."""
+    if feedback.ratings and feedback.preferences and not model.learns_from_preferences:
+        say(f"preferences that this kind of model does not learn from: {len(feedback.preferences):,}")
+    n_comments = sum(bool(one.comment) for one in (*feedback.ratings, *feedback.preferences))
+    if n_comments and not model.reads_comments:
+        say(f"texts with comments, which this kind of model does not read: {n_comments:,}")
 
 
 def read_rater_weights(given: list[str]) -> dict[str, float]:
@@ -78,7 +87,9 @@ def read_change(text: str) -> "Counterfactual":
     try:
         return read_counterfactual(read_yaml(text))
     except yaml.YAMLError as error:
-        raise ValueError(f"--augment must be YAML such as 'exchange: gender', got {text!r} ({error}).") from error
+        raise ValueError(
+            f"--augment must be YAML such as 'exchange: gender', got {text!r} ({_one_line(error)})."
+        ) from error
 
 
 def read_settings(given: list[str]) -> dict[str, Any]:
@@ -96,7 +107,7 @@ def read_settings(given: list[str]) -> dict[str, Any]:
         try:
             settings[name.replace("-", "_")] = read_yaml(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {name} must have a value in YAML, got {text!r} ({error}).") from error
+            raise ValueError(f"--set {name} must have a value in YAML, got {text!r} ({_one_line(error)}).") from error
     return settings
 
 
@@ -114,6 +125,10 @@ def read_pairs(given: list[str], flag: str) -> dict[str, str]:
         if pairs.setdefault(name, value) != value:
             raise ValueError(f"{flag} {name} must be given once, got {pairs[name]!r} and {value!r}.")
     return pairs
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _number(text: str) -> float:

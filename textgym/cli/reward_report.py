@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from textgym.rewards.learned import Evaluation, Feedback
+    from textgym.rewards.learned import Evaluation, Feedback, RewardModel
 
 
 def check_picture(picture: Path) -> None:
@@ -51,6 +51,18 @@ def report_evaluation(evaluation: "Evaluation", title: str, picture: Path | None
         return
     draw_reliability(evaluation.calibration, picture, title)
     say(f"reliability diagram: {picture}")
+
+
+def report_disagreement(model: "RewardModel", feedback: "Feedback") -> None:
+    """Print how far an ensemble's members disagree; nothing for other models."""
+    from textgym.rewards.learned import EnsembleRewardModel
+
+    if isinstance(model, EnsembleRewardModel):
+        disagreement = model.score_members(*feedback.texts()).disagreement.mean()
+        say(
+            f"The {len(model.members)} members' scores of a text lie {disagreement:.2f} apart on average (standard "
+            f"deviation), of which {model.pessimism:g} times is subtracted."
+        )
 
 
 def count_feedback(feedback: "Feedback") -> str:

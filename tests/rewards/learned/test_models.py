@@ -184,7 +184,7 @@ PREFERENCES = Feedback(preferences=(Preference("", "a", "b"),))
             lambda: RidgeRewardModel().fit(PREFERENCES),
             (
                 "This kind of reward model learns from ratings, got none and 1 preferences; choose a kind that learns "
-                "from pairs."
+                "from pairs: linear_preferences, or network with the objective 'preferences'."
             ),
         ),
         (

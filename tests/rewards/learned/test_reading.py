@@ -160,6 +160,10 @@ def test_raters_are_weighted_and_left_out() -> None:
     with pytest.raises(ValueError, match="cyd") as caught:
         feedback.with_rater_weights({"cyd": 1.0})
     assert str(caught.value) == "There is no rater 'cyd'. Expected one of ann, bob."
+    with pytest.raises(
+        ValueError, match=r"^The raters' weights leave no feedback; one of them at least must be above 0"
+    ):
+        feedback.with_rater_weights({"ann": 0, "bob": 0})
 
 
 @pytest.mark.parametrize("rating", ["1_0", "nan", "NaN", "inf", "-Infinity", "1e999", "five", "1,5", ""])
