@@ -1,7 +1,9 @@
 """Load a backbone, an encoder or a language model without its head, and its tokenizer."""
 
 from pathlib import Path
+from typing import cast
 
+from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from textgym.models import load_failure, model_source
@@ -57,7 +59,7 @@ def check_belong_together(tokenizer: PreTrainedTokenizerBase, backbone: PreTrain
     Raises:
         ValueError: If it has more tokens than the backbone.
     """
-    known = backbone.get_input_embeddings().weight.shape[0]
+    known = cast(Tensor, backbone.get_input_embeddings().weight).shape[0]
     if len(tokenizer) > known:
         raise ValueError(
             f"The tokenizer has {len(tokenizer):,} tokens, of which the backbone knows {known:,}; save two that belong "

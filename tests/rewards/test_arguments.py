@@ -117,7 +117,9 @@ def test_arguments_out_of_range_are_named(make: Callable[[], Any], message: str)
 
 def test_a_bound_may_be_open_and_numbers_may_be_numpys() -> None:
     assert Clip(ends, -math.inf, 0.5)([""] * 2, ["It", "It ends."]) == [0.0, 0.5]
-    reward = Clip(Repetition(np.int64(2)), np.float32(0.5), 1)
+    two: Any = np.int64(2)
+    half: Any = np.float32(0.5)
+    reward = Clip(Repetition(two), half, 1)
     assert reward_to_data(reward) == {"clip": {"reward": {"repetition": {"n": 2}}, "low": 0.5, "high": 1}}
 
 

@@ -59,7 +59,8 @@ def tell_what_is_not_used(model: "RewardModel", feedback: "Feedback") -> None:
     """Say which feedback a kind of model does not learn from."""
     if feedback.ratings and feedback.preferences and not model.learns_from_preferences:
         say(f"preferences that this kind of model does not learn from: {len(feedback.preferences):,}")
-    n_comments = sum(bool(one.comment) for one in (*feedback.ratings, *feedback.preferences))
+    comments = [one.comment for one in feedback.ratings] + [one.comment for one in feedback.preferences]
+    n_comments = sum(map(bool, comments))
     if n_comments and not model.reads_comments:
         say(f"texts with comments, which this kind of model does not read: {n_comments:,}")
 

@@ -120,7 +120,12 @@ def test_wrong_types_are_refused(act: Callable[[], object], message: str) -> Non
 
 
 def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
-    model = LogisticRewardModel(penalty=np.float32(0.5), max_ngram=np.int64(1), boundaries=np.array([-0.5, 0.5]))
+    arguments: dict[str, Any] = {
+        "penalty": np.float32(0.5),
+        "max_ngram": np.int64(1),
+        "boundaries": np.array([-0.5, 0.5]),
+    }
+    model = LogisticRewardModel(**arguments)
     model.fit(TRAINING).save(tmp_path / "model")
     assert load_reward_model(tmp_path / "model").arguments() == {
         "penalty": 0.5, "max_ngram": 1, "boundaries": (-0.5, 0.5), "class_weight": None, "min_count": 1, "name": None,
