@@ -385,6 +385,19 @@ def test_the_page_speaks_chinese(sqlite_store: FeedbackStore, enter: Enter) -> N
         assert list(session.scalars(select(Rating.comment))) == ["写得不错"]
 
 
+def test_the_owners_overview_is_readable_on_a_phone(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    page = enter("Annegret", size=PHONE)
+    page.goto(page.url.replace("/rate", "/owner"))
+    heights = page.locator("tbody th").evaluate_all("cells => cells.map((one) => one.offsetHeight)")
+    assert len(heights) == 4
+    assert max(heights) < 50  # one line
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    names = page.locator("tbody th").last
+    before = names.bounding_box()
+    page.locator(".scroll").last.evaluate("table => table.scrollLeft = 1000")
+    assert names.bounding_box() == before
+
+
 def test_everything_is_in_reach_on_a_phone(sqlite_store: FeedbackStore, enter: Enter) -> None:
     words = " was made by people who love the sea, and it shows in every picture of it. " * 3
     add(sqlite_store, kind="rate", prompt="The film", completion_a=words)
