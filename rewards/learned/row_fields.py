@@ -77,7 +77,8 @@ def read_row(
         ratings = _numbers(values[fields["ratings"]], fields["ratings"])
         rater = ""  # a list of ratings does not say whose they are
     elif values.get(fields["rating"]) in (None, ""):
-        raise UnusableRowError(MISSING, f"has no {fields['rating']}")
+        is_list = fields["ratings"] in values and fields["rating"] not in values
+        raise UnusableRowError(MISSING, f"has no {fields['ratings' if is_list else 'rating']}")
     else:
         ratings = (_finite(values[fields["rating"]], fields["rating"]),)
     return RatedRow(line, prompt, completion, ratings, rater, comment)

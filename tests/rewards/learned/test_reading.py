@@ -366,3 +366,9 @@ def test_a_data_set_in_the_format_of_numpy_is_read() -> None:
     datasets = pytest.importorskip("datasets", reason="the datasets library is not installed")
     table = datasets.Dataset.from_dict({"completion": ["a", "b"], "ratings": [[1, 2], [3]]}).with_format("numpy")
     assert read_feedback(table).ratings == (Rating("", "a", (1.0, 2.0)), Rating("", "b", (3.0,)))
+
+
+def test_a_missing_rating_is_named_by_its_column() -> None:
+    rows = [{"completion": "a", "all": "1 2"}, {"completion": "b", "all": ""}]
+    feedback = read_feedback(rows, columns={"ratings": "all"}, bad_rows="skip")
+    assert [bad.problem for bad in feedback.bad_rows] == ["has no all"]
