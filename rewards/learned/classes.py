@@ -30,7 +30,7 @@ class RatingClasses:
     def __init__(self, boundaries: Sequence[float]) -> None:
         expected = "boundaries must be two finite numbers, between bad, fair and good"
         if not isinstance(boundaries, Iterable) or not all(isinstance(one, Real) for one in boundaries):
-            raise TypeError(f"{expected}, such as (2, 4), got {boundaries!r}.")
+            raise TypeError(f"{expected}, such as [2, 4], got {boundaries!r}.")
         self.boundaries = tuple(float(one) for one in boundaries)
         if len(self.boundaries) != 2 or not np.isfinite(self.boundaries).all():
             raise ValueError(f"{expected}, got {boundaries!r}.")
@@ -48,7 +48,7 @@ class RatingClasses:
         if low >= high:
             raise ValueError(
                 f"These ratings cannot be split into thirds, since more than a third of them are {low:g}; "
-                "give boundaries, such as (2, 4)."
+                "give boundaries, such as [2, 4]."
             )
         return cls((low, high))
 

@@ -13,7 +13,7 @@ from textgym.joining import join_texts
 from .feedback import Feedback
 from .model import RewardModel, Scores
 from .objectives import require_ratings
-from .text_features import make_vectorizer, read_estimator, write_estimator
+from .text_features import fit_vectorizer, make_vectorizer, read_estimator, write_estimator
 
 
 class EstimatorRewardModel(RewardModel):
@@ -47,13 +47,7 @@ class EstimatorRewardModel(RewardModel):
         values = np.array([one.rating for one in ratings])
         weights = np.array([one.weight for one in ratings])
         vectorizer = make_vectorizer(self.max_ngram, self.min_count)
-        try:
-            features = vectorizer.fit_transform(texts)
-        except ValueError as error:  # no word at all, or none often enough
-            raise ValueError(
-                f"The {len(texts)} texts have no sequence of words that occurs in {self.min_count} of them ({error}); "
-                "give more feedback, or lower min_count."
-            ) from error
+        features = fit_vectorizer(vectorizer, texts)
         self._pipeline = [vectorizer, self._fit_estimator(features, values, weights)]
 
     @abstractmethod

@@ -15,7 +15,7 @@ from .feedback import Feedback
 from .libraries import require_library
 from .model import RewardModel, Scores
 from .objectives import PreferenceObjective
-from .text_features import make_vectorizer, read_estimator, write_estimator
+from .text_features import fit_vectorizer, make_vectorizer, read_estimator, write_estimator
 
 
 class LinearPreferenceModel(RewardModel):
@@ -75,7 +75,7 @@ class LinearPreferenceModel(RewardModel):
     def _fit(self, feedback: Feedback, held_out: Feedback | None, console: Console | None) -> None:
         pairs = self._pairs.pairs(feedback)
         self._vectorizer = make_vectorizer(self.max_ngram, self.min_count)
-        self._vectorizer.fit(sorted(set(join_texts(*feedback.texts()))))
+        fit_vectorizer(self._vectorizer, sorted(set(join_texts(*feedback.texts()))))
         prompts = [one.prompt for one in pairs]
         chosen = self._vectorizer.transform(join_texts(prompts, [one.chosen for one in pairs]))
         rejected = self._vectorizer.transform(join_texts(prompts, [one.rejected for one in pairs]))

@@ -32,6 +32,23 @@ def make_vectorizer(max_ngram: int, min_count: int) -> Any:
     )
 
 
+def fit_vectorizer(vectorizer: Any, texts: Sequence[str]) -> Any:
+    """Let a vectoriser find its sequences of words, and return the features of the texts, sparse, (N, D).
+
+    Raises:
+        ValueError: If there are none, or none occurs often enough.
+    """
+    try:
+        return vectorizer.fit_transform(texts)
+    except ValueError as error:
+        least = vectorizer.min_df
+        often = f"occurs in {least} of them" if least > 1 else "is of letters or digits"
+        raise ValueError(
+            f"The {len(texts)} texts have no sequence of words that {often}; give more feedback"
+            f"{', or lower min_count' if least > 1 else ''}."
+        ) from error
+
+
 def write_estimator(estimator: Any, folder: Path) -> None:
     """Write an object of scikit-learn by skops."""
     require_library("skops.io").dump(estimator, folder / MODEL_FILE)

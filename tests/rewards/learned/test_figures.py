@@ -86,7 +86,7 @@ def test_classes_are_thirds_or_what_was_asked_for_and_balance() -> None:
         RatingClasses.of_thirds([1, 1, 1, 2])
     assert str(caught.value) == (
         "These ratings cannot be split into thirds, since more than a third of them are 1; "
-        "give boundaries, such as (2, 4)."
+        "give boundaries, such as [2, 4]."
     )
     with pytest.raises(ValueError, match=r"The first of the boundaries must be below the second, got \(2, 1\)."):
         RatingClasses((2, 1))

@@ -201,6 +201,14 @@ PREFERENCES = Feedback(preferences=(Preference("", "a", "b"),))
                 "score. Give more feedback, that differs."
             ),
         ),
+        (
+            lambda: LinearPreferenceModel(min_count=9).fit(PREFERENCES),
+            ("The 2 texts have no sequence of words that occurs in 9 of them; give more feedback, or lower min_count."),
+        ),
+        (
+            lambda: RidgeRewardModel().fit(Feedback((Rating("", "!", (1.0,)), Rating("", "?", (2.0,))))),
+            "The 2 texts have no sequence of words that is of letters or digits; give more feedback.",
+        ),
         (lambda: RidgeRewardModel(alpha=0), "alpha must be above 0, got 0."),
         (
             lambda: make_reward_model("rigde"),
