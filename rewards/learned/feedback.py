@@ -64,6 +64,8 @@ class Rating:
             raise ValueError("Rating.ratings must have at least one number, got none.")
         for number in self.ratings:
             check_number("Each of Rating.ratings", number)
+        for name in self.raters:
+            check_text("Each of Rating.raters", name)
         for weight in self.weights:
             check_number("Each of Rating.weights", weight, least=0)
         if self.weights and not any(self.weights):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from textgym.reward_protocol import RewardResult
-from textgym.rewards.arguments import check_number, check_text_columns
+from textgym.rewards.arguments import check_number, check_text_columns, describe
 from textgym.rewards.function import RewardFunction
 
 from .calibration import Calibration, Predictions, calibrate
@@ -190,10 +190,14 @@ class RewardModel(RewardFunction):
         Nothing in it is a pickle: networks are safetensors, models of scikit-learn are written by skops.
 
         Raises:
-            ValueError: If the model has not been fitted, or the folder is not empty and holds no reward model.
+            ValueError: If the model has not been fitted, the folder is not empty and holds no reward model, or it
+                cannot be written.
+            TypeError: If it is no path.
         """
         from .folder import save_reward_model
 
+        if not isinstance(folder, str | Path):
+            raise TypeError(f"folder must be the path of a folder to be made, got {describe(folder)}.")
         save_reward_model(self, Path(folder))
         self.folder = Path(folder)
 

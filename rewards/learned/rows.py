@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from textgym.prompts import file_lines, file_text
 
@@ -74,8 +75,8 @@ def _read_iterable(source: Iterable[Any]) -> Iterator[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as it would stand in a file: numpy's as numbers and lists, pandas' NaN as nothing."""
-    if isinstance(value, np.ndarray | np.generic):
+    """Return a value as it would stand in a file: numpy's and torch's as numbers and lists, pandas' NaN as nothing."""
+    if isinstance(value, np.ndarray | np.generic | Tensor):
         value = value.tolist()
     return None if isinstance(value, float) and math.isnan(value) else value
 

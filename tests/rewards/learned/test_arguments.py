@@ -108,6 +108,8 @@ def test_wrong_names_and_numbers_out_of_range_are_refused(act: Callable[[], obje
         (lambda: pairs_from_ratings(feedback), "ratings must be a list of Rating, got Feedback; pass feedback."),
         (lambda: augment(TRAINING, rows), "A counterfactual must be a Counterfactual, got {'completion': 'A joy.', "),
         (lambda: Rating("", "a", text), "Rating.ratings must be a tuple such as (4.0, 5.0), got 'A joy.' of type str."),
+        (lambda: Rating("", "a", (1,), raters=(7,)), "Each of Rating.raters must be a text, got 7 of type int."),  # type: ignore[arg-type]
+        (lambda: RidgeRewardModel().save(wrong), "folder must be the path of a folder to be made, got None."),
         (lambda: Rating(wrong, "a", (1,)), "Rating.prompt must be a text, got None."),
         (lambda: Preference("", "a", wrong), "Preference.rejected must be a text, got None."),
         (lambda: Feedback(rows), "Feedback.ratings must be a list of Rating, got {'completion': 'A joy.', 'rating'"),

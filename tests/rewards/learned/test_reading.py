@@ -362,9 +362,10 @@ def test_numpys_numbers_and_pandas_missing_values_are_read_as_those_of_a_file() 
     assert [bad.problem for bad in feedback.bad_rows] == ["has no rating"]
 
 
-def test_a_data_set_in_the_format_of_numpy_is_read() -> None:
+@pytest.mark.parametrize("form", ["numpy", "torch"])
+def test_a_data_set_in_the_format_of_numpy_or_torch_is_read(form: str) -> None:
     datasets = pytest.importorskip("datasets", reason="the datasets library is not installed")
-    table = datasets.Dataset.from_dict({"completion": ["a", "b"], "ratings": [[1, 2], [3]]}).with_format("numpy")
+    table = datasets.Dataset.from_dict({"completion": ["a", "b"], "ratings": [[1, 2], [3]]}).with_format(form)
     assert read_feedback(table).ratings == (Rating("", "a", (1.0, 2.0)), Rating("", "b", (3.0,)))
 
 
