@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from textgym.joining import join_text
+
 from .arguments import check_integer
 from .function import RewardFunction
 from .places import check_model
@@ -26,8 +28,8 @@ class SequenceClassifier(RewardFunction):
         model: Folder as `save_pretrained` writes it, with tokenizer, or name on the Hugging Face hub.
         label: Name or number of the label whose probability is the score; None for the second of two. Not for a model
             with one output.
-        reads: "joined" reads the prompt with the completion behind it, "pair" gives them to the tokenizer as two texts,
-            "completion" reads the completion alone.
+        reads: "joined" reads the prompt with the completion behind it, with a space between where words would run
+            together; "pair" gives them to the tokenizer as two texts, "completion" reads the completion alone.
         batch_size: Texts at a time, at least 1; changes speed and memory alone.
         device: "auto" takes CUDA where it is; or as torch names it.
         name: Name of the term; None for "sequence_classifier".
@@ -86,7 +88,7 @@ class SequenceClassifier(RewardFunction):
         if self.reads == "pair":
             parts: tuple[list[str], ...] = ([prompt for prompt, _ in texts], [completion for _, completion in texts])
         elif self.reads == "joined":
-            parts = ([prompt + completion for prompt, completion in texts],)
+            parts = ([join_text(prompt, completion) for prompt, completion in texts],)
         else:
             parts = ([completion for _, completion in texts],)
         length = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 1 << 30))

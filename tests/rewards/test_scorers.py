@@ -169,6 +169,7 @@ def test_a_folder_of_a_reward_model_is_a_reward(reward_model: tuple[Path, PreTra
     result = score_completions(reward, ["The sea"] * 5, TEXTS, {}, [[1]] * 5)
     assert result.scores == pytest.approx([float(logits(model, "The sea" + text)) for text in TEXTS], abs=1e-5)
     assert list(result.terms) == ["sequence_classifier"]
+    assert reward(prompts=["The sea"], completions=["is wide"]) == reward(prompts=["The sea"], completions=[" is wide"])
     in_yaml = build_reward({str(folder): {"batch_size": 1, "reads": "completion", "name": "taste"}})
     read_alone = score_completions(in_yaml, ["The sea"], [" is wide"], {}, [[1]])
     assert read_alone.terms == {"taste": [pytest.approx(float(logits(model, " is wide")), abs=1e-5)]}
