@@ -64,7 +64,7 @@ def test_each_phrase_counts_once_and_overlapping_ones_all_count() -> None:
     [
         ("Python", TypeError, "words must be a list of texts, got the single text 'Python'; write ['Python']."),
         ([], ValueError, "Words must be at least one, got an empty list."),
-        (["a", 3], TypeError, "words must be a list of texts, got 3 of type int in it; put it in quotes."),
+        (["a", 3], TypeError, "words must be a list of texts, got 3 of type int in place 2; put it in quotes."),
         (["a", " "], ValueError, "Each word must have something besides white space, got ' '."),
     ],
 )
