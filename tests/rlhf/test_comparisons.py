@@ -161,6 +161,9 @@ def test_a_loop_whose_command_rates_and_compares(workplace: Path, tiny_model: Pa
         assert {row["rater"] for row in said} == {"command"}
         feedback = read_json_lines(workplace / f"loop/round-{number}/feedback.jsonl")
         assert [row["rating"] for row in feedback] == [-len(row["completion"]) for row in feedback]
+    page = (workplace / "loop/report.html").read_text(encoding="utf-8")
+    assert '<th class="number">mean rating</th>' in page
+    assert "true score" not in page.lower()
     judgement = read_json(workplace / "loop/round-2/judgement.json")
     assert judgement["comparisons"]["n_preferences"] == len(said)
     assert 0 <= judgement["comparisons"]["accuracy"] <= 1
@@ -181,6 +184,9 @@ def test_a_loop_whose_simulated_raters_compare(workplace: Path, tiny_model: Path
     assert raters <= {"rater 1", "rater 2", "rater 3"}
     assert len(raters) > 1
     evaluations = [read_json(workplace / f"loop/round-{number}/evaluation.json") for number in (1, 2)]
+    page = (workplace / "loop/report.html").read_text(encoding="utf-8")
+    assert '<th class="number">true score</th>' in page
+    assert '<th class="number">mean rating</th>' not in page
     assert evaluations[1]["before"]["true_score"] == pytest.approx(evaluations[0]["after"]["true_score"])
 
 

@@ -1,6 +1,5 @@
 """The figure of a loop: true score, what the reward model foresaw, and KL, round by round."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,19 +12,20 @@ from .results import true_by_round
 
 
 def draw_rounds(results: dict[str, Any]) -> Figure:
-    """Draw a loop's rounds; without a true score the mean rating of what was asked takes its place."""
+    """Draw a loop's rounds; without a true score the mean rating of what was asked takes its place, if there is one."""
     rounds = results["rounds"]
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
     true_scores = true_by_round(results)
-    if true_scores:
-        draw_true_scores(left, true_scores, "true score")
-        _dress(left, "True score of the policy", "round (0: before)", range(len(true_scores)))
-    else:
-        numbers = [one["round"] for one in rounds]
-        means = [one["judgement"]["mean_rating"] for one in rounds]
-        left.plot(numbers, [math.nan if mean is None else mean for mean in means], marker="o", color=SCORE_COLOUR)
-        _dress(left, "Mean rating of what was asked", "round", numbers)
+    means = [(one["round"], one["judgement"]["mean_rating"]) for one in rounds]
+    means = [(number, mean) for number, mean in means if mean is not None]
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    *others, middle, right = figure.subplots(1, 3 if true_scores or means else 2)
+    for left in others:
+        if true_scores:
+            draw_true_scores(left, true_scores, "true score")
+            _dress(left, "True score of the policy", "round (0: before)", range(len(true_scores)))
+        else:
+            left.plot(*zip(*means, strict=True), marker="o", color=SCORE_COLOUR)
+            _dress(left, "Mean rating of what was asked", "round", [number for number, _ in means])
     _draw_accuracy(middle, rounds)
     evaluated = [one for one in rounds if one["evaluation"] is not None]
     known = [(one["round"], one["evaluation"]["after"]["kl"]) for one in evaluated]
@@ -51,16 +51,22 @@ def draw_true_scores(
 
 def _draw_accuracy(axes: Axes, rounds: Sequence[dict[str, Any]]) -> None:
     """Draw the share of pairs in the right order, of the reward model before training and of one rater."""
-    for index, (name, label) in enumerate((("model", "reward model"), ("rater", "one rater"))):
-        known = [(one["round"], one["judgement"][name]) for one in rounds if one["judgement"][name] is not None]
-        points = [(number, figures["pairwise_accuracy"]) for number, figures in known]
+    drawn = (
+        ("model", "pairwise_accuracy", "reward model"),
+        ("rater", "pairwise_accuracy", "one rater"),
+        ("comparisons", "accuracy", "reward model, comparisons"),
+    )
+    for index, (name, figure, label) in enumerate(drawn):
+        known = [(one["round"], one["judgement"].get(name)) for one in rounds]
+        points = [(number, figures[figure]) for number, figures in known if figures is not None]
         points = [(number, accuracy) for number, accuracy in points if accuracy is not None]
-        axes.plot(
-            [number for number, _ in points], [accuracy for _, accuracy in points], marker="o", label=label,
-            color=COLOURS[index], linestyle=("-", "--")[index],
-        )  # fmt: skip
+        if points:
+            axes.plot(
+                [number for number, _ in points], [accuracy for _, accuracy in points], marker="o", label=label,
+                color=COLOURS[index], linestyle=("-", "--", ":")[index],
+            )  # fmt: skip
+            axes.legend(frameon=False, fontsize=8)
     axes.axhline(0.5, color="#888888", linewidth=1, linestyle=(0, (1, 2)))
-    axes.legend(frameon=False, fontsize=8)
     _dress(axes, "Pairs in the right order, new feedback", "round", [one["round"] for one in rounds])
 
 

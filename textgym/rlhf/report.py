@@ -12,7 +12,7 @@ from textgym.training.samples import spread_out
 
 from .figures import draw_rounds
 from .folder import LoopFolder, RoundFolder
-from .results import read_results
+from .results import read_results, true_by_round
 from .settings import LoopSettings
 
 SHOWN_ASKED, SHOWN_PROMPTS = 20, 8
@@ -36,6 +36,7 @@ def write_report(folder: LoopFolder, settings: LoopSettings, annotators: str) ->
         config=hide_password(folder.config.read_text(encoding="utf-8")),
         results=results,
         rounds=rounds,
+        has_true_scores=bool(true_by_round(results)),
         figure=as_svg(draw_rounds(results)) if rounds else None,
         completions=_completions(folder, [one["round"] for one in rounds if one["evaluation"] is not None]),
     )
