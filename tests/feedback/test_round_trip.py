@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tests.agents.tiny import exactly
 from tests.feedback.test_files import read_rows, write_rows
-from textgym.feedback.chats import Answer, close_chat, judge_turn, open_chat, say, skip_chat
+from textgym.feedback.chats import Answer, Answerer, close_chat, judge_turn, open_chat, say, skip_chat
 from textgym.feedback.exporting import Format, export_file, read_judgements
 from textgym.feedback.importing import ImportRefusedError, import_file, import_into
 from textgym.feedback.judgements import Choice, ComparisonAnswer, RatingAnswer, Reason, compare, rate, skip
@@ -46,6 +46,11 @@ def judge(store: FeedbackStore, name: str, kind: Kind, answers: tuple[Any, ...])
             skip(session, person, given.id, next(reasons), f"{name}: no")
 
 
+def answering(context: str, text: str) -> Answerer:
+    """A model that goes on with a context in one way."""
+    return lambda _, __: Answer(context, text)
+
+
 def talk(store: FeedbackStore, name: str) -> None:
     """Have answers that are scored, rewritten, both and neither, one that says nothing, and one that comes again."""
     judged: list[tuple[str, int | None, str | None]] = [
@@ -56,13 +61,13 @@ def talk(store: FeedbackStore, name: str) -> None:
         person = find_or_add(session, name).id
         chat = open_chat(session, person, "m").id
     for number, (text, score, rewriting) in enumerate(judged):
-        turn = say(store, person, chat, number, f"{number}?", lambda _, said, text=text: Answer(f"…{said}", text))
+        turn = say(store, person, chat, number, f"{number}?", answering(f"…{number}?", text))
         with store.writing() as session:
             judge_turn(session, person, turn.id, score, rewriting)
     with store.writing() as session:
         close_chat(session, person, chat)
         chat = open_chat(session, person, "m").id
-    turn = say(store, person, chat, 0, "5?", lambda _, said: Answer(f"…{said}", " again"))
+    turn = say(store, person, chat, 0, "5?", answering("…5?", " again"))
     with store.writing() as session:
         judge_turn(session, person, turn.id, 4, None)
         skip_chat(session, person, chat, "language", "too")

@@ -9,7 +9,7 @@ from tests.cli.conftest import run_command
 from tests.rlhf.conftest import write_config
 from tests.rlhf.test_annotators import say_all
 from tests.rlhf.test_comparisons import CONTRASTIVE
-from textgym.feedback.chats import Answer, close_chat, judge_turn, open_chat, say
+from textgym.feedback.chats import Answer, Answerer, close_chat, judge_turn, open_chat, say
 from textgym.feedback.people import find_or_add
 from textgym.feedback.store import FeedbackStore, ProjectSettings
 from textgym.rewards.learned import load_reward_model, read_feedback
@@ -22,6 +22,11 @@ SAID: tuple[tuple[str, int | None, str | None], ...] = (
 )  # fmt: skip
 
 
+def answering(context: str, text: str) -> Answerer:
+    """A model that goes on with a context in one way."""
+    return lambda _, __: Answer(context, text)
+
+
 def talk(place: Path, name: str = "Ada", said: tuple[tuple[str, int | None, str | None], ...] = SAID) -> None:
     """Have a conversation in which each answer is judged."""
     store = FeedbackStore(place)
@@ -29,7 +34,7 @@ def talk(place: Path, name: str = "Ada", said: tuple[tuple[str, int | None, str 
         person = find_or_add(session, name).id
         chat = open_chat(session, person, "m").id
     for number, (text, score, rewriting) in enumerate(said):
-        turn = say(store, person, chat, number, f"{number}?", lambda _, said, text=text: Answer(said, text))
+        turn = say(store, person, chat, number, f"{number}?", answering(f"{number}?", text))
         with store.writing() as session:
             judge_turn(session, person, turn.id, score, rewriting)
     with store.writing() as session:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from .tables import Annotator, Chat, Turn
@@ -33,8 +33,8 @@ def rated_answers(session: Session) -> list[RatedAnswer]:
     nothing is left out, since there is no text to be rated.
     """
     said: dict[tuple[str, str, str], RatedAnswer] = {}
-    for turn, rater in session.execute(_judged().where(Turn.score.is_not(None))):
-        if turn.answer.strip():
+    for turn, rater in session.execute(_judged()):
+        if turn.score is not None and turn.answer.strip():
             key = (turn.context, turn.answer, rater)
             said.pop(key, None)
             said[key] = RatedAnswer(turn.context, turn.answer, turn.score, rater)
@@ -44,19 +44,20 @@ def rated_answers(session: Session) -> list[RatedAnswer]:
 def rewritten_answers(session: Session) -> list[RewrittenAnswer]:
     """Return the answers that were rewritten to another text, likewise; one that says nothing can be rewritten, too."""
     said: dict[tuple[str, frozenset[str], str], RewrittenAnswer] = {}
-    for turn, rater in session.execute(_judged().where(Turn.rewriting.is_not(None), Turn.rewriting != Turn.answer)):
-        # One text for the other and later the other for the one: of the two only the last can be meant.
-        key = (turn.context, frozenset((turn.answer, turn.rewriting)), rater)
-        said.pop(key, None)
-        said[key] = RewrittenAnswer(turn.context, turn.answer, turn.rewriting, rater)
+    for turn, rater in session.execute(_judged()):
+        if turn.rewriting is not None and turn.rewriting != turn.answer:
+            # One text for the other and later the other for the one: of the two only the last can be meant.
+            key = (turn.context, frozenset((turn.answer, turn.rewriting)), rater)
+            said.pop(key, None)
+            said[key] = RewrittenAnswer(turn.context, turn.answer, turn.rewriting, rater)
     return list(said.values())
 
 
 def demonstrations(session: Session) -> list[tuple[str, str]]:
     """Return contexts and answers as people have rewritten them, in order."""
-    columns = select(Turn.context, Turn.rewriting).where(Turn.rewriting.is_not(None)).order_by(Turn.id)
-    return [(context, rewriting) for context, rewriting in session.execute(columns)]
+    return [(turn.context, turn.rewriting) for turn, _ in session.execute(_judged()) if turn.rewriting is not None]
 
 
 def _judged() -> Select[Turn, str]:
-    return select(Turn, Annotator.name).select_from(Turn).join(Chat).join(Annotator).order_by(Turn.id)
+    is_judged = or_(Turn.score.is_not(None), Turn.rewriting.is_not(None))
+    return select(Turn, Annotator.name).select_from(Turn).join(Chat).join(Annotator).where(is_judged).order_by(Turn.id)

@@ -117,7 +117,7 @@ def _ratings(session: Session) -> Iterator[Row]:
         judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
     ):
         said.add((prompt, completion, rater))
-        value = word_score(quality, project.least_score, project.most_score) if score is None else score
+        value = word_score(quality or "fair", project.least_score, project.most_score) if score is None else score
         rating = int(value) if value == int(value) else value
         yield dict(zip(names, (prompt, completion, rating, score, quality, rater, comment), strict=True))
     for prompt, answer, score, rater in rated_answers(session):
@@ -131,16 +131,17 @@ def _comparisons(session: Session) -> Iterator[Row]:
     columns = (Item.prompt, Item.completion_a, Item.completion_b)
     more = (Comparison.preference, Comparison.sureness, Annotator.name, Comparison.comment)
     judged = select(*columns, *more).select_from(Assignment).join(Item).join(Annotator).join(Comparison)
-    said = set()
-    for row in session.execute(judged.where(~Item.is_check).order_by(Item.id, Assignment.id)):
-        prompt, first, second, *_, rater, _ = row
+    said: set[tuple[Any, ...]] = set()
+    for prompt, first, second, preference, sureness, rater, comment in session.execute(
+        judged.where(~Item.is_check).order_by(Item.id, Assignment.id)
+    ):
         said.add((prompt, frozenset((first, second)), rater))
-        yield dict(zip(names, row, strict=True))
+        yield dict(zip(names, (prompt, first, second, preference, sureness, rater, comment), strict=True))
     for one in rewritten_answers(session):
         first, second = sorted((one.answer, one.rewriting))
         if one.answer.strip() and (one.context, frozenset((first, second)), one.rater) not in said:
-            preference = "a" if first == one.rewriting else "b"
-            yield dict(zip(names, (one.context, first, second, preference, None, one.rater, ""), strict=True))
+            chosen = "a" if first == one.rewriting else "b"
+            yield dict(zip(names, (one.context, first, second, chosen, None, one.rater, ""), strict=True))
 
 
 def _skips(session: Session) -> Iterator[Row]:

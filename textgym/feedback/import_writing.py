@@ -91,13 +91,13 @@ def write_plan(session: Session, plan: ImportPlan) -> None:
     numbers = _insert(session, Assignment.id, [Assignment.item_id, Assignment.annotator_id], assignments)
     judgements: dict[type[Base], list[dict[str, Any]]] = {Rating: [], Comparison: [], Skip: []}
     for one in plan.judgements:
+        number = numbers[one.item.id, people[one.rater]]
         for table, said in ((Rating, one.row.rating), (Comparison, one.row.comparison), (Skip, one.row.skip)):
             if said is not None:
-                number = numbers[one.item.id, people[one.rater]]
                 judgements[table].append({"assignment_id": number, **vars(said)})
-    for table, rows in judgements.items():
+    for kind, rows in judgements.items():
         if rows:
-            session.execute(insert(table), rows)
+            session.execute(insert(kind), rows)
 
 
 def _people(session: Session, names: Sequence[str]) -> dict[str, int]:
