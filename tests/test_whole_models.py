@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -10,14 +11,18 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadMo
 from tests.fakes import VOCAB_SIZE, byte_tokenizer
 from textgym.models import load_language_model, load_sequence_classifier
 
-CONFIG = {"vocab_size": VOCAB_SIZE, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}
+CONFIG: dict[str, Any] = {"vocab_size": VOCAB_SIZE, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}
 
 
 @pytest.mark.parametrize(
     ("load", "model", "lost"),
     [
         (load_language_model, GPT2LMHeadModel(GPT2Config(**CONFIG)), "transformer.h.1.attn.c_attn.weight"),
-        (load_sequence_classifier, GPT2ForSequenceClassification(GPT2Config(**CONFIG, num_labels=1)), "score.weight"),
+        (
+            load_sequence_classifier,
+            GPT2ForSequenceClassification(GPT2Config(**CONFIG, id2label={0: "LABEL_0"})),
+            "score.weight",
+        ),
     ],
 )
 def test_a_model_that_lacks_a_part_is_refused(
