@@ -6,11 +6,16 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
 
-from textgym.feedback.store import FeedbackStore, utc_now
+from textgym.feedback.store import MIGRATIONS, FeedbackStore, _make_engine, utc_now
 from textgym.feedback.tables import Item, Kind
 
 # A user of the server who has to give a password, once somebody makes them.
@@ -84,6 +89,27 @@ def sqlite_store(tmp_path: Path) -> Iterator[FeedbackStore]:
     opened = FeedbackStore(tmp_path / "feedback.db")
     yield opened
     opened.close()
+
+
+@contextmanager
+def older_store(place: str, version: str) -> Iterator[Connection]:
+    """Make a store as it was at one step of its tables, and give its connection."""
+    engine = _make_engine(place, must_exist=False)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+        fill(connection, "projects", [{"id": 1, "least_score": 1, "most_score": 5, "instructions": "", "secret": "s"}])
+        yield connection
+    engine.dispose()
+
+
+def fill(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Put rows into a table that is as it was once, whatever it is now."""
+    columns = ", ".join(rows[0])
+    values = ", ".join(f":{name}" for name in rows[0])
+    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)
 
 
 def add_items(store: FeedbackStore, n_items: int, kind: Kind = "rate", people: int = 1) -> None:

@@ -2,14 +2,15 @@
 
 import json
 import re
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import inspect
 
 from tests.cli.conftest import run_command
+from tests.feedback.conftest import older_store
 from tests.feedback.test_server import visit
 from textgym.feedback.examples import read_examples
 from textgym.feedback.importing import ImportRefusedError
@@ -112,12 +113,8 @@ def test_examples_may_be_a_table(tmp_path: Path) -> None:
 
 def test_a_store_of_the_first_version_is_given_room_for_examples(tmp_path: Path) -> None:
     place = tmp_path / "feedback.db"
-    FeedbackStore(place).close()
-    connection = sqlite3.connect(place)
-    connection.executescript(
-        "ALTER TABLE projects DROP COLUMN examples; UPDATE alembic_version SET version_num = '001';"
-    )
-    connection.close()
+    with older_store(str(place), "001") as connection:
+        assert "examples" not in [column["name"] for column in inspect(connection).get_columns("projects")]
     store = FeedbackStore(place)
     assert store.project().examples == []
     store.close()

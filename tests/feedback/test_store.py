@@ -3,24 +3,16 @@
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy import create_engine, select, text
 
 from tests.cli.conftest import run_command
+from tests.feedback.conftest import fill, older_store
 from textgym.feedback.queue import progress
-from textgym.feedback.store import (
-    MIGRATIONS,
-    FeedbackStore,
-    ProjectSettings,
-    StoreUnavailableError,
-    _make_engine,
-)
+from textgym.feedback.store import FeedbackStore, ProjectSettings, StoreUnavailableError
 from textgym.feedback.tables import Base, Item
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None).isoformat(" ")
@@ -51,13 +43,7 @@ def test_the_migrations_make_the_indices_that_the_code_has(sqlite_store: Feedbac
 
 def test_a_store_from_before_places_were_counted_is_counted(place: str) -> None:
     """Two of the first item's three places are taken, the second's only one, and none of the third, a skipped one."""
-    engine = _make_engine(place, must_exist=False)
-    with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "002")
-        fill(connection, "projects", [{"id": 1, "least_score": 1, "most_score": 5, "instructions": "", "secret": "s"}])
+    with older_store(place, "002") as connection:
         people = [{"id": number, "name": f"{number}", "is_owner": False, "created_at": NOW} for number in (1, 2)]
         fill(connection, "annotators", people)
         items = [
@@ -72,20 +58,12 @@ def test_a_store_from_before_places_were_counted_is_counted(place: str) -> None:
             for item, who, taken, state in given
         ]
         fill(connection, "assignments", assignments)
-    engine.dispose()
     store = FeedbackStore(place)
     with store.reading() as session:
         assert list(session.scalars(select(Item.n_taken).order_by(Item.id))) == [2, 1, 0]
         assert progress(session, 1, "rate") == (2, 0)
         assert progress(session, 2, "rate") == (0, 2)
     store.close()
-
-
-def fill(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
-    """Put rows into a table that is as it was once, whatever it is now."""
-    columns = ", ".join(rows[0])
-    values = ", ".join(f":{name}" for name in rows[0])
-    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)
 
 
 def test_a_store_that_is_opened_again_keeps_its_settings(place: str) -> None:

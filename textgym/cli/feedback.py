@@ -92,6 +92,9 @@ def export(
     are TRL's formats, with one row for each item; ratings and comparisons have one row for each person's judgement,
     skips one for each time that somebody has passed something by, with the reason.
 
+    TRL's formats leave out who said it, sureness and comments; preferences also pairs that as many prefer either way,
+    labels what is rated in the middle. Demonstrations are for textgym sft: imported, they would be items to be rated.
+
     ratings, comparisons and skips hold everything that was said, and textgym feedback import reads them again as it
     was; give it the store's --scale. Only what was said in chats comes back in another form: rated answers as ratings,
     and rewritings as preferred to what the model said. Check items are left out.
