@@ -55,6 +55,9 @@ def contestants(encoder: str) -> dict[str, tuple[str, Callable[[], RewardModel]]
     network: dict[str, Any] = {"trainable_layers": 6, "max_tokens": 64, "epochs": 3, "patience": 3,
                                "learning_rate": 1e-4}  # fmt: skip
 
+    # One pair for each rating: each text is then read twice in an epoch, which takes twice the time of the ratings.
+    pairs: dict[str, Any] = {**network, "objective": "preferences", "pairs_per_rating": 1}
+
     def encoders() -> EnsembleRewardModel:
         members = [NetworkRewardModel(encoder, **network, seed=seed) for seed in range(3)]
         return EnsembleRewardModel(members, bootstrap=False)
@@ -70,7 +73,7 @@ def contestants(encoder: str) -> dict[str, tuple[str, Callable[[], RewardModel]]
         "encoder": ("language model", lambda: NetworkRewardModel(encoder, **network)),
         "encoder_ensemble": ("ensemble", encoders),
         "encoder_classes": ("language model", lambda: NetworkRewardModel(encoder, objective="classes", **network)),
-        "encoder_preferences": ("contrastive", lambda: NetworkRewardModel(encoder, objective="preferences", **network)),
+        "encoder_preferences": ("contrastive", lambda: NetworkRewardModel(encoder, **pairs)),
     }
 
 
