@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 
+from tests.cli.conftest import run_command
 from tests.feedback.conftest import add_items
 from tests.feedback.serving import echo, served
 from textgym.feedback.chats import Answer, Exchange
@@ -59,6 +60,15 @@ def test_the_loopback_address_needs_no_passwords_however_it_is_written(
 ) -> None:
     with served(tmp_path / "feedback.db", "--host", host) as page, closing(page.person("Ada")) as ada:
         assert ada.get("/api/next?kind=rate").status_code == 200
+
+
+def test_a_model_folder_that_is_not_there_is_said_before_anybody_chats(tmp_path: Path) -> None:
+    result = run_command("label", tmp_path / "s.db", "--model", "runs/films/round-9/run", "--no-browser")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: there is no folder runs/films/round-9/run with a model to answer in chats; see --model.\n"
+    )
+    assert not (tmp_path / "s.db").exists()
 
 
 def test_a_number_beyond_any_is_refused(ada: TestClient) -> None:

@@ -52,6 +52,7 @@ def label(
         from textgym.feedback.store import FeedbackStore
         from textgym.training.run_folder import RunFolder
 
+        _check_model(model)
         opened = FeedbackStore(store)
         settings = RunFolder(Path(model)).settings_or_defaults()
         if needs_password:
@@ -91,6 +92,14 @@ def _listen(host: str, port: int) -> socket.socket:
     # [::] is every address of the machine, those of the older kind included.
     is_dual = not ipaddress.ip_address(host.partition("%")[0]).is_loopback and socket.has_dualstack_ipv6()
     return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=is_dual)
+
+
+def _check_model(model: str) -> None:
+    """Raise ValueError if what answers in chats is a folder that is not there; it is loaded when somebody chats."""
+    # A name on the hub has at most one slash.
+    is_place = model.startswith(("/", ".", "~")) or model.count("/") > 1
+    if is_place and not Path(model).is_dir():
+        raise ValueError(f"there is no folder {model} with a model to answer in chats; see --model.")
 
 
 def _check_people(store: "FeedbackStore") -> None:
