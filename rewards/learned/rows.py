@@ -110,10 +110,13 @@ def _read_table(path: Path, table: Any) -> Iterator[Row]:
     if repeated:
         raise ValueError(f"{path} must give each column a name of its own, {repeated[0]!r} occurs more than once.")
     while True:
+        first = table.line_num + 1
         try:
             cells = next(table, None)
         except csv.Error as error:
-            yield Row(table.line_num, None, f"not CSV: {error}")
+            # A quote that is not closed takes all lines up to the next one, or to the end.
+            lines = f"; the row goes from line {first} to {table.line_num}" if table.line_num > first else ""
+            yield Row(table.line_num, None, f"not CSV: {error}{lines}")
             continue
         if cells is None:
             return

@@ -373,3 +373,12 @@ def test_a_missing_rating_is_named_by_its_column() -> None:
     rows = [{"completion": "a", "all": "1 2"}, {"completion": "b", "all": ""}]
     feedback = read_feedback(rows, columns={"ratings": "all"}, bad_rows="skip")
     assert [bad.problem for bad in feedback.bad_rows] == ["has no all"]
+
+
+def test_an_open_quote_says_which_lines_it_takes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('completion,rating\na,1\n"b,2\nc,3\nd,4\n', encoding="utf-8")
+    feedback = read_feedback(tmp_path / "a.csv", bad_rows="skip")
+    assert [one.completion for one in feedback.ratings] == ["a"]
+    assert [(bad.line, bad.problem) for bad in feedback.bad_rows] == [
+        (5, "not CSV: unexpected end of data; the row goes from line 3 to 5")
+    ]
