@@ -31,8 +31,8 @@ def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_ge
     bias = None if bias is None else bias.detach()
     if matrix.numel() >= MIN_ENTRIES and _has_layouts(matrix):
         packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), n_rows)
-        then = ("gelu", [], "tanh") if has_gelu else ("none", [], "")
-        return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, *then)
+        then, algorithm = ("gelu", "tanh") if has_gelu else ("none", "")
+        return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, then, [], algorithm)
 
     def general(rows: Tensor) -> Tensor:
         product = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)

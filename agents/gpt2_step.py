@@ -118,7 +118,8 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tens
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
     scores += mask
-    return scores.softmax(dim=-1) @ values
+    attended: Tensor = scores.softmax(dim=-1) @ values
+    return attended
 
 
 def _norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
