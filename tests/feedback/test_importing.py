@@ -16,7 +16,7 @@ from tests.feedback.test_files import read_rows, write_rows
 from tests.feedback.test_queue import assert_places_are_counted
 from textgym.feedback.exporting import export_file
 from textgym.feedback.importing import ImportRefusedError, import_file, import_into
-from textgym.feedback.judgements import RatingAnswer, rate
+from textgym.feedback.judgements import RatingAnswer, rate, skip, undo
 from textgym.feedback.people import find_or_add
 from textgym.feedback.queue import next_assignment
 from textgym.feedback.store import FeedbackStore
@@ -202,6 +202,29 @@ def test_an_import_and_people_at_work_do_not_wait_for_each_other_for_ever(store:
     assert_places_are_counted(store)
     export_file(store, tmp_path / "out.jsonl", "ratings")
     assert len(read_rows(tmp_path / "out.jsonl")) == 40 * 5 + 10 * 5
+
+
+def test_who_frees_a_place_and_an_import_do_not_wait_for_each_other_for_ever(
+    store: FeedbackStore, tmp_path: Path
+) -> None:
+    """Each needs the person and the item; locked in two orders, PostgreSQL ends one of them as a deadlock."""
+    add_items(store, 1)
+    with store.writing() as session:
+        ada = find_or_add(session, "Ada").id
+        given = next_assignment(session, ada, "rate")
+        assert given is not None
+        skip(session, ada, given.id, "unclear")
+    imported: list[Any] = []
+    path = write_rows(tmp_path / "in.jsonl", [{**ITEM, "score": 3, "rater": "Ada"}])
+    thread = Thread(target=lambda: imported.append(import_file(store, path)))
+    with store.writing() as session:
+        undo(session, ada, given.id)
+        thread.start()
+        time.sleep(0.5)  # until the import waits for what this person holds
+        skip(session, ada, given.id, "other")
+    thread.join()
+    assert imported[0].n_judgements == 1
+    assert_places_are_counted(store)
 
 
 def test_one_name_signed_in_twice_at_once_is_one_person(store: FeedbackStore) -> None:

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session, selectinload
 from textgym.joining import spaced
 
 from .judgements import Reason, StateError, check_text, skip
-from .queue import next_assignment, take_place_again
+from .queue import hold_person, next_assignment, take_place_again
 from .store import FeedbackStore, utc_now
-from .tables import Annotator, Assignment, Chat, Project, Turn
+from .tables import Assignment, Chat, Project, Turn
 
 
 class Answer(NamedTuple):
@@ -46,7 +46,7 @@ Answerer: TypeAlias = Callable[[list[Exchange], str], Answer]
 def open_chat(session: Session, annotator_id: int, model: str) -> Chat:
     """Return the conversation that a person is in, else begin one, on the subject of an item where there is one."""
     # Two tabs of one person are answered one after the other, and are in one conversation.
-    session.execute(select(Annotator.id).where(Annotator.id == annotator_id).with_for_update())
+    hold_person(session, annotator_id)
     found = session.scalar(_open(annotator_id))
     if found is not None:
         return found
@@ -136,6 +136,7 @@ def skip_chat(session: Session, annotator_id: int, chat_id: int, reason: Reason,
         ValueError: If the reason is unknown, the conversation has no subject, or it is not this person's.
         StateError: If the conversation was ended as one about its subject.
     """
+    hold_person(session, annotator_id)
     chat = _own(session, annotator_id, chat_id, is_locked=True)
     if chat.assignment_id is None:
         raise ValueError("This conversation has no subject to skip; begin a new one instead.")
@@ -163,6 +164,7 @@ def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatSt
         StateError: If there is nothing to take back, what was skipped has gone to somebody else, or the conversation
             has gone on in another window.
     """
+    hold_person(session, annotator_id)
     chat = session.scalar(_open(annotator_id).with_for_update(of=Chat))
     if what == "close":
         return _reopen(session, annotator_id, chat_id, chat)

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from .queue import give_up_place, take_place_again
+from .queue import give_up_place, hold_person, take_place_again
 from .store import utc_now
 from .tables import Assignment, Comparison, Item, Kind, Preference, Project, Quality, Rating, Skip
 
@@ -204,6 +204,7 @@ def check_text(text: str) -> str:
 
 
 def _own(session: Session, annotator_id: int, assignment_id: int, kind: Kind | None = None) -> Assignment:
+    hold_person(session, annotator_id)
     assignment = session.get(Assignment, assignment_id, with_for_update={"of": Assignment})
     if assignment is None or assignment.annotator_id != annotator_id:
         raise ValueError(f"There is no item {assignment_id} before you.")

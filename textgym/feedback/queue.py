@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from .store import utc_now
@@ -41,8 +41,7 @@ def next_assignment(session: Session, annotator_id: int, kind: Kind) -> Assignme
     Returns:
         The assignment; None if there is nothing left for this person.
     """
-    # One person's requests, perhaps from two tabs, come one after the other.
-    session.execute(select(Annotator.id).where(Annotator.id == annotator_id).with_for_update())
+    hold_person(session, annotator_id)
     lying_open = session.scalar(
         _of_person(annotator_id, kind).where(Assignment.state == "open").order_by(Assignment.id).limit(1)
     )
@@ -54,8 +53,17 @@ def next_assignment(session: Session, annotator_id: int, kind: Kind) -> Assignme
             return _give(session, check, annotator_id, None)
     taken = _take_place(session, annotator_id, kind)
     if taken is None and _free_left_lying(session, kind):
-        taken = _take_place(session, annotator_id, kind)
+        taken = _take_place(session, annotator_id, kind, may_wait=False)
     return taken
+
+
+def hold_person(session: Session, annotator_id: int) -> None:
+    """Have one person's requests, perhaps from two tabs, come one after the other.
+
+    The first lock of whatever gives or frees a place, as of an import: in PostgreSQL each would otherwise wait for
+    something that the other holds.
+    """
+    session.execute(select(Annotator.id).where(Annotator.id == annotator_id).with_for_update())
 
 
 def take_place_again(session: Session, assignment: Assignment) -> bool:
@@ -90,7 +98,7 @@ def progress(session: Session, annotator_id: int, kind: Kind) -> Progress:
     return Progress(states.get("decided", 0), states.get("open", 0) + n_waiting - n_given)
 
 
-def _take_place(session: Session, annotator_id: int, kind: Kind) -> Assignment | None:
+def _take_place(session: Session, annotator_id: int, kind: Kind, *, may_wait: bool = True) -> Assignment | None:
     candidates = (
         _not_yet_given(annotator_id, kind, is_check=False)
         .where(*_is_waiting(kind))
@@ -100,7 +108,8 @@ def _take_place(session: Session, annotator_id: int, kind: Kind) -> Assignment |
     while True:
         # PostgreSQL: another item than those that somebody is being given just now; where there is no other, wait.
         item = session.scalar(candidates.with_for_update(skip_locked=True, of=Item))
-        item = item or session.scalar(candidates.with_for_update(of=Item))
+        if item is None and may_wait:
+            item = session.scalar(candidates.with_for_update(of=Item))
         if item is None:
             return None
         place = _free_place(session, item)
@@ -136,19 +145,24 @@ def _give(session: Session, item: Item, annotator_id: int, place: int | None) ->
 
 def _free_left_lying(session: Session, kind: Kind) -> int:
     """Take their places from those who let an item lie; who comes back to it may judge it all the same."""
-    of_kind = select(Item.id).where(Item.kind == kind)
     is_left = (Assignment.state == "open") & (Assignment.given_at < utc_now() - LEFT_LYING)
-    freed = session.execute(
-        update(Assignment)
-        .where(is_left, Assignment.place.is_not(None), Assignment.item_id.in_(of_kind))
-        .values(place=None)
-        .returning(Assignment.item_id)
-        .execution_options(synchronize_session=False)
+    left = (
+        select(Assignment)
+        .join(Item)
+        .where(is_left, Assignment.place.is_not(None), Item.kind == kind)
+        # PostgreSQL: who is coming back to an item just now keeps it. Waiting for them could be for ever, since they
+        # may wait for the item.
+        .with_for_update(skip_locked=True, of=Assignment)
     )
-    counts = Counter(freed.scalars())
-    for number, count in sorted(counts.items()):
-        places_left = update(Item).where(Item.id == number).values(n_taken=Item.n_taken - count)
-        session.execute(places_left.execution_options(synchronize_session=False))
+    counts: Counter[int] = Counter()
+    for assignment in session.scalars(left):
+        assignment.place = None
+        counts[assignment.item_id] += 1
+    # In the order in which the queue locks them.
+    freed = select(Item).where(Item.id.in_(counts)).order_by(Item.priority.desc(), Item.id).with_for_update()
+    for item in session.scalars(freed):
+        item.n_taken = Item.n_taken - counts[item.id]
+    session.flush()
     return counts.total()
 
 
