@@ -1,6 +1,7 @@
 """Load tokenizers and causal language models by object, folder or hub name; no name means the bundled ones."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,37 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
     return tokenizer
 
 
+def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], what: str) -> list[list[int]]:
+    """Return the tokens of each text, without any that a tokenizer would add.
+
+    Args:
+        tokenizer: The tokenizer.
+        texts: The texts.
+        what: What they are, to be named in the error, such as "prompts".
+
+    Raises:
+        ValueError: If the tokenizer has no tokens for one of them; the message names the characters that it lacks.
+    """
+    try:
+        # Not verbose: a text beyond the model's context is our own error, with no warning before it.
+        token_ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    except Exception as error:  # the tokenizers library raises no narrower one
+        lacking = [character for character in sorted(set("".join(texts))) if not _encodes(tokenizer, character)]
+        named = f"its vocabulary has no {', '.join(map(repr, lacking))}" if lacking else str(error)
+        raise ValueError(
+            f"The tokenizer cannot encode the {what} ({named}); use its vocabulary alone, or another tokenizer."
+        ) from error
+    return token_ids
+
+
+def _encodes(tokenizer: "PreTrainedTokenizerBase", text: str) -> bool:
+    try:
+        tokenizer(text, add_special_tokens=False)
+    except Exception:  # the tokenizers library raises no narrower one
+        return False
+    return True
+
+
 def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "PreTrainedModel":
     """Load a causal language model in float32, in evaluation mode, on the CPU.
 
@@ -95,6 +127,7 @@ def load_sequence_classifier(name: str, device: str = "auto") -> "tuple[PreTrain
 
     from .whole_models import load_whole
 
+    refuse_missing_folder("sequence classifier", name)
     try:
         kinds = AutoConfig.from_pretrained(name).architectures or []
         if kinds and not any("SequenceClassification" in kind for kind in kinds):
@@ -118,10 +151,26 @@ def move_model(model: "PreTrainedModel", device: str) -> "PreTrainedModel":
 
 
 def model_source(name: "str | Path | None") -> str:
-    """Return the folder or hub name that a name stands for; None and "bundled" are the bundled model's folder."""
+    """Return the folder or hub name that a name stands for; None and "bundled" are the bundled model's folder.
+
+    Raises:
+        ValueError: If it is the path of a folder that is not there.
+    """
     if name is None or str(name) == BUNDLED_MODEL:
         return str(BUNDLED_MODEL_FOLDER)
+    refuse_missing_folder("model", str(name))
     return str(name)
+
+
+def refuse_missing_folder(what: str, source: str) -> None:
+    """Refuse a path whose folder is there but for its last part: on the hub, no more could be found in a minute.
+
+    Raises:
+        ValueError: If it is such a path.
+    """
+    path = Path(source).expanduser()
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():
+        raise ValueError(load_failure(what, source))
 
 
 def load_failure(what: str, source: str) -> str:
@@ -129,7 +178,7 @@ def load_failure(what: str, source: str) -> str:
     if Path(source).is_dir():
         return f"The folder {source} holds no {what} that transformers can load; expected what save_pretrained writes."
     message = f"No {what} named {source!r}: expected a folder, a name on the Hugging Face hub, or {BUNDLED_MODEL!r}."
-    if what not in ("tokenizer", "language model"):  # which are bundled
+    if what not in ("tokenizer", "language model", "model"):  # which are bundled
         message = f"No {what} named {source!r}: expected a folder, or a name on the Hugging Face hub."
     parent = Path(source).parent
     siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []

@@ -147,7 +147,7 @@ def test_a_policy_is_made_from_an_object_a_folder_or_a_configuration(kind: str, 
 
 
 def test_a_model_that_cannot_be_found_is_an_error(tmp_path: Path, model_folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"No language model named '.*/modle'.* Did you mean 'model'\?"):
+    with pytest.raises(ValueError, match=r"No model named '.*/modle'.* Did you mean 'model'\?"):
         algorithm(policy_kwargs={"model": tmp_path / "modle"})
     (tmp_path / "empty").mkdir()
     message = (
@@ -245,7 +245,7 @@ def test_another_reference_than_the_saved_one_is_an_error(tmp_path: Path, model_
 def test_a_reference_that_is_gone_is_an_error_that_names_it(tmp_path: Path, model_folder: Path) -> None:
     algorithm(policy_kwargs={"model": model_folder}).save(tmp_path / "saved")
     model_folder.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match=f"No language model named '{model_folder}'"):
+    with pytest.raises(ValueError, match=f"No model named '{model_folder}'"):
         PPO.load(tmp_path / "saved", env=environment(), device="cpu").learn(60)
     loaded = PPO.load(tmp_path / "saved", env=environment(), device="cpu", reference=tmp_path / "moved")
     assert abs(kl_of_next_rollout(loaded)) < 1e-4
@@ -434,7 +434,7 @@ def test_a_missing_reference_is_reported_before_the_first_rollout(tmp_path: Path
     algorithm(policy_kwargs={"model": model_folder}).save(tmp_path / "saved.zip")
     shutil.rmtree(model_folder)
     loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu")
-    with pytest.raises(ValueError, match=r"^No language model named"):
+    with pytest.raises(ValueError, match=r"^No model named"):
         loaded.learn(40)
     assert loaded.num_timesteps == 0
 

@@ -86,7 +86,7 @@ def test_an_unknown_model_gets_the_nearest_match(workplace: Path, tiny_model: Pa
     wrong = tiny_model.with_name("tinny")
     result = run_command(*TRAIN, "--model", wrong)
     line = (
-        f"No tokenizer named '{wrong}': expected a folder, a name on the Hugging Face hub, or 'bundled'. "
+        f"No model named '{wrong}': expected a folder, a name on the Hugging Face hub, or 'bundled'. "
         "Did you mean 'tiny'?"
     )
     assert (result.exit_code, result.stderr) == (2, f"Error: {line}\n")
