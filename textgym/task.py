@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .allowed_tokens import allowed_tokens
 from .decoding import TextDecoder
-from .models import load_tokenizer
+from .models import encode_texts, load_tokenizer
 from .prompts import Prompt, load_prompts
 from .reward_protocol import (
     RewardSpec,
@@ -281,19 +281,8 @@ class TextTask:
         found = [stop for stop in self.stop if stop in text]
         return min(found, key=text.index) if found else None
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        try:
-            # Not verbose: a prompt beyond the model's context is our own error, with no warning before it.
-            encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)
-            token_ids: list[list[int]] = encoded["input_ids"]
-        except Exception as error:  # the tokenizers library raises no narrower one
-            raise ValueError(
-                f"The tokenizer cannot encode the prompts ({error}); give prompts of its vocabulary, or another one."
-            ) from error
-        return token_ids
-
     def _encode_prompts(self, rows: list[tuple[str, dict[str, object]]], truncate: str | None) -> list[Prompt]:
-        encoded = self._encode([text for text, _ in rows])
+        encoded = encode_texts(self.tokenizer, [text for text, _ in rows], "prompts")
         prompts = []
         for (text, columns), ids in zip(rows, encoded, strict=True):
             if not ids:

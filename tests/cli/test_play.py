@@ -52,3 +52,11 @@ def test_words_are_kept_apart_and_chinese_is_not() -> None:
     assert to_action(task, "Go", "on").tolist() == [*tokens(" on"), *[EOS_TOKEN_ID] * 4]
     assert to_action(task, "Go ", "on").tolist() == [*tokens("on"), *[EOS_TOKEN_ID] * 5]
     assert to_action(task, "机器", "学习").tolist() == [*tokens("学习"), EOS_TOKEN_ID]
+
+
+def test_a_wrong_key_does_not_end_the_game() -> None:
+    result = run_command("play", "--task", "TextGen-Copy-v0", typed="axyb\nabc\n")
+    assert result.exit_code == 0, result.output
+    message = "The tokenizer cannot encode the completion (its vocabulary has no 'x', 'y')"
+    assert result.stdout.count(message) == 1
+    assert result.stdout.endswith("of 1 completions\n")

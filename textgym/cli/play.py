@@ -94,7 +94,12 @@ def _play(env: "TextGenCompletionEnv", seed: int) -> None:
         if not text:
             break
         try:
-            *_, info = env.step(to_action(env.task, prompt, text))
+            action = to_action(env.task, prompt, text)
+        except ValueError as error:
+            console.print(Text(f"{error}\n"), soft_wrap=True)
+            continue
+        try:
+            *_, info = env.step(action)
         except RewardError as error:
             refuse(str(error))
         print_episode(info)
@@ -109,10 +114,15 @@ def to_action(task: "TextTask", prompt: str, text: str) -> Any:
     """Return what a person typed as an action: its tokens, cut to the budget, then the end of the sequence.
 
     A space is put between prompt and text where a word would otherwise run into another; not in Chinese or Japanese.
+
+    Raises:
+        ValueError: If the vocabulary lacks a character of it.
     """
     import numpy as np
 
-    token_ids = task.tokenizer(spaced(prompt, text), add_special_tokens=False)["input_ids"]
+    from textgym.models import encode_texts
+
+    (token_ids,) = encode_texts(task.tokenizer, [spaced(prompt, text)], "completion")
     action = np.full(task.max_new_tokens, task.eos_token_id)
     kept = token_ids[: task.max_new_tokens]
     action[: len(kept)] = kept

@@ -8,7 +8,7 @@ from textgym.agents import GPT2Policy, Sampling, generate_episodes
 from textgym.agents.decoder import SAMPLED
 from textgym.agents.token_rules import token_rules
 from textgym.agents.vec_env import TextGenVecEnv
-from textgym.models import load_language_model, load_tokenizer
+from textgym.models import encode_texts, load_language_model, load_tokenizer
 from textgym.task import TextTask
 
 from .model_folder import find_model
@@ -90,7 +90,7 @@ class Writer:
         """Complete prompts; see `write_completions`."""
         options = self._settings.task
         budget = options.max_new_tokens if max_new_tokens is None else max_new_tokens
-        longest = max([len(ids) for ids in self.tokenizer(list(prompts))["input_ids"]], default=1)
+        longest = max([len(ids) for ids in encode_texts(self.tokenizer, prompts, "prompts")], default=1)
         task = TextTask(
             self.tokenizer,
             list(prompts),
