@@ -2,10 +2,11 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_a_data_set_of_the_datasets_library() -> None:
     assert str(error.value) == (
         "prompts must be a list or one data set, got a DatasetDict with the keys ['train']; pass one of its values."
     )
+
+
+def test_a_table_of_pandas_is_read_by_its_rows() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pandas.DataFrame({"prompt": ["a", "b"], "answer": ["x", None], "weight": [1.5, float("nan")]})
+    (first, first_columns), (second, second_columns) = load_prompts(table)
+    assert (first, first_columns) == ("a", {"answer": "x", "weight": 1.5})
+    assert (second, list(second_columns)) == ("b", ["answer", "weight"])
+    assert math.isnan(cast(float, second_columns["weight"]))
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -5,6 +5,7 @@ import difflib
 import inspect
 import io
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -44,8 +45,8 @@ def load_prompts(source: PromptSource) -> list[tuple[str, dict[str, object]]]:
             - `"module:attribute"` of a list, or of a function that returns one; where the function takes arguments, a
               mapping, `{"module:attribute": {"split": "train"}}`;
             - a `.txt` file (one prompt a line), a `.jsonl` file (one object a line) or a `.csv` file with a header;
-            - a list of strings, a list of dicts, a `datasets.Dataset`, or anything else that yields strings or
-              dicts and can be read more than once.
+            - a list of strings, a list of dicts, a `datasets.Dataset`, a `pandas.DataFrame`, or anything else that
+              yields strings or dicts and can be read more than once.
 
             Objects, dicts and tables need the column `prompt`; their other columns are kept.
 
@@ -166,6 +167,10 @@ def file_text(path: Path) -> str:
 
 
 def _read_iterable(source: object) -> Rows:
+    # Not imported for that: where nobody has, there is no table of it.
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        return enumerate(source.to_dict("records"))  # as an iterable it is its columns' names
     if isinstance(source, Mapping):
         raise TypeError(
             f"prompts must be a list or one data set, got a {type(source).__name__} with the keys "
