@@ -60,7 +60,8 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """
     n_rows, vocab_size = probabilities.shape
     n_groups = -(-vocab_size // GROUP)
-    padded = functional.pad(probabilities, (0, n_groups * GROUP - vocab_size))
+    n_missing = n_groups * GROUP - vocab_size
+    padded = functional.pad(probabilities, (0, n_missing)) if n_missing else probabilities  # a pad of 0 would copy
     groups = padded.view(n_rows, n_groups, GROUP)
     cumulative = groups.sum(dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (B, V / G)
     target = uniforms.double()[:, None] * cumulative[:, -1:]
