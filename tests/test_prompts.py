@@ -119,6 +119,14 @@ def test_the_bundled_prompts_are_split_into_training_and_held_out_ones() -> None
         (7, TypeError, "prompts must be a list, a data set, a file or a name, got int."),
         (b"a", TypeError, "prompts must be a list, a data set, a file or a name, got bytes."),
         (
+            frozenset("ab"),
+            TypeError,
+            (
+                "prompts must have an order, got a frozenset, whose order differs from process to process; pass a list, "
+                "such as sorted(prompts)."
+            ),
+        ),
+        (
             (text for text in "ab"),
             TypeError,
             (

@@ -178,6 +178,11 @@ def _read_iterable(source: object) -> Rows:
         )
     if isinstance(source, bytes) or not isinstance(source, Iterable):
         raise TypeError(f"prompts must be a list, a data set, a file or a name, got {type(source).__name__}.")
+    if isinstance(source, set | frozenset):
+        raise TypeError(
+            f"prompts must have an order, got a {type(source).__name__}, whose order differs from process to process; "
+            "pass a list, such as sorted(prompts)."
+        )
     if iter(source) is source:
         raise TypeError(
             f"prompts must be readable more than once, got a {type(source).__name__}, which is used up after one "
