@@ -53,6 +53,7 @@ def read_samples(run: Path) -> list[dict[str, Any]]:
 def test_a_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) -> None:
     run, _ = finished_run
     assert sorted(path.name for path in run.iterdir()) == [
+        ".lock",
         "config.yaml",
         "curves.png",
         "evaluation.json",

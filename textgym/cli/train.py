@@ -3,6 +3,7 @@
 import signal
 import sys
 import traceback
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -81,13 +82,15 @@ def train(
             folder.check_is_free()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with checked_input():
-            from textgym.training.run import prepare
+        with ExitStack() as stack:
+            with checked_input():
+                stack.enter_context(folder.held())
+                from textgym.training.run import prepare
 
-            silence_libraries()
-            keep_freed_memory()
-            run = prepare(settings, folder)
-        _execute(run)
+                silence_libraries()
+                keep_freed_memory()
+                run = prepare(settings, folder)
+            _execute(run)
     except KeyboardInterrupt as interrupt:
         _stop(interrupt.args[0] if interrupt.args else signal.SIGINT, folder)
     finally:

@@ -19,14 +19,16 @@ def fine_tune_policy(settings: TrainSettings, folder: RoundFolder, console: Cons
 
     Raises:
         TrainingStopped: If a signal asked to stop; all is saved then.
+        ValueError: If another process trains in the folder.
     """
     run = RunFolder(folder.run)
-    written = run.read_evaluation()
-    if written.pop("after", None) is not None:
-        # Killed after the last evaluation: what came behind it is made again.
-        write_json(run.evaluation, written)
     started = time.monotonic()
-    execute(prepare(settings, run), console)
+    with run.held():
+        written = run.read_evaluation()
+        if written.pop("after", None) is not None:
+            # Killed after the last evaluation: what came behind it is made again.
+            write_json(run.evaluation, written)
+        execute(prepare(settings, run), console)
     write_json(folder.training, {"seconds": time.monotonic() - started})
 
 

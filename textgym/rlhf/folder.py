@@ -57,7 +57,6 @@ class LoopFolder:
         warm_start: The model that demonstrations were learned by.
         people: The simulated people, a reward model.
         store: The feedback store of people.
-        lock: Held by the process that is at work in the folder.
         results: The figures of all rounds.
         report: The page.
     """
@@ -68,7 +67,6 @@ class LoopFolder:
         self.warm_start = path / "warm_start"
         self.people = path / "people"
         self.store = path / "feedback.db"
-        self.lock = path / ".lock"
         self.results = path / "results.json"
         self.report = path / "report.html"
 

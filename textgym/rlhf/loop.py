@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
+from textgym.folder_lock import locked_folder
 from textgym.prompts import load_prompts
 from textgym.reward_protocol import resolve_reward
 from textgym.rewards.learned import RewardModel, load_reward_model
@@ -91,13 +91,9 @@ class Loop:
             TrainingStopped: If a signal asked to stop.
             ValueError: If another process is at work in the folder.
         """
-        try:
-            with FileLock(self.folder.lock, timeout=0):
-                self._run()
-        except Timeout as error:
-            raise ValueError(
-                f"{self.folder.path} is being worked on by another {self.command!r}; wait, or end it."
-            ) from error
+        refusal = f"{self.folder.path} is being worked on by another {self.command!r}; wait, or end it."
+        with locked_folder(self.folder.path, refusal):
+            self._run()
 
     def _run(self) -> None:
         for step in self.steps():

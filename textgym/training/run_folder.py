@@ -1,10 +1,12 @@
 """A run's folder: what lies where, and reading it also where a run was killed in the middle of a line."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from textgym.folder_lock import LOCK, locked_folder
 from textgym.replacing import replacing_file
 
 from .settings import TrainSettings
@@ -43,13 +45,50 @@ class RunFolder:
         self.evaluation = path / "evaluation.json"
         self.curves = path / "curves.png"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder where there is none, and keep every other process from training in it while this is entered.
+
+        Where nothing was written meanwhile, a folder that was made goes again.
+
+        Raises:
+            ValueError: If another process trains in it, or it cannot be made.
+            OSError: If it cannot be written to.
+        """
+        made = self._make()
+        refusal = f"The run in {self.path} is being trained by another process; wait until that has ended, or stop it."
+        try:
+            with locked_folder(self.path, refusal):
+                try:
+                    yield
+                finally:
+                    if self._is_empty():
+                        (self.path / LOCK).unlink(missing_ok=True)
+        finally:
+            for folder in made:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def _make(self) -> list[Path]:
+        """Make the folder, and return what had to be made for it, innermost first."""
+        try:
+            missing = [one for one in (self.path, *self.path.parents) if not one.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"The output folder {self.path} cannot be made: {error.strerror}.") from error
+        return missing
+
+    def _is_empty(self) -> bool:
+        """Return whether nothing is here but perhaps a lock, which a run that was killed at once leaves behind."""
+        return not self.path.is_dir() or all(one.name == LOCK for one in self.path.iterdir())
+
     def check_is_free(self) -> None:
         """Raise ValueError if there is anything here that a new run would overwrite."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
             raise ValueError(f"The output {self.path} is a file; name a folder.")
-        if any(self.path.iterdir()):
+        if not self._is_empty():
             remedy = f"go on with it by --resume {self.path}, or " if self.config.is_file() else ""
             raise ValueError(f"The output folder {self.path} is not empty; {remedy}name another one.")
 
