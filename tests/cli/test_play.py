@@ -60,3 +60,18 @@ def test_a_wrong_key_does_not_end_the_game() -> None:
     message = "The tokenizer cannot encode the completion (its vocabulary has no 'x', 'y')"
     assert result.stdout.count(message) == 1
     assert result.stdout.endswith("of 1 completions\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "lines"),
+    [
+        (("--banned-token-ids", "0", "--banned-token-ids", "1"), "abca", ["forbidden, so left out: 'a', 'b'"]),
+        (("--allowed-token-ids", "2", "--allowed-token-ids", "5"), "c", []),
+        (("--allowed-token-ids", "2"), "c", ["the end is forbidden"]),
+        (("--min-new-tokens", "3"), "ca", ["the end is forbidden before 3 tokens"]),
+    ],
+)
+def test_a_forbidden_token_is_left_out_as_a_models_is(options: tuple[str, ...], typed: str, lines: list[str]) -> None:
+    result = run_command("play", "--task", "TextGen-Copy-v0", *options, typed=f"{typed}\n")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stdout.splitlines() if "forbidden" in line] == lines

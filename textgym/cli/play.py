@@ -13,6 +13,9 @@ from .libraries import silence_libraries
 from .options import add_settings, given_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from textgym.completion import TextGenCompletionEnv
     from textgym.task import TextTask
 
@@ -23,7 +26,7 @@ SETTINGS = (
         f"task.{name}"
         for name in ("name", "prompts", "reward", "max_prompt_tokens", "max_new_tokens", "min_new_tokens", "stop")
     ),
-    *(f"task.{name}" for name in ("prompt_order", "truncate_prompts")),
+    *(f"task.{name}" for name in ("banned_token_ids", "allowed_token_ids", "prompt_order", "truncate_prompts")),
 )
 
 
@@ -66,6 +69,8 @@ def _make_env(settings: Any) -> "TextGenCompletionEnv":
         max_new_tokens=options.max_new_tokens,
         min_new_tokens=options.min_new_tokens,
         stop=options.stop,
+        banned_token_ids=options.banned_token_ids,
+        allowed_token_ids=options.allowed_token_ids,
         prompt_order=options.prompt_order,
         truncate_prompts=options.truncate_prompts,
     )
@@ -103,6 +108,8 @@ def _play(env: "TextGenCompletionEnv", seed: int) -> None:
         except RewardError as error:
             refuse(str(error))
         print_episode(info)
+        if "forbidden_action" in info:
+            console.print(Text(_forbidden(env.task, action)), soft_wrap=True)
         console.print()
         scores.append(info["score"])
         env.reset()
@@ -110,7 +117,18 @@ def _play(env: "TextGenCompletionEnv", seed: int) -> None:
         console.print(f"\nmean score {sum(scores) / len(scores):.3f} of {len(scores)} completions", highlight=False)
 
 
-def to_action(task: "TextTask", prompt: str, text: str) -> Any:
+def _forbidden(task: "TextTask", action: "npt.NDArray[np.int64]") -> str:
+    """Say what the task forbids in an action that was played."""
+    token_ids = [token for token in dict.fromkeys(action.tolist()) if not task.is_allowed[token]]
+    typed = [repr(task.tokenizer.decode([token])) for token in token_ids if token != task.eos_token_id]
+    if typed:
+        return f"forbidden, so left out: {', '.join(typed)}"
+    if task.is_allowed[task.eos_token_id]:
+        return f"the end is forbidden before {task.min_new_tokens} tokens"
+    return "the end is forbidden"
+
+
+def to_action(task: "TextTask", prompt: str, text: str) -> "npt.NDArray[np.int64]":
     """Return what a person typed as an action: its tokens, cut to the budget, then the end of the sequence.
 
     A space is put between prompt and text where a word would otherwise run into another; not in Chinese or Japanese.
