@@ -9,6 +9,7 @@ from rich.text import Text
 from stable_baselines3.common.callbacks import BaseCallback
 
 from .curves import TERM_PREFIX
+from .stopping import StopRequest
 
 FIGURES = (("rollout/kl", "KL"), ("rollout/entropy", "entropy"))
 
@@ -19,15 +20,17 @@ class ProgressCallback(BaseCallback):
     Args:
         console: Where to show it.
         total_tokens: Tokens at which training ends.
+        stop: The wish to stop, shown below the bar when it comes.
 
     Attributes:
         tokens_per_second: Tokens of this session divided by its time, updates included; None before the first update.
     """
 
-    def __init__(self, console: Console, total_tokens: int) -> None:
+    def __init__(self, console: Console, total_tokens: int, stop: StopRequest) -> None:
         super().__init__()
         self.console = console
         self.total_tokens = total_tokens
+        self.stop_request = stop
         self.tokens_per_second: float | None = None
         self._progress = Progress(
             SpinnerColumn(),
@@ -49,6 +52,7 @@ class ProgressCallback(BaseCallback):
 
     def stop(self) -> None:
         """Take the bar away; also needed where training was interrupted."""
+        self.stop_request.is_shown = False
         self._live.stop()
 
     def _on_training_start(self) -> None:
@@ -59,6 +63,7 @@ class ProgressCallback(BaseCallback):
         )
         if self.console.is_terminal:
             self._live.start()
+            self.stop_request.is_shown = True
 
     def _on_rollout_start(self) -> None:
         self._measure()
@@ -95,4 +100,4 @@ class ProgressCallback(BaseCallback):
         self._progress.update(self._bar, completed=completed, description=doing, speed=speed)
 
     def _render(self) -> RenderableType:
-        return Group(self._progress, self._figures)
+        return Group(self._progress, self._figures, self.stop_request)

@@ -272,8 +272,8 @@ def _learn(run: Run, console: Console) -> float | None:
     """
     settings, model, folder = run.settings, run.model, run.folder
     options = settings.evaluation
-    progress = ProgressCallback(console, settings.total_tokens)
     with StopRequest() as stop:
+        progress = ProgressCallback(console, settings.total_tokens, stop)
         callbacks = CallbackList(
             [
                 progress,

@@ -5,13 +5,15 @@ import math
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -235,7 +237,7 @@ class _Training:
         epochs = [Epoch(0, None, self._held_out_loss())]
         self._say(epochs[0])
         best, best_weights = epochs[0], self._weights()
-        with StopRequest(b"\nStopping after this minibatch; once more to stop at once.\n") as stop, self._bar() as bar:
+        with StopRequest("Stopping after this minibatch; once more to stop at once.") as stop, self._bar(stop) as bar:
             shown = bar.add_task("", total=self.n_steps, loss="")
             for number in range(1, self.options.epochs + 1):
                 epoch = self._epoch(number, stop, bar, shown)
@@ -308,9 +310,17 @@ class _Training:
         """Return a copy of the weights; None where nothing is held out, and the last are taken."""
         return None if self.held_out is None else copy.deepcopy(self.model.state_dict())
 
-    def _bar(self) -> Progress:
+    @contextmanager
+    def _bar(self, stop: StopRequest) -> Iterator[Progress]:
         columns = (BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
-        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        progress = Progress(*columns, console=self.console)
+        if not self.console.is_terminal:
+            yield progress
+            return
+        with Live(Group(progress, stop), console=self.console, transient=True, refresh_per_second=10):
+            stop.is_shown = True
+            yield progress
+            stop.is_shown = False
 
     def _say(self, epoch: Epoch) -> None:
         figures = {"loss": epoch.loss, "held-out loss": epoch.held_out_loss}

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTICE = b"\nStopping after this rollout and its update; once more to stop at once.\n"
+NOTICE = "Stopping after this rollout and its update; once more to stop at once."
 
 
 class TrainingStopped(Exception):  # noqa: N818 (not an error)
@@ -29,14 +32,16 @@ class StopRequest:
     Outside the main thread, which alone may handle signals, it does nothing.
 
     Args:
-        notice: What is said when the first signal comes.
+        notice: What is said when the first signal comes; rich shows it, too, where this is a part of what is shown.
 
     Attributes:
         received: The signal that came; None if none did.
+        is_shown: Whether a live display shows the notice, which would soon draw over one that is written.
     """
 
-    def __init__(self, notice: bytes = NOTICE) -> None:
+    def __init__(self, notice: str = NOTICE) -> None:
         self.notice = notice
+        self.is_shown = False
         self.received: signal.Signals | None = None
         self._previous: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
 
@@ -53,9 +58,15 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Show the notice, once there is a signal: a live display may hold this from its beginning."""
+        if self.received is not None:
+            yield Text(self.notice, style="bold yellow")
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        # Not through rich or sys.stderr: the signal may have come in the middle of their own writing.
-        os.write(2, self.notice)
+        if not self.is_shown:
+            # Not through rich or sys.stderr: the signal may have come in the middle of their own writing.
+            os.write(2, f"\n{self.notice}\n".encode())
