@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
 
 from textgym.task import TextTask
 
 from .decoder import SAMPLED, Sampling
 from .diversity import distinct_share, self_bleu
+from .environments import as_text_environment, find_text_environment
 from .episode_buffer import EpisodeBuffer
 from .generation import generate_episodes
 from .judging import JudgedEpisode, judge_episodes, to_record
@@ -53,7 +56,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     policy: LanguagePolicy | ValuePolicy | BaseAlgorithm,
-    task: TextTask,
+    task: TextTask | GymEnv | VectorEnv[Any, Any, Any] | str,
     n_episodes: int = 256,
     *,
     seed: int = 0,
@@ -65,7 +68,9 @@ def evaluate(
 
     Args:
         policy: A policy, or an algorithm that has one. A value-based one does not explore.
-        task: Gives prompts and reward; make it with `prompt_order="sequential"` to visit each prompt equally often.
+        task: Gives prompts and reward: a task, or what algorithms take for an environment (a TextGym id, Env, VectorEnv
+            or VecEnv), whose task it is then; the environment itself is not stepped. Make it with
+            `prompt_order="sequential"` to visit each prompt equally often.
         n_episodes: Number of completions, at least 1.
         seed: Decides all random numbers.
         sampling: How tokens are chosen.
@@ -76,7 +81,8 @@ def evaluate(
         Means over the completions, and these.
 
     Raises:
-        ValueError: If `n_episodes` is below 1.
+        ValueError: If `n_episodes` is below 1, or the environment is none of TextGym's or has a wrapper that would be
+            bypassed.
         TypeError: If the policy is none on a language model.
     """
     if n_episodes < 1:
@@ -89,6 +95,8 @@ def evaluate(
             "evaluate needs a GPT2Policy, GPT2QPolicy or GPT2QuantilePolicy, or an algorithm that has one, got "
             f"{type(network).__name__}."
         )
+    if not isinstance(task, TextTask):
+        task = find_text_environment(as_text_environment(task)).task
     was_training = network.training
     network.set_training_mode(False)
     generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)

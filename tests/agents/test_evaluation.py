@@ -1,12 +1,17 @@
 """Judging a policy by its completions: each figure against one that is counted by hand."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import stable_baselines3
 import torch
+from gymnasium.wrappers import OrderEnforcing, TransformReward
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_policy, letter_task, share_of_a
 from textgym.agents import DQN, GPT2Policy, Sampling, TextGenVecEnv, evaluate, scoring
@@ -15,6 +20,10 @@ from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.agents.judging import to_record
 from textgym.agents.kl import exact_kl
 from textgym.agents.reference import Reference
+from textgym.completion import TextGenCompletionEnv
+from textgym.env import TextGenEnv
+from textgym.task import TextTask
+from textgym.vector import TextGenVectorEnv
 
 
 def test_the_figures_are_those_of_the_episodes() -> None:
@@ -182,6 +191,35 @@ def test_greedy_completions_of_a_prompt_are_all_the_same() -> None:
     assert len({item.episode.text.text for item in result.episodes}) == 1
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda task: Monitor(OrderEnforcing(TextGenEnv(task))),
+        lambda task: TextGenVectorEnv(2, task),
+        lambda task: VecMonitor(TextGenVecEnv(2, task)),
+        lambda task: DummyVecEnv([lambda: TextGenEnv(task)]),
+        TextGenCompletionEnv,
+    ],
+)
+def test_an_environment_stands_for_its_task(make: Callable[[TextTask], Any]) -> None:
+    task = letter_task()
+    policy = letter_policy(task)
+    assert evaluate(policy, make(task), 6).score == evaluate(policy, task, 6).score
+
+
+def make_letter_env() -> TextGenEnv:
+    return TextGenEnv(letter_task())
+
+
+def test_an_id_stands_for_its_task() -> None:
+    gym.register("LetterTask-v0", entry_point="tests.agents.test_evaluation:make_letter_env")
+    try:
+        policy = letter_policy(letter_task())
+        assert evaluate(policy, "LetterTask-v0", 6).score == evaluate(policy, letter_task(), 6).score
+    finally:
+        del gym.registry["LetterTask-v0"]
+
+
 def test_what_cannot_be_evaluated_is_an_error() -> None:
     task = letter_task()
     with pytest.raises(ValueError, match=exactly("n_episodes must be at least 1, got 0.")):
@@ -193,6 +231,10 @@ def test_what_cannot_be_evaluated_is_an_error() -> None:
     )
     with pytest.raises(TypeError, match=exactly(message)):
         evaluate(other, task)
+    with pytest.raises(ValueError, match=r"got CartPoleEnv\. Train other environments"):
+        evaluate(letter_policy(task), gym.make("CartPole-v1"))
+    with pytest.raises(ValueError, match=r"^The wrapper TransformReward would be bypassed"):
+        evaluate(letter_policy(task), TransformReward(TextGenEnv(task), lambda reward: 2 * float(reward)))
     with pytest.raises(ValueError, match="The policy allows other tokens than the task"):
         evaluate(letter_policy(task), letter_task(banned_token_ids=[0]))
 
