@@ -122,8 +122,8 @@ def test_the_bundled_prompts_are_split_into_training_and_held_out_ones() -> None
             frozenset("ab"),
             TypeError,
             (
-                "prompts must have an order, got a frozenset, whose order differs from process to process; pass a list, "
-                "such as sorted(prompts)."
+                "prompts must have an order, got a frozenset, whose order differs from process to process; pass a "
+                "list, such as sorted(prompts)."
             ),
         ),
         (
