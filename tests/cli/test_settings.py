@@ -181,3 +181,23 @@ def test_help_says_which_defaults_are_whose(monkeypatch: pytest.MonkeyPatch) -> 
         ]
         assert kind in owners.split(", ")
     assert "[default: 0.05 for TRPO]" in words
+
+
+def test_a_file_may_name_the_output_folder_which_is_no_setting_of_the_run(workplace: Path) -> None:
+    with (workplace / "settings.yaml").open("a", encoding="utf-8") as file:
+        file.write("output: out/mine\n")
+    short = ("--config", "settings.yaml", "--steps", 20, "--eval-completions", 2)
+    assert run_command("train", *short).exit_code == 0
+    assert run_command("train", *short, "--output", "other").exit_code == 0, "the option goes before the file"
+    assert "output" not in yaml.safe_load((workplace / "out/mine/config.yaml").read_text())
+    assert run_command("train", "--resume", "other", "--steps", 100).exit_code == 0
+    again = run_command("train", *short)
+    assert again.stderr.startswith("Error: The output folder out/mine is not empty; go on with it by --resume out/mine")
+
+
+@pytest.mark.parametrize("value", ["3", "''", "[runs]"])
+def test_an_output_folder_that_is_no_name_is_one_line(workplace: Path, value: str) -> None:
+    (workplace / "wrong.yaml").write_text(f"output: {value}\n", encoding="utf-8")
+    result = run_command("train", "--config", "wrong.yaml")
+    expected = f"Error: wrong.yaml: output must be the name of a folder, got {yaml.safe_load(value)!r}.\n"
+    assert (result.exit_code, result.stderr) == (2, expected)

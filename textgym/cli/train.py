@@ -13,7 +13,7 @@ import typer
 
 from textgym.allocator import keep_freed_memory
 from textgym.training.run_folder import RunFolder
-from textgym.training.settings_file import read_settings
+from textgym.training.settings_file import read_output, read_settings
 from textgym.training.shipped_configs import find_config
 
 from .errors import checked_input, refuse
@@ -54,8 +54,8 @@ def train(
     Without options: the demo, which trains the bundled GPT-2 to write about Python and machine learning, without
     sensitive words, and at a fair length.
 
-    Every option below is also a setting of the YAML file given by --config; a run's folder holds its own as
-    config.yaml. Ctrl-C saves before it stops.
+    Every option below, and output, is also a setting of the YAML file given by --config; a run's folder holds its own
+    as config.yaml. Ctrl-C saves before it stops.
 
     For example:
 
@@ -76,9 +76,11 @@ def train(
         with checked_input():
             settings = folder.read_settings(given)
     else:
-        folder = RunFolder(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         with checked_input():
-            settings = read_settings(config and find_config(config), given)
+            file = config and find_config(config)
+            settings = read_settings(file, given)
+            named = output or (file and read_output(file))
+            folder = RunFolder(named or Path("runs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
             folder.check_is_free()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:

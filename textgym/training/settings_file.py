@@ -16,6 +16,7 @@ from .algorithms import ALGORITHMS
 from .declaring import Settings
 from .settings import TaskSettings, TrainSettings
 
+OUTPUT = "output"  # where a run goes, which is no part of what it is: it repeats in any other folder
 Node = dict[str, Any]
 Section = TypeVar("Section", bound=Settings)
 
@@ -24,7 +25,7 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSetti
     """Read settings from a file.
 
     Args:
-        path: A YAML file; None for the defaults.
+        path: A YAML file; None for the defaults. The output folder that it may name is none of the settings.
         overrides: Settings that go before the file's, by dotted name (`"algorithm.learning_rate"`).
 
     Raises:
@@ -33,6 +34,7 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSetti
         OSError: If the file cannot be read.
     """
     data = {} if path is None else with_names(read_mapping(path))
+    data.pop(OUTPUT, None)
     for name, value in overrides.items():
         *sections, key = name.split(".")
         node = data
@@ -43,6 +45,19 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSetti
         return build_settings(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if path is not None else str(error)) from error
+
+
+def read_output(path: Path) -> Path | None:
+    """Read which output folder a file of settings names; None if it names none.
+
+    Raises:
+        ValueError: If the file is not YAML or not a mapping, or the folder is no text.
+        OSError: If the file cannot be read.
+    """
+    folder = read_mapping(path).get(OUTPUT)
+    if not isinstance(folder, str | None) or folder == "":
+        raise ValueError(f"{path}: {OUTPUT} must be the name of a folder, got {folder!r}.")
+    return None if folder is None else Path(folder)
 
 
 def build_settings(data: Mapping[str, Any]) -> TrainSettings:
