@@ -16,7 +16,7 @@ class DQN(SequenceOffPolicyAlgorithm, PlainDQN):
 
     Args:
         policy: `"GPT2Policy"`, which is `GPT2QPolicy` here, or a subclass of it.
-        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         **options: See `ValueOptions`.
 
     Reference:

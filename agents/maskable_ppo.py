@@ -79,7 +79,7 @@ class MaskablePPO(ClippedAlgorithm, PlainMaskablePPO):
 
     Args:
         policy: `"GPT2Policy"` or `"MaskableGPT2Policy"`, which is meant by both, or a subclass of it.
-        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         **arguments: All other arguments are those of `PPO`.
 
     Reference:

@@ -26,7 +26,7 @@ class NLPO(ClippedAlgorithm, PlainPPO):
 
     Args:
         policy: `"GPT2Policy"` or `"NucleusPolicy"`, which is meant by both, or a subclass of it.
-        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         top_p: Probability that the mask policy gives to the candidates, as a set; 1 for all tokens, which is PPO.
         mask_update_interval: Rollouts after which the mask policy is renewed.
         **options: All other arguments are those of `PPO`.

@@ -172,7 +172,7 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
             **plain,
         )
         if _init_setup_model:
-            self._setup_model()
+            self._set_up()
 
     @property
     def network(self) -> GPT2QNetwork:

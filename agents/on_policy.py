@@ -131,7 +131,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         )
         self.n_steps = self._steps_per_row(n_steps)
         if _init_setup_model:
-            self._setup_model()
+            self._set_up()
 
     def _steps_per_row(self, n_steps: int | None) -> int:
         """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""

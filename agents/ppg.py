@@ -77,7 +77,7 @@ class PPG(ClippedAlgorithm, PlainPPO):
 
     Args:
         policy: `"GPT2Policy"` or `"PhasicPolicy"`, which is meant by both, or a subclass of it.
-        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         n_policy_iterations: Rollouts between two auxiliary phases, N_π.
         n_aux_epochs: Passes over these rollouts in an auxiliary phase, E_aux.
         beta_clone: Weight of the KL.

@@ -22,7 +22,7 @@ class QRDQN(SequenceOffPolicyAlgorithm, PlainQRDQN):
 
     Args:
         policy: `"GPT2Policy"`, which is `GPT2QuantilePolicy` here, or a subclass of it.
-        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         **options: See `ValueOptions`; `policy_kwargs` takes `n_quantiles`, 8 by default.
 
     Raises:

@@ -141,6 +141,13 @@ class SequenceAlgorithm(CheckedPersistence):
         """Tell Stable-Baselines3 which buffer to make."""
         raise NotImplementedError
 
+    def _set_up(self) -> None:
+        """Make networks and buffer of a new algorithm, which needs an environment for that; `load` does not."""
+        if self.env is None:
+            name = type(self).__name__
+            raise ValueError(f"{name} needs an environment, got None; only {name}.load needs none, to predict.")
+        self._setup_model()
+
     def _setup_model(self) -> None:
         if self.seed is None:
             self.seed = secrets.randbelow(1 << 31)

@@ -35,7 +35,7 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
 
     Args:
         policy: `"GPT2Policy"`, or a subclass of it.
-        env: A TextGym id, Env, VectorEnv or VecEnv; None to load and predict only.
+        env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         learning_rate: The critic's: a number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
             tokens come out about `n_steps × n_envs`.

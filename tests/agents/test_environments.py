@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMoni
 
 import textgym  # noqa: F401  (registers the ids)
 from tests.agents.tiny import PROMPTS, exactly, language_model, letter_task, letter_tokenizer, share_of_a
-from textgym.agents import PPO, GPT2Policy, TextGenVecEnv
+from textgym.agents import DQN, GRPO, PPO, QRDQN, GPT2Policy, TextGenVecEnv
 from textgym.agents.environments import as_text_environment
 from textgym.env import TextGenEnv
 from textgym.rewards import Keywords, LengthWindow
@@ -151,6 +151,14 @@ def test_other_environments_are_named(make: Callable[[], Any], name: str) -> Non
     )
     with pytest.raises(ValueError, match=exactly(message)):
         as_text_environment(make())
+
+
+@pytest.mark.parametrize("kind", [PPO, GRPO, DQN, QRDQN])
+def test_a_new_algorithm_needs_an_environment(kind: Any) -> None:
+    name = kind.__name__
+    message = f"{name} needs an environment, got None; only {name}.load needs none, to predict."
+    with pytest.raises(ValueError, match=exactly(message)):
+        kind(next(iter(kind.policy_aliases)), None)
 
 
 DIFFERENCES: dict[str, dict[str, Any]] = {
