@@ -37,6 +37,7 @@ BAD_INPUT = {
         "max_prompt_tokens + max_new_tokens is 88, beyond the model's context of 64 tokens; lower one of them."
     ),
     ("train", "--resume", "nowhere"): "nowhere is not the folder of a run: it does not exist.",
+    ("train", "--resume", "my_rewards.py"): "my_rewards.py is not the folder of a run: it is a file.",
     ("train", "--resume", "."): ". is not the folder of a run: it has no config.yaml.",
     ("train", "--resume", "nowhere", "--kl-coef", "1"): (
         "--kl-coef cannot be given with --resume, which goes on with the run's own settings; only --total-tokens, "

@@ -95,7 +95,8 @@ class RunFolder:
     def check_is_run(self) -> None:
         """Raise ValueError if no run was ever started here."""
         if not self.config.is_file():
-            what = "has no config.yaml" if self.path.is_dir() else "does not exist"
+            what = "is a file" if self.path.exists() else "does not exist"
+            what = "has no config.yaml" if self.path.is_dir() else what
             raise ValueError(f"{self.path} is not the folder of a run: it {what}.")
 
     def write_settings(self, settings: TrainSettings) -> None:
