@@ -187,3 +187,9 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path, data: Path) ->
     result = run_command("sft", "--data", data, "--output", tmp_path)
     assert result.exit_code == 2
     assert "is not empty" in result.stderr
+
+
+@pytest.mark.parametrize("rate", [0, math.inf, math.nan])
+def test_a_learning_rate_must_be_a_finite_number(rate: float) -> None:
+    with pytest.raises(ValueError, match=f"^learning_rate must be a finite number above 0, got {rate}.$"):
+        SftOptions("demonstrations.jsonl", learning_rate=rate)

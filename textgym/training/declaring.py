@@ -64,4 +64,6 @@ def check_range(name: str, value: float, above: float | None, least: float | Non
         return
     bounds = {"above": above, "at least": least, "at most": most}
     wanted = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
-    raise ValueError(f"{name} must be {wanted or 'finite'}, got {value}.")
+    if not math.isfinite(value):
+        wanted = f"a finite number {wanted}".rstrip()
+    raise ValueError(f"{name} must be {wanted}, got {value}.")
