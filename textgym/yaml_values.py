@@ -7,7 +7,20 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with YAML 1.2's floats."""
+    """PyYAML's safe loader, with YAML 1.2's floats, and an error where a key is given twice: it takes the last one."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Read a mapping, as long as its keys differ."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line, known = key.start_mark.line + 1, (key.tag, key.value)
+            if known in lines:
+                raise yaml.YAMLError(f"the key {key.value!r} is given twice, in line {lines[known]} and in line {line}")
+            lines[known] = line
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -22,6 +35,6 @@ def read_yaml(text: str) -> Any:
     {'learning_rate': 0.001, 'name': '1e'}
 
     Raises:
-        yaml.YAMLError: If it is none.
+        yaml.YAMLError: If it is none, or a mapping has a key twice.
     """
     return yaml.load(text, _Loader)

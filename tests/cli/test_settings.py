@@ -12,7 +12,7 @@ from tests.cli.conftest import run_command
 from textgym.cli.options import option_name
 from textgym.training.algorithms import ALGORITHMS, PPOSettings
 from textgym.training.settings import EvaluationSettings, PolicySettings, TaskSettings, TrainSettings
-from textgym.training.settings_file import all_settings, build_settings, read_settings, write_settings
+from textgym.training.settings_file import all_settings, build_settings, read_mapping, read_settings, write_settings
 
 
 def test_settings_come_back_from_what_is_written_of_them() -> None:
@@ -106,6 +106,34 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     file.write_text("seed: [1", encoding="utf-8")
     with pytest.raises(ValueError, match=f"^{file} is not YAML: while parsing a flow sequence"):
         read_settings(file, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("seed: 1\nmodel: gpt2\nseed: 2\n", "seed", (1, 3)),
+        ("task:\n  stop: a\n  stop: b\n", "stop", (2, 3)),
+        ("algorithm: {gamma: 1, gamma: 1}\n", "gamma", (1, 1)),
+    ],
+)
+def test_a_key_that_is_given_twice_is_named(tmp_path: Path, text: str, key: str, lines: tuple[int, int]) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 (the message is compared in full)
+        read_settings(file, {})
+    first, second = lines
+    assert str(raised.value) == (
+        f"{file} is not YAML: the key {key!r} is given twice, in line {first} and in line {second}."
+    )
+
+
+def test_a_key_may_come_again_in_another_section_and_over_a_merged_one(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "task: &task {stop: a, max_new_tokens: 7}\nevaluation: {}\nx: [{<<: *task, stop: b}, {stop: c}]\n",
+        encoding="utf-8",
+    )
+    assert read_mapping(file)["x"] == [{"stop": "b", "max_new_tokens": 7}, {"stop": "c"}]
 
 
 def test_the_network_is_given_what_is_not_its_default(tmp_path: Path) -> None:
