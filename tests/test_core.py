@@ -417,6 +417,13 @@ def test_arguments_of_another_type_are_refused(arguments: dict[str, Any], messag
         TextTask(**arguments)
 
 
+@pytest.mark.parametrize("name", ["banned_token_ids", "allowed_token_ids"])
+def test_one_token_id_instead_of_a_list_is_refused(name: str) -> None:
+    arguments: dict[str, Any] = {name: 5}
+    with pytest.raises(TypeError, match=rf"^{name} must be a list of integers, got 5\.$"):
+        TextTask(**arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

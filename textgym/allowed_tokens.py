@@ -48,6 +48,8 @@ def allowed_tokens(
 
 
 def _check_token_ids(name: str, token_ids: Iterable[int], vocab_size: int) -> list[int]:
+    if not isinstance(token_ids, Iterable):
+        raise TypeError(f"{name} must be a list of integers, got {token_ids!r}.")
     ids = list(token_ids)
     for token_id in ids:
         if isinstance(token_id, bool) or not isinstance(token_id, int | np.integer):
