@@ -22,6 +22,8 @@ from .token_rules import NO_RULES, TokenRules
 from .token_statistics import head_statistics, token_statistics
 from .trunk import ModelSource, Trunk
 
+OBSERVATION_KEYS = ("input_ids", "attention_mask", "is_generated")
+
 
 class LanguagePolicy(Trunk):
     """What actor-critic and value-based policies on a language model share.
@@ -247,8 +249,8 @@ class LanguagePolicy(Trunk):
             Token ids, shape () for one context and (B,) for several, and `state`.
 
         Raises:
-            TypeError: If the observation is not a dict.
-            ValueError: If `top_k` or `top_p` is out of range.
+            TypeError: If the observation is not a dict, or `top_k` or `top_p` no number.
+            ValueError: If the observation has other keys, or `top_k` or `top_p` is out of range.
         """
         obs, is_batch = self._read(observation)
         with torch.no_grad():
@@ -262,6 +264,9 @@ class LanguagePolicy(Trunk):
                 f"predict needs the Dict observation of TextGen-v0, got {type(observation).__name__}; reset() of an "
                 "Env returns a pair of observation and info, that of a VecEnv the observation alone."
             )
+        if set(observation) != set(OBSERVATION_KEYS):
+            expected = ", ".join(OBSERVATION_KEYS)
+            raise ValueError(f"predict needs an observation with the keys {expected}, got {list(observation)}.")
         self.set_training_mode(False)
         return self.obs_to_tensor(observation)
 

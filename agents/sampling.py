@@ -1,5 +1,7 @@
 """Random numbers that belong to an episode, and tokens drawn from logits."""
 
+from numbers import Real
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,7 +97,7 @@ def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> T
 
     Raises:
         ValueError: If `top_k` is below 1 or `top_p` is outside (0, 1].
-        TypeError: If `top_k` is no integer.
+        TypeError: If `top_k` is no integer or `top_p` no number.
     """
     if top_k is not None:
         if isinstance(top_k, bool) or not isinstance(top_k, int):
@@ -104,6 +106,8 @@ def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> T
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None and (isinstance(top_p, bool) or not isinstance(top_p, Real)):
+        raise TypeError(f"top_p must be a number, got {top_p!r}.")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}.")
     # Rounded sums reach 1 before the rarest tokens.

@@ -553,6 +553,14 @@ def test_predict_says_what_it_needs() -> None:
     )
     with pytest.raises(TypeError, match=exactly(message)):
         algorithm().predict(TextGenEnv(letter_task()).reset())  # type: ignore[arg-type]
+    observation = TextGenEnv(letter_task()).reset()[0]
+    del observation["is_generated"]
+    message = (
+        "predict needs an observation with the keys input_ids, attention_mask, is_generated, got ['input_ids', "
+        "'attention_mask']."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        algorithm().predict(observation)
 
 
 def test_a_forbidden_action_before_does_not_let_the_text_end_too_early() -> None:

@@ -1,5 +1,7 @@
 """Tokens are drawn as their probabilities say."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,12 @@ def test_only_the_top_tokens_are_left(top_k: int | None, top_p: float | None, ke
 def test_a_restriction_to_nothing_is_an_error(top_k: int | None, top_p: float | None, message: str) -> None:
     with pytest.raises(ValueError, match=exactly(message)):
         restrict_to_top(FOUR, top_k, top_p)
+
+
+@pytest.mark.parametrize("top_p", ["a", True])
+def test_a_probability_is_a_number(top_p: Any) -> None:
+    with pytest.raises(TypeError, match=exactly(f"top_p must be a number, got {top_p!r}.")):
+        restrict_to_top(FOUR, None, top_p)
 
 
 def test_a_row_of_nan_gives_a_token_that_exists() -> None:
