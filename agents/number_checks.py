@@ -67,17 +67,22 @@ RANGES: dict[str, Range] = {
     "seed": Range(least=0, most=2**32 - 1, is_whole=True, is_optional=True),
 }
 
+# A word such as "no" would switch them on.
+SWITCHES = ("normalize_advantage", "potential_shaping")
+
 
 def check_numbers(arguments: Mapping[str, Any]) -> None:
-    """Look at those arguments of an algorithm that are numbers, by name; others are let pass.
+    """Look at those arguments of an algorithm that are numbers or switches, by name; others are let pass.
 
     Raises:
-        TypeError: If one is no number, or a fraction where something is counted.
+        TypeError: If one is no number or no switch, or a fraction where something is counted.
         ValueError: If one is out of range, or not finite.
     """
     for name, value in arguments.items():
         if name in RANGES:
             _check(name, value, RANGES[name])
+        elif name in SWITCHES and not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def _check(name: str, value: Any, allowed: Range) -> None:

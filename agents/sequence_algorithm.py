@@ -16,6 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
+from textgym.devices import read_device
 from textgym.named_objects import nearest
 from textgym.shaping import require_same_gamma
 from textgym.task import TextTask, episode_info
@@ -67,7 +68,8 @@ class SequenceAlgorithm(CheckedPersistence):
 
         The model is not set up yet.
         """
-        check_numbers({"decode_rows": decode_rows, **plain})
+        check_numbers({"decode_rows": decode_rows, "potential_shaping": potential_shaping, **plain})
+        read_device(plain.get("device", "auto"))  # raises where there is none of that name
         # By it `load` tells the file of another algorithm, which may have all the attributes of this one.
         self.class_name = type(self).__name__
         self.reference_store = ReferenceStore(reference)

@@ -6,6 +6,24 @@ if TYPE_CHECKING:
     import torch
 
 
+def read_device(name: "str | torch.device") -> "torch.device":
+    """Return the device of a name, whether this machine has it or not; see `find_device`.
+
+    Raises:
+        ValueError: If torch has no device of that name.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or another of torch's devices, got {name!r}."
+        ) from error
+
+
 def find_device(name: "str | torch.device") -> "torch.device":
     """Return the device of a name.
 
@@ -18,14 +36,7 @@ def find_device(name: "str | torch.device") -> "torch.device":
     """
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda' or another of torch's devices, got {name!r}."
-        ) from error
+    device = read_device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         n_found = torch.cuda.device_count()
         raise ValueError(

@@ -37,6 +37,15 @@ def algorithm(kind: Any, **settings: Any) -> Any:
         (TRPO, {"target_kl": 0}, ValueError, "target_kl must be above 0, got 0."),
         (DQN, {"tau": 0}, ValueError, "tau must be above 0 and at most 1, got 0."),
         (DQN, {"exploration_fraction": 2}, ValueError, "exploration_fraction must be at least 0 and at most 1, got 2."),
+        (PPO, {"potential_shaping": "yes"}, TypeError, "potential_shaping must be True or False, got 'yes'."),
+        (DQN, {"potential_shaping": 1}, TypeError, "potential_shaping must be True or False, got 1."),
+        (TRPO, {"normalize_advantage": 3}, TypeError, "normalize_advantage must be True or False, got 3."),
+        (
+            PPO,
+            {"device": "cudaa"},
+            ValueError,
+            "device must be 'auto', 'cpu', 'cuda' or another of torch's devices, got 'cudaa'.",
+        ),
         (QRDQN, {"max_grad_norm": True}, TypeError, "max_grad_norm must be a number, got True."),
     ],
 )
