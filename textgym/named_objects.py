@@ -2,6 +2,8 @@
 
 import difflib
 import importlib
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +16,8 @@ def find_object(path: str, what: str) -> Any:
         what: What is looked for, to begin a message with, such as "Reward".
 
     Raises:
-        ValueError: If the form is another, or there is no such module or attribute; the nearest match is given.
+        ValueError: If the form is another, there is no such module or attribute, of which the nearest match is given,
+            or the module fails, whose own error is the cause.
 
     >>> find_object("math:pi", "Number")
     3.141592653589793
@@ -25,17 +28,31 @@ def find_object(path: str, what: str) -> Any:
         raise ValueError(f'{article} {what[:1].lower()}{what[1:]} must be given as "module:attribute", got {path!r}.')
     try:
         value: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, what it imports is not
-        raise ValueError(
-            f"{what} {path!r}: there is no module {error.name!r}. Install it, or run from the folder that it is in."
-        ) from error
+    except Exception as error:
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        if name is not None and f"{module_name}.".startswith(f"{name}."):
+            raise ValueError(
+                f"{what} {path!r}: there is no module {name!r}. Install it, or run from the folder that it is in."
+            ) from error
+        # The module is there: what is wrong is in it, or in what it imports.
+        raise ValueError(f"{what} {path!r} cannot be imported: {_place(error)}.") from error
     for attribute in attribute_path.split("."):
         if attribute not in dir(value):
             raise ValueError(f"{what} {path!r}: there is no {attribute!r}.{nearest(attribute, dir(value))}")
         value = getattr(value, attribute)
     return value
+
+
+def _place(error: Exception) -> str:
+    """Return where code of the user's own has failed in being imported, and how, in one line."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    # The first frame is this module's; those of Python and of installed packages are not where to look.
+    frames = [one for one in traceback.extract_tb(error.__traceback__)[1:] if not one.filename.startswith("<")]
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = [one for one in frames if not one.filename.startswith(installed)] or frames
+    message = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+    return f"{own[-1].filename}, line {own[-1].lineno}: {message}" if own else message
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

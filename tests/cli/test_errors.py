@@ -1,5 +1,6 @@
 """Bad input gets one clear line and exit code 2, and changes nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,27 @@ def test_an_unknown_model_gets_the_nearest_match(workplace: Path, tiny_model: Pa
     assert (result.exit_code, result.stderr) == (2, f"Error: {line}\n")
 
 
-def test_a_programming_error_in_a_users_module_keeps_its_traceback(workplace: Path) -> None:
-    (workplace / "broken.py").write_text("import no_such_module_at_all\n", encoding="utf-8")
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
-        run_command(*TRAIN, "--reward", "broken:reward")
+BROKEN_MODULES = {
+    "def f(:\n": (1, "SyntaxError: invalid syntax"),
+    "import os\n\nimport no_such_module_at_all\n": (
+        3, "ModuleNotFoundError: No module named 'no_such_module_at_all'"
+    ),
+    "\nfrom json import lods\n": (2, f"ImportError: cannot import name 'lods' from 'json' ({json.__file__})"),
+    "import json\nWORDS = json.loads('')\n": (
+        2, "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "what"), [("--reward", "Reward"), ("--prompts", "Prompts")])
+@pytest.mark.parametrize("text", BROKEN_MODULES)
+def test_an_error_in_a_users_module_is_one_line_that_names_the_place(
+    workplace: Path, text: str, option: str, what: str
+) -> None:
+    (workplace / "broken.py").write_text(text, encoding="utf-8")
+    result = run_command(*TRAIN, option, "broken:f")
+    line, error = BROKEN_MODULES[text]
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: {what} 'broken:f' cannot be imported: {workplace / 'broken.py'}, line {line}: {error}.\n"
+    )
