@@ -237,6 +237,14 @@ def test_prompts_are_made_by_a_function_with_its_arguments() -> None:
             {f"{__name__}:some_prompts": {"words": 3}},
             "are made by some_prompts(word: str, number: int = 2) -> list[str]",
         ),
+        (
+            f"{__name__}:some_prompts",
+            (
+                "are made by some_prompts(word: str, number: int = 2) -> list[str], called as some_prompts(): missing "
+                "a required argument: 'word'; name a function of prompts, and give what it needs as "
+                f'{{"{__name__}:some_prompts": {{"argument": value}}}}.'
+            ),
+        ),
         ({f"{__name__}:pytest": {}}, "take no arguments: they are no function"),
         ({f"{__name__}:some_prompt": {}}, "Did you mean 'some_prompts'?"),
     ],

@@ -86,7 +86,9 @@ def _read_named(source: str | Path) -> tuple[Rows, str, str]:
     path = Path(source)
     if path.suffix not in FILE_SUFFIXES and ":" in str(source) and not str(source).startswith("bundled"):
         found = find_object(str(source), "Prompts")
-        return _read_iterable(found() if callable(found) else found), str(source), "item"
+        if callable(found):
+            return _read_call(str(source), {})
+        return _read_iterable(found), str(source), "item"
     if path.suffix not in FILE_SUFFIXES:
         near = difflib.get_close_matches(str(source), BUNDLED_SPLITS, n=1)
         raise ValueError(
@@ -114,8 +116,12 @@ def _read_call(name: str, arguments: Mapping[str, Any]) -> tuple[Rows, str, str]
     try:
         inspect.signature(found).bind(**arguments)
     except TypeError as error:
+        function = name.rpartition(":")[2]
+        called = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise ValueError(
-            f"Prompts {name!r} are made by {found.__name__}{inspect.signature(found)}: {error}."
+            f"Prompts {name!r} are made by {function}{inspect.signature(found)}, called as "
+            f"{function}({called}): {error}; name a function of prompts, and give what it needs as "
+            f'{{"{name}": {{"argument": value}}}}.'
         ) from error
     return _read_iterable(found(**arguments)), name, "item"
 
