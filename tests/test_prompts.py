@@ -96,16 +96,16 @@ def test_the_bundled_prompts_are_split_into_training_and_held_out_ones() -> None
     ("source", "error", "message"),
     [
         ([], ValueError, "expected at least one prompt, but prompts is empty."),
-        ([""], ValueError, "the prompt in item 0 of prompts is empty: ''."),
-        (["a", " \n"], ValueError, "the prompt in item 1 of prompts is empty: ' \\n'."),
-        (["a", 3], TypeError, "the prompt in item 1 of prompts must be text, got int: 3."),
-        (["a", None], TypeError, "the prompt in item 1 of prompts must be text, got NoneType: None."),
+        ([""], ValueError, "the prompt in item 1 of prompts is empty: ''."),
+        (["a", " \n"], ValueError, "the prompt in item 2 of prompts is empty: ' \\n'."),
+        (["a", 3], TypeError, "the prompt in item 2 of prompts must be text, got int: 3."),
+        (["a", None], TypeError, "the prompt in item 2 of prompts must be text, got NoneType: None."),
         (
             [{"prompt": [{"role": "user"}]}],
             TypeError,
-            "the prompt in item 0 of prompts must be text, got list: [{'role': 'user'}].",
+            "the prompt in item 1 of prompts must be text, got list: [{'role': 'user'}].",
         ),
-        ([{"text": "a"}], ValueError, "item 0 of prompts has no column 'prompt', only ['text']."),
+        ([{"text": "a"}], ValueError, "item 1 of prompts has no column 'prompt', only ['text']."),
         (
             [{"prompt": "a", "answer": 1}, {"prompt": "b"}],
             ValueError,

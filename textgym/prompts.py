@@ -176,7 +176,7 @@ def _read_iterable(source: object) -> Rows:
     # Not imported for that: where nobody has, there is no table of it.
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(source, pandas.DataFrame):
-        return enumerate(source.to_dict("records"))  # as an iterable it is its columns' names
+        return enumerate(source.to_dict("records"), start=1)  # as an iterable it is its columns' names
     if isinstance(source, Mapping):
         raise TypeError(
             f"prompts must be a list or one data set, got a {type(source).__name__} with the keys "
@@ -194,7 +194,7 @@ def _read_iterable(source: object) -> Rows:
             f"prompts must be readable more than once, got a {type(source).__name__}, which is used up after one "
             "pass; pass list(prompts)."
         )
-    return enumerate(source)
+    return enumerate(source, start=1)
 
 
 def _check_row(row: object, place: str) -> tuple[str, dict[str, object]]:

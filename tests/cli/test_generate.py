@@ -72,7 +72,7 @@ def test_bad_sampling_gets_one_line(tiny_model: Path, options: tuple[str, ...], 
 
 def test_an_empty_prompt_gets_one_line(tiny_model: Path) -> None:
     result = run_command("generate", tiny_model, "--prompt", "")
-    assert (result.exit_code, result.stderr) == (2, "Error: the prompt in item 0 of prompts is empty: ''.\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: the prompt in item 1 of prompts is empty: ''.\n")
 
 
 def test_a_prompt_beyond_the_vocabulary_gets_one_line() -> None:
