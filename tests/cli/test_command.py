@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
     for name in ("--config", "--resume", "--learning-rate", "--completions-per-prompt", "--eval-completions"):
         assert name in result.stdout
+
+
+def test_the_version_is_the_installed_one() -> None:
+    import textgym
+
+    assert textgym.__version__ == version("textgym")
+    result = run_command("--version")
+    assert (result.exit_code, result.output) == (0, f"textgym {textgym.__version__}\n")
+    with pytest.raises(AttributeError, match=r"^module 'textgym' has no attribute '__wersion__'$"):
+        getattr(textgym, "__wersion__")  # noqa: B009 (a type checker knows that it is not there)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The command line: textgym and its commands, from train to feedback, each in a module of its own."""
 
+from typing import Annotated
+
 import typer
 
 from .bench import bench
@@ -26,6 +28,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        from textgym import __version__
+
+        typer.echo(f"textgym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(train)
 app.command()(generate)
 app.command()(play)
