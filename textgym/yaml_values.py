@@ -9,7 +9,7 @@ import yaml
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, with YAML 1.2's floats, and an error where a key is given twice: it takes the last one."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Read a mapping, as long as its keys differ."""
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
