@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -51,6 +52,8 @@ def draw_curves(progress: Path, evaluation: dict[str, Any], picture: Path, title
 def _draw_score(axes: Axes, columns: dict[str, list[float]], evaluation: dict[str, Any]) -> None:
     tokens = columns[TOKENS_COLUMN]
     terms = [name for name in columns if name.startswith(TERM_PREFIX)]
+    if len(terms) == 1 and np.allclose(columns[terms[0]], columns["rollout/score"], equal_nan=True):
+        terms = []  # the only term is the score itself, whose line would hide its own
     for index, name in enumerate(terms):
         label = name.removeprefix(TERM_PREFIX).replace("_", " ")
         # Dashed differently, because terms often lie on one another at 0 or 1.
@@ -70,7 +73,7 @@ def _draw_score(axes: Axes, columns: dict[str, list[float]], evaluation: dict[st
             markersize=8, markerfacecolor="white", markeredgecolor=SCORE_COLOUR, markeredgewidth=1.8, zorder=4,
             clip_on=False, label="score in the evaluation",
         )  # fmt: skip
-    _dress(axes, "Score and its terms", "mean over completions")
+    _dress(axes, "Score and its terms" if terms else "Score", "mean over completions")
     handles, labels = axes.get_legend_handles_labels()
     # The score before its terms; outside the axes, where no curve can run beneath it.
     order = [*range(len(terms), len(labels)), *range(len(terms))]
