@@ -51,7 +51,7 @@ def markdown_table(results: Sequence[CaseResult]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def write_json(results: Sequence[CaseResult], provenance: dict[str, Any], file: Path) -> None:
@@ -68,7 +68,7 @@ def draw_chart(results: Sequence[CaseResult], title: str, file: Path) -> None:
     columns = [results[: (len(results) + 1) // 2], results[(len(results) + 1) // 2 :]]
     columns = [column for column in columns if column]
     heights = [[len(result.measurements) + 2 for result in column] for column in columns]
-    figure = Figure(figsize=(10 * len(columns), 1.2 + 0.45 * max(map(sum, heights))), layout="constrained")
+    figure = Figure(figsize=(11 * len(columns), 1.2 + 0.45 * max(map(sum, heights))), layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.subfigures(1, len(columns), squeeze=False)[0]
     for part, column, ratios in zip(parts, columns, heights, strict=True):
@@ -90,7 +90,7 @@ def _draw_panel(panel: Any, result: CaseResult) -> None:
     names = [each.name for each in measurements]
     panel.barh(names, medians, xerr=spread, color=colors, height=0.6, capsize=3, ecolor="#404040")
     for row, each in enumerate(measurements):
-        ratio = f"  ({result.ratio(each):.2g}×)" if each.is_ours and each is not result.baseline else ""
+        ratio = f"  ({_number(result.ratio(each))}×)" if each.is_ours and each is not result.baseline else ""
         panel.annotate(
             f"{each.median:,.0f}{ratio}",
             (max(each.rates), row),

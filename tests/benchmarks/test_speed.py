@@ -327,7 +327,7 @@ def test_the_readme_has_a_row_for_each_that_ours_is_compared_with() -> None:
         "| race | 20 tokens/s | theirs: 10 | 2 (1 to 3) |",
         "| race | 20 tokens/s | a slow one: 5 | 4 (2 to 6) |",
         "| race | | a missing one: skipped, not installed | |",
-        "| buffer | 24 bytes | theirs: 2,592 | 107 |",
+        "| buffer | 24.3 bytes | theirs: 2,592 | 107 |",
         "| growth | 900 tokens/s | 64: 1,000 | 0.9 |",
     ]
 
