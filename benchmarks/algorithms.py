@@ -26,7 +26,8 @@ from .learning.grid import read_grid
 from .learning.kept_runs import KeptRuns, check_bundled_model
 from .learning.records import RunRecord, find_records
 from .machine import describe_machine
-from .main_job import README, RESULTS, summarise, write_into_readme
+from .main_job import RESULTS, summarise
+from .readme import README, write_into_readme
 
 TASK = "TextGen-v0"
 MARKS = ("<!-- algorithms -->", "<!-- end of algorithms -->")
@@ -132,7 +133,7 @@ def main(
         "settings": {name: runs[0].settings["algorithm"] for name, runs in by_algorithm(finished).items()},
     }
     (results / "algorithms.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_into_readme(text, readme, MARKS)
+    write_into_readme(text, MARKS, readme)
 
 
 def _cells(name: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from typing import Annotated, Any
 import typer
 
 from .machine import describe_machine
+from .readme import write_into_readme
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
 MARKS = ("<!-- main job -->", "<!-- end of main job -->")
 N_QUOTED = 4
 
@@ -109,20 +109,6 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def write_into_readme(text: str, readme: Path = README, marks: tuple[str, str] = MARKS) -> None:
-    """Replace what stands between two marks.
-
-    Raises:
-        ValueError: If the marks are not there.
-    """
-    content = readme.read_text(encoding="utf-8")
-    if any(content.count(mark) != 1 for mark in marks):
-        raise ValueError(f"expected the marks {marks} once each in {readme}.")
-    head, rest = content.split(marks[0])
-    tail = rest.split(marks[1])[1]
-    readme.write_text(f"{head}{marks[0]}\n{text}\n{marks[1]}{tail}", encoding="utf-8")
-
-
 def main(
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "1,2,3",
     runs: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/main_job"),
@@ -154,7 +140,7 @@ def publish(record: dict[str, Any], curves: Path) -> None:
     table = markdown_table(record["rows"])
     completions = record["first_completions"]
     heading = f"The first {len(completions)} held-out prompts and what seed {record['rows'][0]['seed']} made of them:"
-    write_into_readme("\n\n".join([table, record["note"], heading, quotations(completions)]))
+    write_into_readme("\n\n".join([table, record["note"], heading, quotations(completions)]), MARKS)
     print(table)
 
 

@@ -34,7 +34,8 @@ from .learning.records import RunRecord, find_records
 from .learning.statistics import Estimate
 from .learning.summary import Row, card_of, over_tasks, summarise
 from .machine import describe_machine
-from .main_job import README, RESULTS, write_into_readme
+from .main_job import RESULTS
+from .readme import README, write_into_readme
 
 TASKS = ("TextGen-v0", "TextGen-Sentiment-v0", "TextGen-Length-v0", "TextGen-Reverse-v0")
 MARKS = ("<!-- published -->", "<!-- end of published -->")
@@ -134,7 +135,7 @@ def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path
     (results / "published.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (results / "published.md").write_text(markdown(COLUMNS, [cells(row) for row in rows]), encoding="utf-8")
     draw(rows).savefig(results / "published.png", dpi=110)
-    write_into_readme(f"{readme_table(rows, means)}\n\n{_about(rows)}", readme, MARKS)
+    write_into_readme(f"{readme_table(rows, means)}\n\n{_about(rows)}", MARKS, readme)
 
 
 def main(

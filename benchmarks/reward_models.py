@@ -39,7 +39,7 @@ from textgym.rewards.learned import (
 from textgym.rewards.learned.agreement import Agreement, measure_agreement
 
 from .machine import describe_machine
-from .main_job import write_into_readme
+from .readme import write_into_readme
 
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- reward models -->", "<!-- end of reward models -->")
@@ -194,7 +194,7 @@ def write_rows(rows: list[dict[str, Any]], n_training: int, n_held_out: int) -> 
     }
     file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     table = markdown_table(ordered, n_held_out)
-    write_into_readme(table, marks=MARKS)
+    write_into_readme(table, MARKS)
     print(table)
 
 

@@ -23,7 +23,8 @@ import typer
 from textgym.allocator import keep_freed_memory
 
 from .machine import current_commit, describe_machine, installed_versions
-from .main_job import README, RESULTS, write_into_readme
+from .main_job import RESULTS
+from .readme import README, write_into_readme
 from .throughput import KINDS
 from .throughput.inputs import QUICK, SETTINGS, Setting
 from .throughput.measurement import measure_case
@@ -83,7 +84,7 @@ def main(
     draw_chart(results, f"{setting.describe()}\n{name}, {setting.precision}", output / f"{stem}.png")
     print_table(results, name)
     if is_whole:
-        write_into_readme(markdown_table(results), readme, MARKS)
+        write_into_readme(markdown_table(results), MARKS, readme)
     print(summary_line(results))
 
 

@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from textgym.benchmarks.algorithms import MARKS, TASK, main, markdown_table, report
-from textgym.benchmarks.main_job import README, write_into_readme
+from textgym.benchmarks.readme import README, write_into_readme
 
 
 def row(algorithm: str, seed: int, score: float, seconds: float | None = 90.0) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_an_algorithm_is_a_row_of_means_with_the_scores_range() -> None:
 def test_the_readme_has_a_place_for_it(tmp_path: Path) -> None:
     copy = tmp_path / "README.md"
     copy.write_text(README.read_text(encoding="utf-8"), encoding="utf-8")
-    write_into_readme("new", copy, MARKS)
+    write_into_readme("new", MARKS, copy)
     assert f"{MARKS[0]}\nnew\n{MARKS[1]}" in copy.read_text(encoding="utf-8")
 
 

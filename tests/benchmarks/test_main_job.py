@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from textgym.benchmarks.main_job import MARKS, markdown_table, quotations, write_into_readme
+from textgym.benchmarks.main_job import MARKS, markdown_table, quotations
+from textgym.benchmarks.readme import write_into_readme
 
 
 def row(seed: int, seconds: float | None) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def test_completions_are_quoted_as_text() -> None:
 def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n", encoding="utf-8")
-    write_into_readme("new", readme)
+    write_into_readme("new", MARKS, readme)
     assert readme.read_text(encoding="utf-8") == f"above\n{MARKS[0]}\nnew\n{MARKS[1]}\nbelow\n"
 
 
@@ -47,5 +48,5 @@ def test_a_readme_without_the_marks_is_left_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("nothing to replace\n", encoding="utf-8")
     with pytest.raises(ValueError, match="expected the marks"):
-        write_into_readme("new", readme)
+        write_into_readme("new", MARKS, readme)
     assert readme.read_text(encoding="utf-8") == "nothing to replace\n"
