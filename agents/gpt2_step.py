@@ -118,7 +118,8 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tens
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
     scores += mask
-    attended: Tensor = scores.softmax(dim=-1) @ values
+    # Under autocast weights are summed in float32, as attention's kernel does.
+    attended: Tensor = scores.float().softmax(dim=-1).to(values.dtype) @ values
     return attended
 
 

@@ -83,7 +83,7 @@ def main(
     name = str(machine.get("gpu", f"{machine['cpu']}, {machine['threads']} threads"))
     draw_chart(results, f"{setting.describe()}\n{name}, {setting.precision}", output / f"{stem}.png")
     print_table(results, name)
-    if is_whole:
+    if is_whole and output == RESULTS:
         write_into_readme(markdown_table(results), MARKS, readme)
     print(summary_line(results))
 

@@ -121,7 +121,7 @@ def check_choice(key: str, value: object, choices: Sequence[str | None]) -> None
     Raises:
         ValueError: If it is none of them; the nearest match is given.
     """
-    if value not in choices or not isinstance(value, str | None):
+    if not isinstance(value, str | None) or value not in choices:
         *before, last = map(repr, choices)
         expected = f"{', '.join(before)} or {last}" if before else last
         hint = nearest(value, [one for one in choices if one is not None]) if isinstance(value, str) else ""

@@ -50,7 +50,8 @@ def describe_name(name: str) -> CatalogueEntry:
         if entry_point is None:
             raise
         # Whatever another package's module raises while it is imported, the other names are still listed.
-        return CatalogueEntry(name, f"cannot be loaded: {type(error).__name__}: {error}", UNKNOWN, source)
+        cause = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        return CatalogueEntry(name, f"cannot be loaded: {cause}", UNKNOWN, source)
     is_documented = inspect.isroutine(found) or isinstance(found, type)
     documentation = inspect.getdoc(found if is_documented else type(found)) or ""
     description = description_of(name) or (first_sentence(documentation) if is_documented else repr(found))

@@ -57,3 +57,17 @@ def test_many_missing_parts_are_counted(tmp_path: Path) -> None:
         ValueError, match=r"lack 12 of the 29 parts of .*: transformer\.h\.1\..*, .*, .*, .* and 8 more; copy"
     ):
         load_language_model(tmp_path)
+
+
+def test_a_path_is_not_looked_for_on_the_hub_but_a_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies beside runs is a path, too; a folder that is called as an organisation is, does not make one."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/one", "some-lab/a-model-of-mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "runs/one/versions.json").touch()
+    for path in ("runs/two", "./two", str(tmp_path / "two"), "a/b/c"):
+        with pytest.raises(ValueError, match=rf"^No model named '{path}'"):
+            load_language_model(path)
+    # Offline, as in these tests, the hub's part has found no network.
+    with pytest.raises(ValueError, match=r"^No language model named 'some-lab/a-model': .* \(.+\)$"):
+        load_language_model("some-lab/a-model")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUNDLED_MODEL = "bundled"
+VERSIONS_FILE = "versions.json"  # of a run's folder
 BUNDLED_MODEL_FOLDER = Path(__file__).parent / "bundled" / "gpt2-textgym"
 
 
@@ -163,13 +164,17 @@ def model_source(name: "str | Path | None") -> str:
 
 
 def refuse_missing_folder(what: str, source: str) -> None:
-    """Refuse a path whose folder is there but for its last part: on the hub, no more could be found in a minute.
+    """Refuse the path of a folder that is not there, which without a network the hub would be asked for in vain.
+
+    A path is what cannot be a name on the hub, and what would lie beside runs.
 
     Raises:
         ValueError: If it is such a path.
     """
-    path = Path(source).expanduser()
-    if not path.exists() and path.parent != Path() and path.parent.is_dir():
+    path = Path(source)
+    is_path = path.is_absolute() or source.startswith((".", "~")) or len(path.parts) > 2
+    is_beside_runs = path.parent.is_dir() and any(path.parent.glob(f"*/{VERSIONS_FILE}"))
+    if not path.exists() and (is_path or (len(path.parts) > 1 and is_beside_runs)):
         raise ValueError(load_failure(what, source))
 
 

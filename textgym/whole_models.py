@@ -42,7 +42,13 @@ def load_whole(
     except SafetensorError as error:
         raise ValueError(f"The weights in {source} are damaged ({error}); {REMEDY}.") from error
     except (OSError, ValueError) as error:
-        cause = f" ({' '.join(str(error).split())})" if (Path(source) / "config.json").is_file() else ""
+        folder, cause = Path(source), ""
+        if (folder / "config.json").is_file():
+            cause = str(error)
+        elif not folder.is_dir():
+            # Of what the hub says, the first line tells: no such name, no network, no right to it.
+            cause = str(error).splitlines()[0]
+        cause = f" ({' '.join(cause.split())})" if cause else ""
         raise ValueError(load_failure(what, source) + cause) from error
     missing = sorted(key for key in found["missing_keys"] if key.partition(".")[0] not in unused)
     if missing:

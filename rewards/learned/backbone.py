@@ -56,11 +56,15 @@ def load_backbone_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 def check_belong_together(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel) -> None:
     """Refuse a tokenizer whose tokens the backbone does not know, before one of them occurs.
 
+    Special tokens that no text brings, such as Gemma's for a picture, need not be known.
+
     Raises:
-        ValueError: If it has more tokens than the backbone.
+        ValueError: If it has other tokens than those of the backbone.
     """
     known = cast(Tensor, backbone.get_input_embeddings().weight).shape[0]
-    if len(tokenizer) > known:
+    special = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    around = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+    if max({*tokenizer.get_vocab().values()} - special | around, default=0) >= known:
         raise ValueError(
             f"The tokenizer has {len(tokenizer):,} tokens, of which the backbone knows {known:,}; save two that belong "
             "together into its folder."
@@ -68,6 +72,13 @@ def check_belong_together(tokenizer: PreTrainedTokenizerBase, backbone: PreTrain
 
 
 def longest_text(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, max_tokens: int) -> int:
-    """Return how many tokens a text may have: so many as are asked for, or else as the backbone has positions for."""
-    positions = getattr(backbone.config, "max_position_embeddings", None) or max_tokens
+    """Return how many tokens a text may have: as many as are asked for, if backbone and tokenizer read so many."""
+    positions = getattr(backbone.config, "max_position_embeddings", None) or 0
+    is_absolute = positions > 0 and getattr(backbone.config, "position_biased_input", True)  # DeBERTa's are relative
+    if not is_absolute:
+        return int(min(max_tokens, tokenizer.model_max_length))
+    # RoBERTa counts positions from behind that of padding.
+    table = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    positions -= 0 if padding is None else padding + 1
     return int(min(max_tokens, positions, tokenizer.model_max_length))

@@ -143,7 +143,7 @@ class NetworkRewardModel(RewardModel):
         check_number("comment_dropout", self.comment_dropout, least=0, most=1)
         check_flag("allow_pickle", self.allow_pickle)
         find_device(self.device)
-        parameters = inspect.signature(type(self)).parameters
+        parameters = inspect.signature(NetworkRewardModel).parameters
         for objective, names in OBJECTIVE_ARGUMENTS.items():
             for name in names if objective != self.objective else ():
                 if getattr(self, name) != parameters[name].default:

@@ -78,6 +78,8 @@ def _plain(value: Any) -> Any:
     """Return a value as it would stand in a file: numpy's and torch's as numbers and lists, pandas' NaN as nothing."""
     if isinstance(value, np.ndarray | np.generic | Tensor):
         value = value.tolist()
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' own, which need not be installed
+        return None
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

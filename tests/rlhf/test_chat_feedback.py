@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.cli.conftest import run_command
 from tests.rlhf.conftest import write_config
@@ -12,6 +13,7 @@ from tests.rlhf.test_comparisons import CONTRASTIVE
 from textgym.feedback.chats import Answer, Answerer, close_chat, judge_turn, open_chat, say
 from textgym.feedback.people import find_or_add
 from textgym.feedback.store import FeedbackStore, ProjectSettings
+from textgym.feedback.tables import Item
 from textgym.rewards.learned import load_reward_model, read_feedback
 from textgym.rlhf.chat_feedback import read_chats
 from textgym.training.run_folder import read_json, read_json_lines
@@ -60,6 +62,47 @@ def test_a_rewriting_is_preferred_or_rated_best(tmp_path: Path) -> None:
     assert {one.completion: one.rating for one in alone.ratings} == {
         " hm": 2, " yes": 5, " hello": 7, " perhaps": 7, " well": 7,
     }  # fmt: skip
+
+
+def test_whoever_judges_an_answer_again_has_the_last_word(tmp_path: Path) -> None:
+    """The model answers one day as it should have the other day, and then gets another score than the best."""
+    place = tmp_path / "s.db"
+    FeedbackStore(place, ProjectSettings(1, 7)).close()
+    for said in (
+        (" hm", None, " hello"),
+        (" hello", 6, None),
+        (" hello", 4, " hm"),
+        (" ay", 1, None),
+        (" ay", 3, None),
+    ):
+        talk(place, said=(said,))
+    alone = read_feedback(read_chats(str(place), as_pairs=False))
+    assert {one.completion: one.rating for one in alone.ratings} == {" hm": 7, " hello": 4, " ay": 3}
+    as_pairs = read_feedback(read_chats(str(place), as_pairs=True))
+    assert {one.completion: one.rating for one in as_pairs.ratings} == {" hello": 4, " ay": 3}
+    assert [(one.chosen, one.rejected) for one in as_pairs.preferences] == [(" hm", " hello")]
+
+
+def test_what_was_asked_goes_before_what_was_said_of_the_same_text_in_a_chat(workplace: Path, tiny_model: Path) -> None:
+    write_config(workplace, tiny_model, annotators={"people": {"per_item": 1}}, rounds=1)
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
+    store = workplace / "loop/feedback.db"
+    n_rated = say_all(store, "Anna")
+    feedback = FeedbackStore(store)
+    with feedback.reading() as session:
+        item = session.scalars(select(Item)).first()
+    assert item is not None
+    with feedback.writing() as session:
+        person = find_or_add(session, "Anna").id
+        chat = open_chat(session, person, "m").id
+    turn = say(feedback, person, chat, 0, "?", answering(item.prompt, item.completion_a))
+    for score in (1, 5):
+        with feedback.writing() as session:
+            judge_turn(session, person, turn.id, score, None)
+    feedback.close()
+    done = run_command("rlhf", "loop.yaml")
+    assert done.exit_code == 0, done.output
+    assert load_reward_model(workplace / "loop/round-1/reward_model").record["n_ratings"] == n_rated
 
 
 @pytest.mark.parametrize("learns_from_pairs", [False, True])

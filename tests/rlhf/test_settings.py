@@ -38,6 +38,10 @@ def test_settings_come_back_from_what_is_written_of_them(tmp_path: Path) -> None
         ({"total_tokens": 5}, "There is no setting 'total_tokens'. Did you mean 'training.total_tokens'?"),
         ({"round": 5}, "There is no setting 'round'. Did you mean 'rounds'?"),
         ({"annotators": None}, f"{KINDS}{{reward: {{reward: sentiment}}}}; got None."),
+        (
+            {"annotators": {"peple": {"store": "postgresql://ada:secret@db/x"}}},
+            f"{KINDS}{{reward: {{reward: sentiment}}}}; got the keys peple.",
+        ),
         ({"annotators": {"reward": None}}, "annotators.reward.reward is missing."),
         ({"annotators": {"simulated": {"kind": "network"}}}, "annotators.simulated.ratings is missing."),
         ({"annotators": {"people": {"per_itm": 2}}},

@@ -99,7 +99,7 @@ def read_annotators(data: object) -> AnnotatorSettings:
     if not isinstance(data, Mapping) or len(data) != 1 or next(iter(data)) not in KINDS:
         raise ValueError(
             f"annotators must be one of {', '.join(KINDS)}, with settings of its own, such as "
-            f"{{reward: {{reward: sentiment}}}}; got {data!r}."
+            f"{{reward: {{reward: sentiment}}}}; got {_without_values(data)}."
         )
     ((kind, given),) = data.items()
     settings = build_section(KINDS[kind], {} if given is None else given, f"annotators.{kind}.")
@@ -107,6 +107,13 @@ def read_annotators(data: object) -> AnnotatorSettings:
     if needed is not None and getattr(settings, needed) in (None, "", RatingsFile()):
         raise ValueError(f"annotators.{kind}.{needed} is missing.")
     return settings
+
+
+def _without_values(data: object) -> str:
+    """Describe settings without what is in them, which may be a password."""
+    if isinstance(data, Mapping):
+        return f"the keys {', '.join(map(str, data)) or '-'}"
+    return "None" if data is None else type(data).__name__
 
 
 def backbone(kind: str, arguments: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What a loop asks of its annotators, whoever they are, and what it gets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 # prompt, completion, rating, rater and, where there is one, comment: a row of `textgym.rewards.learned.read_feedback`.
@@ -27,6 +27,12 @@ class Pair(NamedTuple):
         """Return that the first completion is the better one, or else the second."""
         chosen, rejected = self[1:] if first else self[:0:-1]
         return {"prompt": self.prompt, "chosen": chosen, "rejected": rejected, "rater": rater}
+
+
+def subject_of(row: Mapping[str, Any]) -> Hashable:
+    """Return what a row judges and by whom: two of one subject that differ would contradict each other."""
+    judged = frozenset((row["chosen"], row["rejected"])) if "chosen" in row else row["completion"]
+    return row["prompt"], judged, row.get("rater")
 
 
 class WaitingForPeople(Exception):  # noqa: N818 (not an error)

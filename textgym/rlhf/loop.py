@@ -24,7 +24,7 @@ from .annotator_settings import (
     SimulatedAnnotators,
     read_annotators,
 )
-from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text
+from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text, subject_of
 from .candidates import choose, write_candidates, write_pairs
 from .checking import check_annotators, check_warm_start
 from .finetuning import evaluate_policy, fine_tune_policy
@@ -130,7 +130,8 @@ class Loop:
             yield Step(f"{title}: writing pairs", one.pairs, partial(self._write_pairs, one))
             asking = f"{title}: asking {self.annotators.describe()} to compare"
             yield Step(asking, one.preferences, partial(self._compare, one))
-        if isinstance(self._chosen, PeopleAnnotators):
+        # A reward model that has been trained has not learned from what was said since.
+        if isinstance(self._chosen, PeopleAnnotators) and not one.reward_model.exists():
             read = partial(self._read_chats, one, self.folder.store_of(self._chosen))
             yield Step(f"{title}: reading what was said in chats", one.chats, read)
         yield Step(f"{title}: what the present reward model foresaw", one.judgement, partial(self._judge, one))
@@ -216,7 +217,10 @@ class Loop:
         texts = [Text(row["prompt"], row["completion"]) for row in _rows(first.completions)]
         texts += [Text(row["prompt"], row[side]) for row in _rows(first.pairs) for side in Pair._fields[1:]]
         # Of what was said in chats the last round knows all: each is read from the beginning.
-        rows = [*self.feedback(one.number), *self.preferences(one.number), *_rows(one.chats)]
+        asked = [*self.feedback(one.number), *self.preferences(one.number)]
+        known = set(map(subject_of, asked))
+        # What somebody was asked about goes before what they said of the same text in a chat.
+        rows = [*asked, *(row for row in _rows(one.chats) if subject_of(row) not in known)]
         learn(self.settings.reward_model, self._before, rows, texts, self.console).save(one.reward_model)
 
     def _fine_tune(self, one: RoundFolder) -> None:
