@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textgym.folder_lock import LOCK, locked_folder
+from textgym.models import VERSIONS_FILE
 from textgym.replacing import replacing_file
 
 from .settings import TrainSettings
@@ -35,7 +36,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
-        self.versions = path / "versions.json"
+        self.versions = path / VERSIONS_FILE
         self.checkpoint = path / "model.zip"
         self.language_model = path / "language_model"
         self.progress = path / "progress.csv"
