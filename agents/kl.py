@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 KLEstimator = Literal["k1", "k2", "k3"]
@@ -54,24 +55,24 @@ def exact_kl(logits: Tensor, other_logits: Tensor) -> Tensor:
 
 
 class KLController:
-    """The coefficient of the KL penalty, fixed or steered towards a target.
+    """The coefficient of the KL penalty: fixed, a schedule, or steered towards a target.
 
     After each rollout of n episodes, coefficient ← coefficient · (1 + clip(KL / target − 1, −0.2, 0.2) · n / horizon)
     (Ziegler et al. 2019, arXiv:1909.08593, section 2.2, where n / horizon is the constant K).
 
     Args:
-        coefficient: Price of one nat, at least 0.
-        target: Nats a completion to aim at; None keeps the coefficient fixed.
+        coefficient: Price of one nat, at least 0, or a function that gives it for the remaining progress, from 1 to 0.
+        target: Nats a completion to aim at, for a coefficient that is a number; None does not steer.
         horizon: Episodes for which one update changes the coefficient by at most a fifth; a longer rollout counts as
             this many. Ziegler et al. use 10,000.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or a schedule is given a target.
     """
 
-    def __init__(self, coefficient: float, target: float | None = None, horizon: int = 1_000) -> None:
-        if coefficient < 0:
-            raise ValueError(f"kl_coef must be at least 0, got {coefficient}.")
+    def __init__(self, coefficient: float | Schedule, target: float | None = None, horizon: int = 1_000) -> None:
+        if not callable(coefficient):
+            _check_price(coefficient)
         if target is not None and target <= 0:
             raise ValueError(f"kl_target must be above 0, got {target}.")
         if horizon < 1:
@@ -79,10 +80,31 @@ class KLController:
         self.coefficient = coefficient
         self.target = target
         self.horizon = horizon
+        self._check_target()
+
+    def price(self, progress_remaining: float) -> float:
+        """Return the price of one nat, for a rollout that begins with this share of training, 1 to 0, before it."""
+        self._check_target()
+        if not callable(self.coefficient):
+            return self.coefficient
+        price = float(self.coefficient(progress_remaining))
+        _check_price(price)
+        return price
+
+    def _check_target(self) -> None:
+        # Also before each use, since a saved algorithm can be loaded with another coefficient or target.
+        if self.target is not None and callable(self.coefficient):
+            raise ValueError("kl_target steers a kl_coef that is a number; with a schedule leave kl_target at None.")
 
     def update(self, kl: float, n_episodes: int) -> None:
         """Adapt the coefficient to the mean KL, in nats a completion, of a rollout of `n_episodes`."""
-        if self.target is not None:
+        if self.target is not None and not callable(self.coefficient):
             error = min(max(kl / self.target - 1, -0.2), 0.2)
             # Without the bound, five horizons in one rollout would turn the price into a reward.
             self.coefficient *= 1 + error * min(n_episodes / self.horizon, 1)
+
+
+def _check_price(price: float) -> None:
+    # The negation also refuses NaN.
+    if not price >= 0:
+        raise ValueError(f"kl_coef must be at least 0, got {price}.")

@@ -42,7 +42,7 @@ RANGES: dict[str, Range] = {
     "max_grad_norm": Range(above=0),
     "target_kl": Range(above=0, is_optional=True),
     "rms_prop_eps": Range(above=0),
-    "kl_coef": Range(least=0),
+    "kl_coef": Range(least=0, is_schedule=True),
     "kl_target": Range(above=0, is_optional=True),
     "kl_horizon": COUNT,
     "self_imitation": SHARE,

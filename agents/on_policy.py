@@ -9,7 +9,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -35,7 +35,8 @@ class SequenceOptions(TypedDict, total=False):
     Attributes:
         reference: What KL is measured against: `"initial"` (the default) for the policy before training, a model, a
             folder, a hub name, or None for no reference.
-        kl_coef: Reward lost for each nat of KL to the reference, 0.02 by default.
+        kl_coef: Reward lost for each nat of KL to the reference, 0.02 by default; or a function of the remaining
+            progress, as for `learning_rate`.
         kl_target: Nats a completion towards which `kl_coef` is adapted; None, the default, keeps it fixed.
         kl_horizon: See `KLController`; 1,000 by default.
         kl_estimator: See `estimate_kl`; `"k1"` by default.
@@ -52,7 +53,7 @@ class SequenceOptions(TypedDict, total=False):
     """
 
     reference: ReferenceSource
-    kl_coef: float
+    kl_coef: float | Schedule
     kl_target: float | None
     kl_horizon: int
     kl_estimator: KLEstimator
@@ -93,7 +94,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         *,
         n_steps: int | None = None,
         reference: ReferenceSource = "initial",
-        kl_coef: float = 0.02,
+        kl_coef: float | Schedule = 0.02,
         kl_target: float | None = None,
         kl_horizon: int = 1_000,
         kl_estimator: KLEstimator = "k1",
@@ -226,8 +227,9 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         ref_log_prob = reference.log_prob(self.rollout_buffer)
         log_prob = self.rollout_buffer.old_log_prob
         kl = estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
-        self.rollout_buffer.rewards -= self.kl_controller.coefficient * kl
+        price = self.kl_controller.price(self._current_progress_remaining)
+        self.rollout_buffer.rewards -= price * kl
         kl_per_episode = float((log_prob - ref_log_prob)[:n_tokens].sum()) / n_episodes
         self.logger.record("rollout/kl", kl_per_episode)
-        self.logger.record("rollout/kl_coef", self.kl_controller.coefficient)
+        self.logger.record("rollout/kl_coef", price)
         self.kl_controller.update(kl_per_episode, n_episodes)

@@ -1,7 +1,11 @@
 """KL estimators against the exact divergence, their coefficient, and their part in a rollout's rewards."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 
 from tests.agents.tiny import exactly, language_model, letter_task, single_context
@@ -121,6 +125,7 @@ class Kept:
         self.rewards: list[Tensor] = []
         self.kl: list[float] = []
         self.n_episodes: list[int] = []
+        self.prices: list[float] = []
         buffer = model.rollout_buffer
         estimate = buffer.estimate_returns
 
@@ -128,6 +133,7 @@ class Kept:
             self.rewards.append(buffer.rewards.clone())
             self.n_episodes.append(len(buffer.lengths))
             self.kl.append(float(model.logger.name_to_value["rollout/kl"]))
+            self.prices.append(float(model.logger.name_to_value["rollout/kl_coef"]))
             estimate()
 
         buffer.estimate_returns = keep  # type: ignore[method-assign]
@@ -187,8 +193,41 @@ def test_the_coefficient_is_adapted_to_the_kl_of_a_completion() -> None:
     expected = KLController(0.5, 1e-3, 100)
     for kl, n_episodes in zip(kept.kl, kept.n_episodes, strict=True):
         expected.update(kl, n_episodes)
-    assert expected.coefficient > 0.51
+    assert expected.price(1.0) > 0.51
     assert model.kl_controller.coefficient == pytest.approx(expected.coefficient)
+
+
+def test_the_coefficient_may_be_a_schedule_of_the_remaining_progress() -> None:
+    """Before the first update KL is 0, so that up to the second rollout's rewards a fixed price does the same."""
+    scheduled = algorithm(letter_task(), kl_coef=lambda remaining: 2.0 - remaining)
+    kept = Kept(scheduled)
+    scheduled.learn(200)
+    n_before = len(kept.rewards[0])
+    assert kept.prices[:2] == [1.0, pytest.approx(1 + n_before / 200)]
+    assert kept.prices == sorted(set(kept.prices))
+    fixed = algorithm(letter_task(), kl_coef=kept.prices[1])
+    kept_of_fixed = Kept(fixed)
+    fixed.learn(n_before + 1)
+    torch.testing.assert_close(kept.rewards[1], kept_of_fixed.rewards[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("price", [-0.1, float("nan")])
+def test_a_schedule_that_pays_for_kl_is_an_error(price: float) -> None:
+    model = algorithm(letter_task(), kl_coef=lambda _: price)
+    with pytest.raises(ValueError, match=exactly(f"kl_coef must be at least 0, got {price}.")):
+        model.learn(40)
+
+
+def test_a_schedule_has_no_target(tmp_path: Path) -> None:
+    """Neither when the algorithm is made nor when it is loaded with one."""
+    message = exactly("kl_target steers a kl_coef that is a number; with a schedule leave kl_target at None.")
+    with pytest.raises(ValueError, match=message):
+        algorithm(letter_task(), kl_coef=lambda remaining: remaining, kl_target=1.0)
+    algorithm(letter_task(), kl_coef=LinearSchedule(0.1, 0.2, 1.0)).save(tmp_path / "scheduled.zip")
+    changes: dict[str, Any] = {"kl_target": 1.0, "reference": language_model()}
+    loaded = PPO.load(tmp_path / "scheduled.zip", TextGenVecEnv(2, letter_task()), device="cpu", **changes)
+    with pytest.raises(ValueError, match=message):
+        loaded.learn(40)
 
 
 def test_without_a_reference_rewards_are_the_scores() -> None:

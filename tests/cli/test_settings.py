@@ -171,6 +171,15 @@ def test_an_algorithm_knows_every_setting_that_it_is_given(name: str) -> None:
     assert set(settings.constructor_arguments()) <= {*parameters, *options}
 
 
+def test_rates_and_prices_go_to_what_they_shall_be_at_the_end() -> None:
+    given = {"learning_rate": 0.1, "learning_rate_end": 0.5, "kl_coef": 0.2, "kl_coef_end": 3.0}
+    arguments = build_settings({"algorithm": given}).algorithm.constructor_arguments()
+    assert [arguments["learning_rate"](remaining) for remaining in (1.0, 0.5, 0.0)] == pytest.approx([0.1, 0.075, 0.05])
+    assert [arguments["kl_coef"](remaining) for remaining in (1.0, 0.5, 0.0)] == pytest.approx([0.2, 0.4, 0.6])
+    steered = build_settings({"algorithm": {**given, "kl_target": 20.0}}).algorithm.constructor_arguments()
+    assert (steered["kl_coef"], steered["kl_target"]) == (0.2, 20.0)
+
+
 @pytest.mark.parametrize(("name", "given", "expected"), [("PPO", None, 1), ("RLOO", None, 8), ("GRPO", 4, 4)])
 def test_an_algorithm_that_compares_completions_gets_groups(name: str, given: int | None, expected: int) -> None:
     settings = build_settings({"task": {"completions_per_prompt": given}, "algorithm": {"name": name}})

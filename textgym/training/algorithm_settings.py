@@ -46,6 +46,9 @@ class RolloutSettings(AlgorithmSettings):
     )
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
     kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
+    kl_coef_end: float = setting(
+        1.0, "Multiple of kl-coef that it reaches at the end, linearly; with a kl-target it does not count.", least=0
+    )
     reference: str | None = setting(
         None, "Model that KL is measured against: a folder, a run folder, or a hub name. [default: the one trained]"
     )
@@ -63,18 +66,23 @@ class RolloutSettings(AlgorithmSettings):
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
-        not_the_class_s = {"name", "tokens_per_rollout", "temperature", "learning_rate_end"}
+        not_the_class_s = {"name", "tokens_per_rollout", "temperature", "learning_rate_end", "kl_coef_end"}
         not_the_class_s |= {"reference"} if self.reference is None else set()
         names = {declared.name for declared in fields(self)} - not_the_class_s
         arguments = {name: getattr(self, name) for name in sorted(names)}
-        if self.learning_rate_end < 1:
-            from stable_baselines3.common.utils import LinearSchedule
-
-            arguments["learning_rate"] = LinearSchedule(
-                self.learning_rate, self.learning_rate_end * self.learning_rate, end_fraction=1.0
-            )
+        if self.learning_rate_end != 1:
+            arguments["learning_rate"] = _linear(self.learning_rate, self.learning_rate_end)
+        if self.kl_coef_end != 1 and self.kl_target is None:
+            arguments["kl_coef"] = _linear(self.kl_coef, self.kl_coef_end)
         # One row, so that a step of Stable-Baselines3 is one token.
         return {**arguments, "n_steps": self.tokens_per_rollout, "policy_kwargs": {"temperature": self.temperature}}
+
+
+def _linear(start: float, end: float) -> Any:
+    """Return the schedule of a number that reaches `end` times itself when training ends."""
+    from stable_baselines3.common.utils import LinearSchedule
+
+    return LinearSchedule(start, end * start, end_fraction=1.0)
 
 
 @dataclass(frozen=True)
