@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from textgym.shell_words import as_typed
+
 from .errors import checked_input
 from .stopping import stop_on_terminate
 
@@ -76,7 +78,7 @@ def _work(waiting: list[Any], jobs: int, threads: int, n_finished: int, output: 
     if pool.failures:
         console.print(f"{len(pool.failures)} of {len(waiting)} runs failed; the same command tries them again.")
         raise typer.Exit(1)
-    console.print(f"All runs are in {output}; compare them by: textgym report {output}", soft_wrap=True)
+    console.print(f"All runs are in {output}; compare them by: textgym report {as_typed(output)}", soft_wrap=True)
 
 
 def _names(values: list[str] | None) -> list[str] | None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from textgym.shell_words import as_typed
+
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
 from .reward_kinds import explain_kind, list_kinds
@@ -186,14 +188,17 @@ def train(
     with checked_input():  # the folder, which may have become another one meanwhile
         model.save(output)
     if evaluation is None:
-        say(f"Nothing was held out to judge it by; this does: textgym reward-model evaluate {output} --data FILE")
+        say(
+            "Nothing was held out to judge it by; this does: "
+            f"textgym reward-model evaluate {as_typed(output)} --data FILE"
+        )
     else:
         title = f"{kind if ensemble is None else f'{ensemble} × {kind}'}, on {count_feedback(split.held_out)} held out"
         report_evaluation(evaluation, title, output / RELIABILITY_FILE)
         report_disagreement(model, split.held_out)
     for name, change in changes.items():
         say(f"{name}: {'changes no held-out text' if change is None else f'moves a score by {change:.2f} on average'}")
-    say(f"The reward model is in {output}. Use it by: textgym train --reward {output}")
+    say(f"The reward model is in {output}. Use it by: textgym train --reward {as_typed(output)}")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from textgym.allocator import keep_freed_memory
+from textgym.shell_words import as_typed
 
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
@@ -78,10 +79,12 @@ def rlhf(
 
             silence_libraries()
             keep_freed_memory()
-            loop = Loop(read_loop_settings(find_config(config, LOOPS)), report_console(), f"textgym rlhf {config}")
+            loop = Loop(
+                read_loop_settings(find_config(config, LOOPS)), report_console(), f"textgym rlhf {as_typed(config)}"
+            )
         _run(loop)
     except KeyboardInterrupt:
-        sys.stderr.write(f"Stopped. Go on with: textgym rlhf {config}\n")
+        sys.stderr.write(f"Stopped. Go on with: textgym rlhf {as_typed(config)}\n")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)

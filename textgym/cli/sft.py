@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from textgym.allocator import keep_freed_memory
+from textgym.shell_words import as_typed
 
 from .errors import checked_input
 from .libraries import silence_libraries
@@ -59,4 +60,6 @@ def sft(
         # A model that was stopped is one all the same.
         with suppress(TrainingStopped):
             fine_tune(options, output, console)
-    console.print(f"Written to {output}. Go on with: textgym train --model {output}", soft_wrap=True, highlight=False)
+    console.print(
+        f"Written to {output}. Go on with: textgym train --model {as_typed(output)}", soft_wrap=True, highlight=False
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from textgym.allocator import keep_freed_memory
+from textgym.shell_words import as_typed
 from textgym.training.run_folder import RunFolder
 from textgym.training.settings_file import read_output, read_settings
 from textgym.training.shipped_configs import find_config
@@ -113,11 +114,11 @@ def _execute(run: "Run") -> None:
         execute(run, report_console())
     except NonFiniteError as error:
         lower = f"{run.model.lr_schedule(1.0) / 10:g}"
-        refuse(f"{error}\nFor example: textgym train --resume {run.folder.path} --learning-rate {lower}")
+        refuse(f"{error}\nFor example: textgym train --resume {as_typed(run.folder.path)} --learning-rate {lower}")
     except RewardError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        refuse(f"{error}\nOnce it is mended: textgym train --resume {run.folder.path}")
+        refuse(f"{error}\nOnce it is mended: textgym train --resume {as_typed(run.folder.path)}")
     except TrainingStopped as stopped:
         _stop(stopped.signal, run.folder)
 
@@ -142,6 +143,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _stop(received: signal.Signals, folder: RunFolder) -> NoReturn:
     message = "Stopped before anything was saved."
     if folder.config.is_file():
-        message = f"Stopped; {folder.path} holds what was saved. Go on with: textgym train --resume {folder.path}"
+        message = (
+            f"Stopped; {folder.path} holds what was saved. Go on with: textgym train --resume {as_typed(folder.path)}"
+        )
     sys.stderr.write(f"{message}\n")
     raise typer.Exit(128 + received)

@@ -15,6 +15,7 @@ from textgym.feedback.places import hide_password, is_missing_file, read_place
 from textgym.feedback.project import change_project
 from textgym.feedback.store import FeedbackStore, ProjectSettings
 from textgym.feedback.tables import Assignment, Item, Project
+from textgym.shell_words import as_typed
 from textgym.training.run_folder import write_json_lines
 
 from .annotator_settings import PeopleAnnotators
@@ -124,11 +125,11 @@ class PeopleRaters:
         n_wanted = max(1, math.ceil(self.settings.enough * left))
         if len(judged) < n_wanted:
             policy = self.policy()
-            model = "" if policy == "bundled" else f" --model {policy}"
+            model = "" if policy == "bundled" else f" --model {as_typed(policy)}"
             raise WaitingForPeople(
                 f"Waiting for people: {len(judged)} of {n_wanted} {what}, each by "
                 f"{self.settings.per_item}.\n"
-                f"Open the page by: textgym label {hide_password(self.place)}{model}\n"
+                f"Open the page by: textgym label {as_typed(hide_password(self.place))}{model}\n"
                 f"Then go on by:    {self.command}"
             )
 

@@ -8,6 +8,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from textgym.agents.language_policy import LanguagePolicy
 from textgym.agents.lora import merged
 from textgym.replacing import replacing_folder
+from textgym.shell_words import as_typed
 from textgym.task import TextTask
 
 from .run_folder import RunFolder
@@ -27,7 +28,7 @@ def find_model(name: str) -> str:
         return str(path.resolve())
     if not run.language_model.is_dir():
         raise ValueError(
-            f"The run in {path} has no language_model yet; go on with it by: textgym train --resume {path}"
+            f"The run in {path} has no language_model yet; go on with it by: textgym train --resume {as_typed(path)}"
         )
     return str(run.language_model.resolve())
 
