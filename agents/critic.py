@@ -1,7 +1,7 @@
 """Where a policy's values come from: the trunk that it shares with the actor, a trunk of their own, or nowhere."""
 
 import copy
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -25,6 +25,6 @@ def make_value_head(width: int) -> nn.Linear:
     return head
 
 
-def make_value_trunk(model: PreTrainedModel) -> nn.Module:
+def make_value_trunk(model: PreTrainedModel) -> PreTrainedModel:
     """Copy a language model's trunk for the critic alone; what is frozen in it is shared."""
-    return copy.deepcopy(model.base_model, frozen_parameters(model))
+    return copy.deepcopy(cast(PreTrainedModel, model.base_model), frozen_parameters(model))

@@ -23,10 +23,12 @@ class NonFiniteError(FloatingPointError):
     """
 
     def __init__(self, term: str, num_timesteps: int, n_updates: int, checkpoint: Path | None) -> None:
-        saved = f"The last good checkpoint is {checkpoint}" if checkpoint is not None else "Nothing had been saved"
+        remedy = "Nothing had been saved; begin again"
+        if checkpoint is not None:
+            remedy = f"The last good checkpoint is {checkpoint}; go on from there"
         super().__init__(
             f"Training has stopped at step {num_timesteps:,}, after {n_updates} updates: {term} became NaN or "
-            f"infinite. {saved}; go on from there with a lower learning_rate or max_grad_norm."
+            f"infinite. {remedy} with smaller steps, such as by a lower learning_rate."
         )
         self.term = term
         self.num_timesteps = num_timesteps

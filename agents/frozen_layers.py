@@ -18,12 +18,12 @@ def freeze_layers(model: PreTrainedModel, n_layers: int) -> None:
     Raises:
         ValueError: If the model has fewer blocks.
     """
-    most = len(_blocks(model.base_model)[1])
-    if not 0 <= n_layers <= most:
-        raise ValueError(f"frozen_layers must lie between 0 and the model's {most} layers, got {n_layers}.")
     if n_layers == 0:
+        # Also where the blocks are not found.
         return
     _, blocks = _blocks(model.base_model)
+    if not 0 <= n_layers <= len(blocks):
+        raise ValueError(f"frozen_layers must lie between 0 and the model's {len(blocks)} layers, got {n_layers}.")
     embeddings = [module for module in model.base_model.children() if isinstance(module, nn.Embedding)]
     for module in [*embeddings, *blocks[:n_layers]]:
         module.requires_grad_(False)

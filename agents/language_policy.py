@@ -14,7 +14,10 @@ from torch.nn import functional
 
 from .candidates import unpack_candidates
 from .few_rows import Product
+from .finished_logits import finish_logits, has_finished_logits
 from .lora import LoraSource
+from .model_check import check_language_model
+from .number_checks import check_numbers
 from .precision import Autocast, aligned_rows, precision
 from .sampling import draw_by_probability, draw_tokens, restrict_to_top
 from .term_watch import TermWatch
@@ -73,8 +76,7 @@ class LanguagePolicy(Trunk):
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
+        check_numbers({"temperature": temperature, "frozen_layers": frozen_layers})
         super().__init__(
             observation_space,
             action_space,
@@ -92,6 +94,7 @@ class LanguagePolicy(Trunk):
         self._decoding_head: Product | None = None
         banned = torch.tensor(token_rules.banned_token_ids, dtype=torch.long)
         self.register_buffer("banned_token_ids", banned, persistent=False)
+        check_language_model(self, self.context_length)
 
     @property
     def candidate_bytes(self) -> int:
@@ -129,14 +132,18 @@ class LanguagePolicy(Trunk):
         Returns:
             Float32, shape (N, V), the least finite number at forbidden tokens.
         """
+        logits = self.model_logits(hidden)
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        return self.forbid(logits, n_generated, candidates)
+
+    def model_logits(self, hidden: Tensor) -> Tensor:
+        """Return the language model's own logits after hidden states, shape (N, D), as float32, shape (N, V)."""
         with precision(hidden.device, self.autocast):
             logits = (self._decoding_head or self._head)(hidden)
         if logits.shape[1] > self.vocab_size:
             logits = logits[:, : self.vocab_size]
-        logits = logits.float()
-        if self.temperature != 1.0:
-            logits = logits / self.temperature
-        return self.forbid(logits, n_generated, candidates)
+        return finish_logits(logits.float(), self.language_model.config)
 
     def _head(self, hidden: Tensor) -> Tensor:
         """Return logits, shape (N, V'), V' ≥ V."""
@@ -158,7 +165,8 @@ class LanguagePolicy(Trunk):
             candidates: As `candidates` returns them.
         """
         head = self.plain_head
-        if head is None or head.bias is not None or self.autocast is not None:
+        is_finished_otherwise = has_finished_logits(self.language_model.config)
+        if head is None or head.bias is not None or self.autocast is not None or is_finished_otherwise:
             return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
         weight = head.weight[: self.vocab_size] if len(head.weight) > self.vocab_size else head.weight
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)

@@ -1,6 +1,7 @@
 """Low-rank adapters on a frozen language model: put in, switched off for the reference, saved alone, or merged."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 # A rank; settings of peft's LoraConfig by name; or the folder of a saved adapter.
 LoraSource = int | Mapping[str, Any] | str | Path
+# Where an adapter came from and what it is used for.
+NOT_OF_THE_SHAPE = frozenset({"task_type", "inference_mode", "base_model_name_or_path", "revision"})
 
 
 def add_lora(model: PreTrainedModel, source: LoraSource) -> dict[str, Any]:
@@ -25,7 +28,8 @@ def add_lora(model: PreTrainedModel, source: LoraSource) -> dict[str, Any]:
 
     Raises:
         ModuleNotFoundError: If peft is not installed.
-        ValueError: If the rank is below 1, or the folder holds no adapter.
+        TypeError: If the source is none of these.
+        ValueError: If the rank is below 1, there is dropout, or the folder holds no adapter.
 
     Reference:
         Hu et al. (2022), arXiv:2106.09685.
@@ -38,9 +42,16 @@ def add_lora(model: PreTrainedModel, source: LoraSource) -> dict[str, Any]:
         config.inference_mode = False
         model.load_adapter(str(source), is_trainable=True)
         return _settings(config)
+    if isinstance(source, bool) or not isinstance(source, int | Mapping):
+        raise TypeError(f"lora must be a rank, settings of peft.LoraConfig, or an adapter's folder, got {source!r}.")
     settings: dict[str, Any] = {"r": source, "lora_alpha": 2 * source} if isinstance(source, int) else dict(source)
     if settings.get("r", 8) < 1:
         raise ValueError(f"The rank of lora must be at least 1, got {settings['r']}.")
+    if settings.get("lora_dropout"):
+        raise ValueError(
+            f"lora_dropout must be 0, got {settings['lora_dropout']}: an update scores tokens with the network that "
+            "they were sampled with."
+        )
     settings.setdefault("target_modules", "all-linear")
     settings.setdefault("fan_in_fan_out", any(isinstance(module, Conv1D) for module in model.modules()))
     config = peft.LoraConfig(**{**settings, "task_type": "CAUSAL_LM"})
@@ -74,13 +85,17 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """Return what of an adapter's configuration decides its shape, as plain data."""
-    names = ("r", "lora_alpha", "use_rslora", "fan_in_fan_out", "bias")
-    modules = config.target_modules
-    return {
-        **{name: getattr(config, name) for name in names},
-        "target_modules": modules if isinstance(modules, str) else sorted(modules),
+    """Return what of an adapter's configuration is not as `peft` would have it anyway, and its rank and modules."""
+    usual = type(config)()
+    found = {
+        declared.name: getattr(config, declared.name)
+        for declared in dataclasses.fields(config)
+        if declared.init and declared.name not in NOT_OF_THE_SHAPE
     }
+    settings = {name: value for name, value in found.items() if value != getattr(usual, name)}
+    # In order, so that what is written of a set is the same in every process.
+    plain = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items()}
+    return {"r": config.r, "lora_alpha": config.lora_alpha, **plain}
 
 
 def _import_peft() -> Any:

@@ -8,6 +8,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from .clipped import ClippedAlgorithm, ClippedOptions
 from .nucleus_policy import NucleusPolicy
+from .number_checks import check_numbers
 
 
 class NLPO(ClippedAlgorithm, PlainPPO):
@@ -53,8 +54,7 @@ class NLPO(ClippedAlgorithm, PlainPPO):
         mask_update_interval: int = 5,
         **options: Unpack[ClippedOptions],
     ) -> None:
-        if mask_update_interval < 1:
-            raise ValueError(f"mask_update_interval must be at least 1, got {mask_update_interval}.")
+        check_numbers({"top_p": top_p, "mask_update_interval": mask_update_interval})
         self.mask_update_interval = mask_update_interval
         self.n_rollouts_learned = 0
         options["policy_kwargs"] = {**(options.get("policy_kwargs") or {}), "top_p": top_p}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .candidates import pack_candidates, packed_width
 from .kv_cache import PairedCache, RowCache
 from .language_policy import LanguagePolicy
+from .number_checks import check_numbers
 from .policy import GPT2Policy
 from .sampling import restrict_to_top
 
@@ -41,8 +42,7 @@ class NucleusPolicy(GPT2Policy):
         top_p: float = 0.9,
         **arguments: Any,
     ) -> None:
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}.")
+        check_numbers({"top_p": top_p})
         for name in ("frozen_layers", "lora"):
             if arguments.get(name):
                 raise ValueError(

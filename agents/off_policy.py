@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .episode_replay import EpisodeReplay
 from .exploration import Exploration, ExplorationKind
+from .frozen_layers import share_frozen_parameters
 from .judging import JudgedEpisode, to_record
 from .number_checks import check_numbers
 from .policy import GPT2Policy
@@ -190,6 +191,8 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
             token_rules=network.token_rules,
             autocast=network.autocast,
         )
+        # Neither a second copy of a base nor of lower layers.
+        share_frozen_parameters(network.language_model, policy.language_model)
         # The model brings its adapter along, for the reference to switch off.
         policy.lora = network.lora
         return policy.to(self.device)

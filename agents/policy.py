@@ -14,6 +14,7 @@ from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
+from .number_checks import check_numbers
 from .precision import Autocast
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource
@@ -82,8 +83,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         if use_sde:
             raise ValueError("use_sde must be False: it explores continuous actions, and tokens are not.")
         check_critic(critic)
-        if micro_batch_size is not None and micro_batch_size < 1:
-            raise ValueError(f"micro_batch_size must be at least 1 or None, got {micro_batch_size}.")
+        check_numbers({"micro_batch_size": micro_batch_size})
         super().__init__(
             observation_space,
             action_space,
@@ -193,10 +193,13 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         differentiates it, would drop the rest.
         """
         if self.value_trunk is not None:
-            return self._values(obs)
-        with torch.no_grad():
-            hidden, _ = self.decisions(obs)
-        return self._values(obs, hidden)
+            values = self._values(obs)
+        else:
+            with torch.no_grad():
+                hidden, _ = self.decisions(obs)
+            values = self._values(obs, hidden)
+        self.term_watch.watch({"values": values}, LOSSES)
+        return values
 
     def reset_noise(self, n_envs: int = 1) -> None:
         """Do nothing: there is no state-dependent exploration here."""

@@ -16,6 +16,7 @@ from .chunking import in_chunks
 from .clipped import ClippedAlgorithm, ClippedOptions
 from .kl import exact_kl
 from .micro_batches import in_micro_batches
+from .number_checks import check_numbers
 from .past_rollouts import PastRollouts
 from .policy import GPT2Policy
 from .reference import frozen_copy
@@ -107,12 +108,9 @@ class PPG(ClippedAlgorithm, PlainPPO):
         beta_clone: float = 1.0,
         **options: Unpack[ClippedOptions],
     ) -> None:
-        if n_policy_iterations < 1:
-            raise ValueError(f"n_policy_iterations must be at least 1, got {n_policy_iterations}.")
-        if n_aux_epochs < 1:
-            raise ValueError(f"n_aux_epochs must be at least 1, got {n_aux_epochs}.")
-        if beta_clone < 0:
-            raise ValueError(f"beta_clone must be at least 0, got {beta_clone}.")
+        check_numbers(
+            {"n_policy_iterations": n_policy_iterations, "n_aux_epochs": n_aux_epochs, "beta_clone": beta_clone}
+        )
         self.n_policy_iterations = n_policy_iterations
         self.n_aux_epochs = n_aux_epochs
         self.beta_clone = beta_clone

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .exploration import Exploration
 from .kv_cache import PairedCache, RowCache
 from .language_policy import LanguagePolicy
+from .number_checks import check_numbers
 from .sampling import draw_tokens, restrict_to_top
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource, TrunkOptions
@@ -52,8 +53,7 @@ class GPT2QNetwork(LanguagePolicy):
         token_rules: TokenRules = NO_RULES,
         **options: Unpack[TrunkOptions],
     ) -> None:
-        if advantage_scale <= 0:
-            raise ValueError(f"advantage_scale must be above 0, got {advantage_scale}.")
+        check_numbers({"advantage_scale": advantage_scale})
         super().__init__(observation_space, action_space, model=model, token_rules=token_rules, **options)
         self.advantage_scale = advantage_scale
         self.exploration = Exploration()

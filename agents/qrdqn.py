@@ -6,6 +6,7 @@ from gymnasium import spaces
 from sb3_contrib import QRDQN as PlainQRDQN
 from stable_baselines3.common.type_aliases import GymEnv
 
+from .number_checks import check_numbers
 from .off_policy import SequenceOffPolicyAlgorithm, ValueOptions
 from .quantile_policy import GPT2QuantilePolicy
 
@@ -52,6 +53,7 @@ class QRDQN(SequenceOffPolicyAlgorithm, PlainQRDQN):
             return
         arguments: dict[str, Any] = self.policy_kwargs
         n_quantiles = arguments.get("n_quantiles", 8)
+        check_numbers({"n_quantiles": n_quantiles})
         n_bytes = TENSORS_AT_ONCE * 4 * self.batch_size * n_quantiles * int(self.action_space.n)
         if n_bytes > MOST_BYTES:
             raise ValueError(

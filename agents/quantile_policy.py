@@ -7,6 +7,7 @@ from sb3_contrib.qrdqn.policies import QRDQNPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
+from .number_checks import check_numbers
 from .q_network import GPT2QNetwork
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource, TrunkOptions
@@ -48,8 +49,7 @@ class GPT2QuantileNetwork(GPT2QNetwork):
         token_rules: TokenRules = NO_RULES,
         **options: Unpack[TrunkOptions],
     ) -> None:
-        if n_quantiles < 1:
-            raise ValueError(f"n_quantiles must be at least 1, got {n_quantiles}.")
+        check_numbers({"n_quantiles": n_quantiles})
         self.n_quantiles = n_quantiles
         super().__init__(
             observation_space,

@@ -69,6 +69,7 @@ class SequenceAlgorithm(CheckedPersistence):
         The model is not set up yet.
         """
         check_numbers({"decode_rows": decode_rows, "potential_shaping": potential_shaping, **plain})
+        self._check_policy_class(policy)
         read_device(plain.get("device", "auto"))  # raises where there is none of that name
         # By it `load` tells the file of another algorithm, which may have all the attributes of this one.
         self.class_name = type(self).__name__
@@ -87,6 +88,15 @@ class SequenceAlgorithm(CheckedPersistence):
         policy_kwargs = dict(plain.pop("policy_kwargs", None) or {})
         super().__init__(policy, made, **{**plain, "policy_kwargs": policy_kwargs, "_init_setup_model": False})
 
+    def _check_policy_class(self, policy: Any) -> None:
+        """Raise TypeError if a policy is given as a class that this algorithm does not know how to use."""
+        kinds = tuple(dict.fromkeys(self.policy_aliases.values()))
+        if isinstance(policy, type) and not issubclass(policy, kinds):
+            raise TypeError(
+                f"{type(self).__name__} needs {' or '.join(kind.__name__ for kind in kinds)}, or a subclass, got "
+                f"{policy.__name__}; by name it is one of {', '.join(map(repr, self.policy_aliases))}."
+            )
+
     def _check_level(self, policy: Any, env: VecEnv) -> None:
         """Raise ValueError if an action is a whole completion, and the policy or the algorithm knows tokens alone."""
         if not isinstance(env.action_space, spaces.MultiDiscrete):
@@ -95,7 +105,7 @@ class SequenceAlgorithm(CheckedPersistence):
         if not any(issubclass(kind, GPT2CompletionPolicy) for kind in kinds.values()):
             raise ValueError(
                 f"{type(self).__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where "
-                "an action is a whole completion, PPO, A2C and REINFORCE work."
+                "an action is a whole completion, PPO, A2C, REINFORCE, RLOO and GRPO work."
             )
         kind = kinds.get(policy) if isinstance(policy, str) else policy
         if kind is not None and not issubclass(kind, GPT2CompletionPolicy):

@@ -83,9 +83,7 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         curvature_share: float = 0.25,
         **options: Unpack[SequenceOptions],
     ) -> None:
-        check_numbers({"batch_size": batch_size})
-        if not 0 < curvature_share <= 1:
-            raise ValueError(f"curvature_share must be above 0 and at most 1, got {curvature_share}.")
+        check_numbers({"batch_size": batch_size, "curvature_share": curvature_share})
         self.curvature_share = curvature_share
         super().__init__(
             policy,
@@ -122,6 +120,9 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
                 f"got {self.policy.micro_batch_size}; sub_sampling_factor and gradient_checkpointing save memory."
             )
         self.policy.language_model.set_attn_implementation("eager")
+        if self.policy.value_trunk is not None:
+            # Needs it as little as before, but would have it after `load`, which makes it from the other's settings.
+            self.policy.value_trunk.set_attn_implementation("eager")
 
     def train(self) -> None:
         """Update as sb3-contrib does, with random numbers that follow from seed and number of the update."""

@@ -1,7 +1,7 @@
 """The trunk of a causal language model: hidden states of contexts, of whole episodes, and of cached rows."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, cast
 
@@ -80,8 +80,9 @@ class Trunk(BasePolicy):
             optimizer_kwargs=optimizer_settings(optimizer_class, optimizer_kwargs),
         )
         self.vocab_size = int(action_space.n)
+        self.context_length = int(cast(tuple[int], observation_space["input_ids"].shape)[0])
         self.language_model = own_model(model)
-        self._check_sizes(observation_space)
+        self._check_sizes()
         freeze_layers(self.language_model, frozen_layers)
         self.frozen_layers = frozen_layers
         self.lora = None if lora is None else add_lora(self.language_model, lora)
@@ -257,20 +258,18 @@ class Trunk(BasePolicy):
             parts.append(hidden[is_decision[rows, :longest]])
         return torch.cat(parts)
 
-    def _check_sizes(self, observation_space: spaces.Dict) -> None:
+    def _check_sizes(self) -> None:
         config = self.language_model.config
         if config.vocab_size < self.vocab_size:
             raise ValueError(
                 f"The environment's tokenizer has {self.vocab_size} tokens, the model only {config.vocab_size}; "
                 "give the environment the model's own tokenizer."
             )
-        shape: Sequence[int] | None = observation_space["input_ids"].shape
-        context = shape[0] if shape else 0
         longest = getattr(config, "max_position_embeddings", None)
-        if longest is not None and context > longest:
+        if longest is not None and self.context_length > longest:
             raise ValueError(
-                f"max_prompt_tokens + max_new_tokens is {context}, beyond the model's context of {longest} tokens; "
-                "lower one of them."
+                f"max_prompt_tokens + max_new_tokens is {self.context_length}, beyond the model's context of {longest} "
+                "tokens; lower one of them."
             )
 
 

@@ -35,7 +35,7 @@ COLUMNS = ("algorithm", "score before", "score after (lowest, highest)", "keywor
            "length inside", "KL, nats", "distinct-2", "minutes")  # fmt: skip
 # What every algorithm has is said once, in the documentation of `textgym train`.
 HYPERPARAMETERS = ("learning_rate", "learning_rate_end", "tokens_per_rollout", "batch_size", "n_epochs", "clip_range",
-                   "kl_coef", "kl_coef_end", "target_kl", "gae_lambda", "potential_shaping", "self_imitation", "baseline",
+                   "kl_coef", "target_kl", "gae_lambda", "potential_shaping", "self_imitation", "baseline",
                    "completions_per_prompt", "top_p", "mask_update_interval", "n_policy_iterations", "n_aux_epochs",
                    "cg_max_steps", "curvature_share", "n_critic_updates", "gradient_steps", "n_steps", "candidates",
                    "advantage_scale", "exploration", "exploration_fraction", "target_update_interval",

@@ -43,7 +43,7 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
-            raise ValueError(load_failure("tokenizer", source)) from error
+            raise ValueError(load_failure("tokenizer", source, error)) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(
             "The tokenizer has no end-of-sequence token, without which no completion can end by itself; "
@@ -137,7 +137,7 @@ def load_sequence_classifier(name: str, device: str = "auto") -> "tuple[PreTrain
         model = load_whole(AutoModelForSequenceClassification, name, "sequence classifier")
         tokenizer = AutoTokenizer.from_pretrained(name, truncation_side="left")
     except OSError as error:
-        raise ValueError(load_failure("sequence classifier", name)) from error
+        raise ValueError(load_failure("sequence classifier", name, error)) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -178,8 +178,24 @@ def refuse_missing_folder(what: str, source: str) -> None:
         raise ValueError(load_failure(what, source))
 
 
-def load_failure(what: str, source: str) -> str:
-    """Say what was expected where nothing could be loaded from `source`, with the nearest match."""
+def load_failure(what: str, source: str, error: Exception | None = None) -> str:
+    """Say what was expected where nothing could be loaded from `source`, with the nearest match and the cause.
+
+    Args:
+        what: What was looked for.
+        source: A folder, or a name.
+        error: What transformers said; None where it was not asked.
+    """
+    cause = ""
+    if error is not None and (Path(source) / "config.json").is_file():
+        cause = str(error)
+    elif error is not None and not Path(source).is_dir():
+        # Of what the hub says, the first line tells: no such name, no network, no right to it.
+        cause = next(iter(str(error).splitlines()), "")
+    return _expectation(what, source) + (f" ({' '.join(cause.split())})" if cause else "")
+
+
+def _expectation(what: str, source: str) -> str:
     if Path(source).is_dir():
         return f"The folder {source} holds no {what} that transformers can load; expected what save_pretrained writes."
     message = f"No {what} named {source!r}: expected a folder, a name on the Hugging Face hub, or {BUNDLED_MODEL!r}."

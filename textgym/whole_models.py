@@ -1,6 +1,5 @@
 """Load a model of transformers whole or not at all: what its weights lack, transformers fills with random numbers."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .models import load_failure
@@ -42,14 +41,7 @@ def load_whole(
     except SafetensorError as error:
         raise ValueError(f"The weights in {source} are damaged ({error}); {REMEDY}.") from error
     except (OSError, ValueError) as error:
-        folder, cause = Path(source), ""
-        if (folder / "config.json").is_file():
-            cause = str(error)
-        elif not folder.is_dir():
-            # Of what the hub says, the first line tells: no such name, no network, no right to it.
-            cause = str(error).splitlines()[0]
-        cause = f" ({' '.join(cause.split())})" if cause else ""
-        raise ValueError(load_failure(what, source) + cause) from error
+        raise ValueError(load_failure(what, source, error)) from error
     missing = sorted(key for key in found["missing_keys"] if key.partition(".")[0] not in unused)
     if missing:
         n_missing = f"{len(missing)} of the {len(model.state_dict())} parts"

@@ -47,7 +47,7 @@ def load_backbone_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise ValueError(load_failure("tokenizer", source)) from error
+        raise ValueError(load_failure("tokenizer", source, error)) from error
     if tokenizer.sep_token_id is None and tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {source} has neither sep_token nor eos_token; set one of them.")
     return tokenizer

@@ -325,7 +325,7 @@ def test_a_policy_of_tokens_is_told_which_one_is_meant(kind: Any) -> None:
 def test_algorithms_that_need_single_tokens_say_so(kind: Any) -> None:
     message = (
         f"{kind.__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where an action is "
-        "a whole completion, PPO, A2C and REINFORCE work."
+        "a whole completion, PPO, A2C, REINFORCE, RLOO and GRPO work."
     )
     with pytest.raises(ValueError, match=exactly(message)):
         kind("GPT2Policy", TextGenCompletionEnv(letter_task()))

@@ -3,6 +3,7 @@
 Random tokens score 0.07 of 1 in the task that is learned, and so does the untrained policy.
 """
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from tests.agents.learning import SETTINGS, answer_task, learn, random_score, small_model
 from tests.agents.tiny import language_model, letter_task
-from textgym.agents import NLPO, PPG, TRPO, MaskablePPO, TextGenVecEnv, evaluate
+from textgym.agents import DQN, NLPO, PPG, PPO, TRPO, GPT2Policy, GPT2QPolicy, MaskablePPO, TextGenVecEnv, evaluate
 from textgym.agents.generation import generate_episodes
 from textgym.agents.on_policy import SequenceOnPolicyAlgorithm
 from textgym.task import TextTask
@@ -100,11 +101,14 @@ def test_a_loaded_algorithm_acts_as_the_saved_one(kind: Kind, tmp_path: Path) ->
 
 @ALL
 @pytest.mark.parametrize("settings", [{}, {"self_imitation": 0.5, "potential_shaping": True}], ids=["plain", "replay"])
+@pytest.mark.parametrize("critic", ["shared", "separate"])
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
-    kind: Kind, settings: dict[str, Any], tmp_path: Path
+    kind: Kind, critic: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
+    if (kind.algorithm, critic) == (PPG, "separate"):
+        pytest.skip("PPG's critic shares the trunk")
     language_model().save_pretrained(tmp_path / "model")
-    settings = {**settings, "policy_kwargs": {"model": str(tmp_path / "model")}}
+    settings = {**settings, "policy_kwargs": {"model": str(tmp_path / "model"), "critic": critic}}
     whole = make(kind, **settings)
     whole.learn(100)
     whole.learn(160, reset_num_timesteps=False)
@@ -117,6 +121,17 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(
     resumed.learn(160, reset_num_timesteps=False)
     assert resumed.num_timesteps == whole.num_timesteps
     assert_equal_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("kind", [PPG, NLPO, TRPO, MaskablePPO, PPO, DQN])
+def test_a_policy_of_another_kind_is_an_error(kind: Any) -> None:
+    """PPG would become PPO without a word, others would fail far from the mistake."""
+    other = GPT2QPolicy if kind in (PPO, TRPO) else GPT2Policy
+    known = {PPG: "PhasicPolicy", NLPO: "NucleusPolicy", MaskablePPO: "MaskableGPT2Policy", DQN: "GPT2QPolicy"}
+    known |= {PPO: "GPT2Policy or GPT2CompletionPolicy", TRPO: "GPT2Policy"}
+    message = f"{kind.__name__} needs {known[kind]}, or a subclass, got {other.__name__}; by name it is one of '"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        kind(other, TextGenVecEnv(3, letter_task()), policy_kwargs={"model": language_model()}, device="cpu")
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

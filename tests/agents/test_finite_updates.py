@@ -75,7 +75,8 @@ def test_training_stops_before_a_step_and_says_why(tmp_path: Path, spoil: Callab
     assert error.checkpoint == tmp_path / "saved.zip"
     assert str(error) == (
         f"Training has stopped at step {model.num_timesteps}, after 2 updates: {term} became NaN or infinite. The last "
-        f"good checkpoint is {tmp_path / 'saved.zip'}; go on from there with a lower learning_rate or max_grad_norm."
+        f"good checkpoint is {tmp_path / 'saved.zip'}; go on from there with smaller steps, such as by a "
+        "lower learning_rate."
     )
     if spoil is not spoil_weights:
         assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
@@ -122,7 +123,7 @@ def test_an_update_that_ends_with_a_spoilt_weight_is_not_gone_on_from() -> None:
     model.policy.optimizer.register_step_post_hook(lambda *_: spoil_weights(model))
     message = (
         "Training has stopped at step {}, after 1 updates: the weight value_net.weight became NaN or infinite. Nothing "
-        "had been saved; go on from there with a lower learning_rate or max_grad_norm."
+        "had been saved; begin again with smaller steps, such as by a lower learning_rate."
     )
     with pytest.raises(NonFiniteError) as raised:
         model.learn(20)

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from tests.agents.tiny import exactly, language_model, letter_task
 from tests.agents.twins import collect
-from textgym.agents import GPT2Policy, MaskablePPO, TextGenVecEnv
+from textgym.agents import MaskablePPO, TextGenVecEnv
 from textgym.env import TextGenEnv
 from textgym.task import TextTask
 
@@ -84,8 +84,3 @@ def test_learning_without_masks_is_an_error() -> None:
     )
     with pytest.raises(ValueError, match=exactly(message)):
         algorithm().learn(10, use_masking=False)
-
-
-def test_a_policy_that_takes_no_masks_is_an_error() -> None:
-    with pytest.raises(ValueError, match=exactly("Policy must subclass MaskableActorCriticPolicy")):
-        MaskablePPO(GPT2Policy, TextGenVecEnv(2, letter_task()), policy_kwargs={"model": language_model()})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.agents.tiny import exactly, language_model, letter_task
-from textgym.agents import A2C, DQN, GRPO, PPO, QRDQN, TRPO, TextGenVecEnv
+from textgym.agents import A2C, DQN, GRPO, NLPO, PPG, PPO, QRDQN, TRPO, TextGenVecEnv
 
 
 def algorithm(kind: Any, **settings: Any) -> Any:
@@ -21,7 +21,12 @@ def algorithm(kind: Any, **settings: Any) -> Any:
         (PPO, {"n_epochs": 0}, ValueError, "n_epochs must be at least 1, got 0."),
         (PPO, {"batch_size": 20.5}, TypeError, "batch_size must be a whole number, got 20.5."),
         (PPO, {"n_steps": 20.5}, TypeError, "n_steps must be a whole number or None, got 20.5."),
-        (PPO, {"kl_coef": "a"}, TypeError, "kl_coef must be a number, got 'a'."),
+        (
+            PPO,
+            {"kl_coef": "a"},
+            TypeError,
+            "kl_coef must be a number or a function of the remaining progress, got 'a'.",
+        ),
         (PPO, {"ent_coef": float("nan")}, ValueError, "ent_coef must be finite, got nan."),
         (PPO, {"self_imitation": 2}, ValueError, "self_imitation must be at least 0 and at most 1, got 2."),
         (
@@ -47,6 +52,11 @@ def algorithm(kind: Any, **settings: Any) -> Any:
             "device must be 'auto', 'cpu', 'cuda' or another of torch's devices, got 'cudaa'.",
         ),
         (QRDQN, {"max_grad_norm": True}, TypeError, "max_grad_norm must be a number, got True."),
+        (PPG, {"n_policy_iterations": 2.5}, TypeError, "n_policy_iterations must be a whole number, got 2.5."),
+        (PPG, {"beta_clone": float("nan")}, ValueError, "beta_clone must be at least 0, got nan."),
+        (NLPO, {"mask_update_interval": 1.5}, TypeError, "mask_update_interval must be a whole number, got 1.5."),
+        (NLPO, {"top_p": "x"}, TypeError, "top_p must be a number, got 'x'."),
+        (TRPO, {"curvature_share": "x"}, TypeError, "curvature_share must be a number, got 'x'."),
     ],
 )
 def test_a_number_that_makes_no_sense_is_an_error(
@@ -54,6 +64,24 @@ def test_a_number_that_makes_no_sense_is_an_error(
 ) -> None:
     with pytest.raises(error, match=exactly(message)):
         algorithm(kind, **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "error", "message"),
+    [
+        (PPO, {"temperature": float("nan")}, ValueError, "temperature must be above 0, got nan."),
+        (PPO, {"temperature": "x"}, TypeError, "temperature must be a number, got 'x'."),
+        (PPO, {"frozen_layers": 1.5}, TypeError, "frozen_layers must be a whole number, got 1.5."),
+        (PPO, {"micro_batch_size": 2.5}, TypeError, "micro_batch_size must be a whole number or None, got 2.5."),
+        (DQN, {"advantage_scale": float("nan")}, ValueError, "advantage_scale must be above 0, got nan."),
+        (QRDQN, {"n_quantiles": 2.5}, TypeError, "n_quantiles must be a whole number, got 2.5."),
+    ],
+)
+def test_so_is_a_number_of_the_policy(
+    kind: Any, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=exactly(message)):
+        algorithm(kind, policy_kwargs={"model": language_model(), **settings})
 
 
 def test_numpys_numbers_and_schedules_are_taken() -> None:

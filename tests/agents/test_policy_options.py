@@ -171,9 +171,9 @@ def test_the_reference_shares_what_is_frozen(tmp_path: Path, is_loaded: bool) ->
     [
         ({"critic": "both"}, "critic must be 'shared', 'separate' or None, got 'both'."),
         ({"frozen_layers": 4}, "frozen_layers must lie between 0 and the model's 3 layers, got 4."),
-        ({"frozen_layers": -1}, "frozen_layers must lie between 0 and the model's 3 layers, got -1."),
+        ({"frozen_layers": -1}, "frozen_layers must be at least 0, got -1."),
         ({"autocast": "float16"}, "autocast must be None or one of ('bfloat16',), got 'float16'."),
-        ({"micro_batch_size": 0}, "micro_batch_size must be at least 1 or None, got 0."),
+        ({"micro_batch_size": 0}, "micro_batch_size must be at least 1, got 0."),
         (
             {"lora": 2, "frozen_layers": 1},
             "lora freezes the whole model, so frozen_layers must be 0 with it; leave one of them out.",
@@ -320,6 +320,29 @@ def test_the_reference_is_the_base_with_the_adapter_off_and_no_copy(tmp_path: Pa
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"r": 2, "alpha_pattern": {"c_fc": 64}},
+        {"r": 2, "rank_pattern": {"c_attn": 3}},
+        {"r": 2, "target_modules": ["c_attn"], "layers_to_transform": [0]},
+        {"r": 2, "use_dora": True},
+        {"r": 2, "target_modules": ["c_attn", "c_fc"], "use_rslora": True},
+    ],
+    ids=lambda settings: list(settings)[-1],
+)
+def test_an_adapter_comes_back_with_all_its_settings(tmp_path: Path, settings: dict[str, Any]) -> None:
+    pytest.importorskip("peft")
+    model = algorithm(lora=settings).learn(200)
+    model.save(tmp_path / "saved.zip")
+    loaded = PPO.load(tmp_path / "saved.zip", env=TextGenVecEnv(2, letter_task()), device="cpu")
+    ids = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        expected, base = model.policy.language_model(ids).logits, language_model(CONFIGS["gpt2"])(ids).logits
+        torch.testing.assert_close(loaded.policy.language_model(ids).logits, expected, atol=1e-6, rtol=0)
+    assert not torch.allclose(base, expected, atol=1e-3)
+
+
 # peft asks transformers by a name that the latter is about to drop.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_an_adapter_is_saved_alone_or_merged(tmp_path: Path) -> None:
@@ -352,6 +375,10 @@ def test_a_folder_without_adapter_is_an_error(tmp_path: Path) -> None:
         algorithm(lora=tmp_path)
     with pytest.raises(ValueError, match=exactly("The rank of lora must be at least 1, got 0.")):
         algorithm(lora=0)
+    with pytest.raises(TypeError, match=r"^lora must be a rank, settings of peft\.LoraConfig, or an adapter"):
+        algorithm(lora=True)
+    with pytest.raises(ValueError, match=r"^lora_dropout must be 0, got 0\.1: an update"):
+        algorithm(lora={"r": 2, "lora_dropout": 0.1})
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from tests.agents.tiny import exactly, gpt2_config, language_model, letter_policy, letter_task, waken_critic
 from tests.agents.twins import collect
 from textgym.agents import TRPO, TextGenVecEnv
+from textgym.agents.finite_updates import NonFiniteError
 from textgym.agents.trpo import SliceableBatch
 from textgym.task import TextTask
 
@@ -114,6 +116,19 @@ def test_a_critic_with_its_own_trunk_learns_in_it() -> None:
     model.policy.predict_values(batch.observations).square().sum().backward()
     moved = {name.split(".")[0] for name, one in model.policy.named_parameters() if one.grad is not None}
     assert moved == {"value_net", "value_trunk"}
+
+
+def test_a_critic_that_learns_from_nan_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = collected()
+    samples = model.rollout_buffer.samples
+
+    def spoilt(episodes: np.ndarray) -> RolloutBufferSamples:
+        batch = samples(episodes)
+        return batch._replace(returns=torch.full_like(batch.returns, torch.nan))
+
+    monkeypatch.setattr(model.rollout_buffer, "samples", spoilt)
+    with pytest.raises(NonFiniteError, match="the value loss became NaN or infinite"):
+        model.train()
 
 
 def test_random_numbers_of_others_are_left_as_they_were() -> None:

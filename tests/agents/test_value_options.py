@@ -69,6 +69,22 @@ def test_the_reference_is_the_base_with_the_adapter_off(tmp_path: Path) -> None:
         assert not torch.allclose(each.network.language_model(input_ids=input_ids).logits, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["adapter", "frozen_layer"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_frozen_is_shared_with_the_reference(kind: Any, name: str, tmp_path: Path) -> None:
+    if name == "adapter":
+        pytest.importorskip("peft")
+    language_model().save_pretrained(tmp_path / "model")
+    model = algorithm(kind, str(tmp_path / "model"), **OPTIONS[name])
+    model.save(tmp_path / "saved")
+    for each in (model, kind.load(tmp_path / "saved", env=TextGenVecEnv(3, letter_task()), device="cpu")):
+        parameters = each.network.language_model.parameters()
+        frozen = {one.data_ptr() for one in parameters if not one.requires_grad}
+        reference = {one.data_ptr() for one in each.find_reference().policy.language_model.parameters()}
+        assert frozen
+        assert frozen <= reference
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

@@ -256,8 +256,8 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_names_the_last_good_checkpoin
     assert result.exit_code == 2
     assert re.fullmatch(
         r"Error: Training has stopped at step \d+, after \d updates: the (policy's values|weight .*) became NaN or "
-        r"infinite. The last good checkpoint is run/model.zip; go on from there with a lower learning_rate or "
-        r"max_grad_norm.\nFor example: textgym train --resume run --learning-rate 1e\+29\n",
+        r"infinite. The last good checkpoint is run/model.zip; go on from there with smaller steps, such "
+        r"as by a lower learning_rate.\nFor example: textgym train --resume run --learning-rate 1e\+29\n",
         result.stderr,
     )
     assert all(tensor.isfinite().all() for tensor in weights(workplace / "run").values())
@@ -292,6 +292,21 @@ def test_a_checkpoint_that_was_cut_off_is_one_line(finished_run: tuple[Path, Res
     assert result.stderr == (
         "Error: run/model.zip is damaged or no checkpoint at all; expected the whole .zip file that PPO.save writes.\n"
     )
+
+
+def test_a_complete_run_that_has_lost_its_checkpoint_is_not_begun_again(
+    finished_run: tuple[Path, Result], workplace: Path
+) -> None:
+    shutil.copytree(finished_run[0], workplace / "run")
+    (workplace / "run/model.zip").unlink()
+    progress = (workplace / "run/progress.csv").read_text()
+    result = run_command("train", "--resume", "run", "--steps", 1000)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: The run in run is complete, but its model.zip is gone; put it back to train further, or begin a run in "
+        "another folder.\n"
+    )
+    assert (workplace / "run/progress.csv").read_text() == progress
 
 
 def test_an_adapter_is_trained_and_left_merged(workplace: Path) -> None:

@@ -26,10 +26,6 @@ class PPOSettings(ClippedSettings, CriticSettings):
         0.05, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
     )
     kl_coef: float = setting(0.003, "Reward lost for each nat of KL to the model that training began with.", least=0)
-    # What is asked for is found while drifting costs little; afterwards the way back to the language pays.
-    kl_coef_end: float = setting(
-        4.0, "Multiple of kl-coef that it reaches at the end, linearly; with a kl-target it does not count.", least=0
-    )
 
 
 @dataclass(frozen=True)

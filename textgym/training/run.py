@@ -100,6 +100,11 @@ def prepare(settings: TrainSettings, folder: RunFolder) -> Run:
     if settings.evaluation.judge is not None:
         judge = _make_task(settings, resolve_reward(settings.evaluation.judge), settings.eval_prompts, "sequential")
     is_resumed = folder.checkpoint.is_file()
+    if not is_resumed and "after" in folder.read_evaluation():
+        raise ValueError(
+            f"The run in {folder.path} is complete, but its {folder.checkpoint.name} is gone; put it back to train "
+            "further, or begin a run in another folder."
+        )
     model = _load_algorithm(settings, folder, task) if is_resumed else _make_algorithm(settings, source, task)
     return Run(settings, folder, model, task, eval_task, sample_task, judge, is_resumed)
 

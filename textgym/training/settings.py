@@ -110,7 +110,7 @@ class TrainSettings(Settings):
 
     model: str = setting("bundled", "Model to train: 'bundled', a folder, a run folder, or a hub name such as gpt2.")
     total_tokens: int = setting(
-        170_000, "Tokens to generate in training.", flags=("--total-tokens", "--steps"), least=1
+        160_000, "Tokens to generate in training.", flags=("--total-tokens", "--steps"), least=1
     )
     seed: int = setting(1, "Decides prompts, completions and minibatches.", least=0, most=2**31 - 1)
     device: str = setting("auto", "auto, cpu or cuda.")
