@@ -75,19 +75,19 @@ class RewardWrapper(CompositeReward):
         """Return the reward that is wrapped."""
         return (self.reward,)
 
+    @property
+    def term_names(self) -> list[str]:
+        """The reward's terms, and the wrapper's own where it has a name."""
+        names = self.reward.term_names
+        return names if self.name is None or self.name in names else [*names, self.name]
+
     def without_steps(self, reward: RewardSpec) -> RewardFunction:
         """Return a reward of which all is paid at the end.
 
         Raises:
             TypeError: If it is no reward, or pays on the way.
         """
-        resolved = as_reward(resolve_reward(reward))
-        if isinstance(resolved, StepReward) or asks_for_shaping(resolved):
-            raise TypeError(
-                f"{type(self).__name__} needs a reward that is paid at the end, got {resolved!r}, which pays on "
-                "the way. Put that beside it in a sum, or PotentialShaping around it."
-            )
-        return resolved
+        return paid_at_the_end(reward, type(self).__name__)
 
     def named(self, result: RewardResult) -> RewardResult:
         """Return the result with the wrapper's own score as a term, where the wrapper has a name."""
@@ -95,3 +95,22 @@ class RewardWrapper(CompositeReward):
             return result
         scores = [score if self._applies(result, index) else None for index, score in enumerate(result.scores)]
         return result._replace(terms={**result.terms, self.name: scores})
+
+
+def paid_at_the_end(reward: RewardSpec, user: str) -> RewardFunction:
+    """Return a reward of which all is paid at the end.
+
+    Args:
+        reward: Any reward, or what names one.
+        user: What needs it, for the error.
+
+    Raises:
+        TypeError: If it is no reward, or pays on the way.
+    """
+    resolved = as_reward(resolve_reward(reward))
+    if isinstance(resolved, StepReward) or asks_for_shaping(resolved):
+        raise TypeError(
+            f"{user} needs a reward that is paid at the end, got {resolved!r}, which pays on the way. Put that beside "
+            "it in a sum, or PotentialShaping around it."
+        )
+    return resolved

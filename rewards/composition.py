@@ -4,6 +4,7 @@ import inspect
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,6 +55,8 @@ def build_reward(spec: RewardSpec) -> Reward:
         TypeError: If the spec is nothing of this, the name stands for something that is not a reward, or an argument is
             of the wrong type. What a named reward says of its arguments begins with its name.
     """
+    if isinstance(spec, Path):
+        spec = str(spec)
     if isinstance(spec, str):
         return build_reward(_read_line(spec)) if spec.lstrip()[:1] in ("{", "[") else _make(spec, {})
     if isinstance(spec, Mapping):

@@ -5,8 +5,8 @@ from typing import Any
 
 from textgym.reward_protocol import RewardSpec, Scores
 
+from .composite import paid_at_the_end
 from .function import RewardFunction
-from .plain import as_reward
 from .registry import register_reward
 
 
@@ -25,12 +25,12 @@ class Conversational(RewardFunction):
         name: Name of its term; None for the reward's own name.
 
     Raises:
-        TypeError: If `reward` cannot be called as a reward.
+        TypeError: If `reward` cannot be called as a reward, or pays on the way.
     """
 
     def __init__(self, reward: RewardSpec, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.reward = as_reward(reward)
+        self.reward = paid_at_the_end(reward, "Conversational")
 
     @property
     def term_name(self) -> str:

@@ -91,6 +91,20 @@ class RewardFunction(ABC):
         return self.name or reward_name(self)
 
     @property
+    def place(self) -> str | None:
+        """The folder that exactly this reward is loaded from; None for one that its arguments make.
+
+        Raises:
+            ValueError: If it is made by more than its arguments, and saved nowhere.
+        """
+        return None
+
+    @property
+    def term_names(self) -> list[str]:
+        """Names of all terms that `evaluate` reports, as far as they are known before anything is scored."""
+        return [self.term_name]
+
+    @property
     def score_range(self) -> tuple[float, float] | None:
         """Lowest and highest score that this reward can give; None where that is not known."""
         return self.declared_range

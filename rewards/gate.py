@@ -1,6 +1,6 @@
 """A reward that counts only where another one allows it: `a if b else 0`."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_reward
@@ -47,6 +47,14 @@ class Gate(RewardWrapper):
         return self.reward, self.condition
 
     @property
+    def term_names(self) -> list[str]:
+        """The reward's terms, the condition's, and the gate's own where it has a name."""
+        names = list(self.reward.term_names)
+        for term in self.condition.term_names:
+            names.append(_free_name(term, names))
+        return names if self.name is None or self.name in names else [*names, self.name]
+
+    @property
     def score_range(self) -> tuple[float, float] | None:
         """The reward's range, widened to 0."""
         inner = self.reward.score_range
@@ -62,7 +70,8 @@ class Gate(RewardWrapper):
             if score > self.above and any(values[index] is not None for values in condition.terms.values())
         ]
         scores = [0.0] * size
-        terms: dict[str, list[float | None]] = {}
+        # Also where the gate is closed to all of them, so that a term has one name in every batch.
+        terms: dict[str, list[float | None]] = {term: [None] * size for term in self.reward.term_names}
         token_rewards: list[list[float] | None] = [None] * size
         if passed:
             inner = evaluate_reward(
@@ -71,12 +80,16 @@ class Gate(RewardWrapper):
                 [completions[index] for index in passed],
                 select_items(columns, size, passed),
             )
-            terms = {term: [None] * size for term in inner.terms}
+            terms |= {term: [None] * size for term in inner.terms if term not in terms}
             for position, index in enumerate(passed):
                 scores[index] = inner.scores[position]
                 token_rewards[index] = inner.token_rewards[position]
                 for term, values in inner.terms.items():
                     terms[term][index] = values[position]
         for term, values in condition.terms.items():
-            terms[term if term not in terms else f"{term}_condition"] = values
+            terms[_free_name(term, terms)] = values
         return self.named(RewardResult(scores, terms, token_rewards))
+
+
+def _free_name(term: str, taken: Container[str]) -> str:
+    return f"{term}_condition" if term in taken else term

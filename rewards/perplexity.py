@@ -68,13 +68,15 @@ class Perplexity(RewardFunction):
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         """Return each completion's perplexity."""
+        if not completions:
+            return []
         import torch
 
         _, tokenizer = self._loaded
         eos: int = tokenizer.eos_token_id
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else eos
-        encoded_prompts = tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-        encoded = tokenizer(list(completions), add_special_tokens=False)["input_ids"]
+        encoded_prompts = tokenizer(list(prompts), add_special_tokens=False, verbose=False)["input_ids"]
+        encoded = tokenizer(list(completions), add_special_tokens=False, verbose=False)["input_ids"]
         texts = [([start, *before], [*ids, eos]) for before, ids in zip(encoded_prompts, encoded, strict=True)]
         order = sorted(range(len(texts)), key=lambda index: sum(map(len, texts[index])))
         scores = [0.0] * len(texts)

@@ -1,12 +1,20 @@
 """Rewards that are named by where they are: a server's URL, a model's folder, a model's name on the hub."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .arguments import describe
-from .registry import REWARD_MODEL_FILE, reward_names
+import yaml
 
+from textgym.models import BUNDLED_MODEL
+from textgym.yaml_values import read_yaml
+
+from .arguments import describe
+from .registry import RESERVED_NAMES, REWARD_MODEL_FILE, reward_names
+
+# Arguments of rewards that are rewards or models again.
+NESTED = ("reward", "condition", "model")
 # What a folder is loaded by, told by a file in it; the first that is there decides.
 FOLDERS = {"config.json": "textgym.rewards.sequence_classifier:SequenceClassifier"}
 
@@ -44,6 +52,46 @@ def find_place(name: str) -> Place | None:
     if ":" not in name and name.count("/") == 1 and all(name.split("/")):
         return Place(_load("textgym.rewards.sequence_classifier:SequenceClassifier"), "model")
     return None
+
+
+def absolute_places(spec: Any) -> Any:
+    """Return plain data of a reward with its models' folders named from the root, to mean the same in any folder.
+
+    Args:
+        spec: As `build_reward` takes it; what is no plain data stays as it is.
+    """
+    if isinstance(spec, str | Path):
+        return _absolute_name(str(spec))
+    if isinstance(spec, Mapping):
+        return {
+            name if name in RESERVED_NAMES else _absolute_name(name): _absolute_arguments(arguments)
+            for name, arguments in spec.items()
+        }
+    if isinstance(spec, list | tuple):
+        return [absolute_places(one) for one in spec]
+    return spec
+
+
+def _absolute_name(name: Any) -> Any:
+    if not isinstance(name, str):
+        return name
+    if name.lstrip()[:1] in ("{", "["):
+        try:
+            data = read_yaml(name)
+        except yaml.YAMLError:
+            return name  # `build_reward` says what is wrong with it
+        found = absolute_places(data)
+        return name if found == data else found
+    return str(Path(name).resolve()) if name not in reward_names() and Path(name).is_dir() else name
+
+
+def _absolute_arguments(arguments: Any) -> Any:
+    if not isinstance(arguments, Mapping):
+        return arguments
+    return {
+        key: absolute_places(value) if key in NESTED and value != BUNDLED_MODEL else value
+        for key, value in arguments.items()
+    }
 
 
 def check_model(model: object) -> None:

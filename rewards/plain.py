@@ -10,6 +10,7 @@ from textgym.reward_protocol import (
     RewardSpec,
     Scores,
     StepReward,
+    TermedReward,
     evaluate_potential,
     evaluate_reward,
     require_reward,
@@ -43,6 +44,13 @@ class PlainReward(RewardFunction):
     def term_name(self) -> str:
         """Name of the term in `info` and logs."""
         return self.name or reward_name(self.function)
+
+    @property
+    def term_names(self) -> list[str]:
+        """Its name, or, for a reward that reports terms of its own, what it says of their names."""
+        if self.name is None and isinstance(self.function, TermedReward):
+            return list(getattr(self.function, "term_names", ()))
+        return [self.term_name]
 
     @property
     def score_range(self) -> tuple[float, float] | None:

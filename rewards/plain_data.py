@@ -24,10 +24,12 @@ def reward_to_data(reward: Reward) -> Any:
         reward: A reward whose class, or which itself, has a name or can be imported by its module's name.
 
     Raises:
-        ValueError: If it cannot be found again by a name, as a function within a function, or is made of something that
-            YAML has no words for.
+        ValueError: If it cannot be found again by a name, as a function within a function, or a reward model that is
+            saved nowhere, or is made of something that YAML has no words for.
     """
     name = name_of(reward)
+    if name is None and isinstance(reward, RewardFunction):
+        name = reward.place
     if name is not None:
         return name
     if isinstance(reward, WeightedSum):

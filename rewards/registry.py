@@ -69,7 +69,7 @@ def reward_names() -> list[str]:
 
 
 def find_reward(name: str) -> Registered:
-    """Return what a name stands for; what was registered goes before entry points.
+    """Return what a name stands for; what was registered goes before entry points, and these before folders.
 
     Args:
         name: A registered name, an entry point's, "module:attribute" (the attribute may have dots), or the folder of
@@ -78,17 +78,17 @@ def find_reward(name: str) -> Registered:
     Raises:
         ValueError: If there is no such name, module or attribute; the nearest match is given.
     """
+    if name in _registered:
+        return _registered[name]
+    found = _entry_points().get(name)
+    if found is not None:
+        return _load(found.value)
     if (Path(name) / REWARD_MODEL_FILE).is_file():
         from .learned import load_reward_model
 
         return load_reward_model(name)
     if ":" in name:
         return _load(name)
-    if name in _registered:
-        return _registered[name]
-    found = _entry_points().get(name)
-    if found is not None:
-        return _load(found.value)
     raise ValueError(
         f"Unknown reward {name!r}.{nearest(name, reward_names())} `textgym rewards` lists all names; a reward of your "
         'own is given as "module:attribute", a model as its folder or "owner/name", a reward server as its URL.'

@@ -8,6 +8,7 @@ from textgym.joining import join_text
 
 from .arguments import check_integer
 from .function import RewardFunction
+from .longest_text import longest_text
 from .places import check_model
 from .registry import register_reward
 
@@ -91,7 +92,7 @@ class SequenceClassifier(RewardFunction):
             parts = ([join_text(prompt, completion) for prompt, completion in texts],)
         else:
             parts = ([completion for _, completion in texts],)
-        length = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 1 << 30))
+        length = longest_text(tokenizer, model.base_model, 1 << 30)
         inputs = tokenizer(*parts, padding=True, truncation=True, max_length=length, return_tensors="pt")
         logits = model(**inputs.to(model.device)).logits.float()  # (N, labels)
         values = logits[:, 0] if self._label_index is None else logits.softmax(-1)[:, self._label_index]

@@ -93,9 +93,17 @@ def _read_batch(body: bytes) -> dict[str, Any]:
         raise _RefusalError(
             400, 'The request must be {"prompts": [...], "completions": [...]}, with a text in each place.'
         )
-    if not isinstance(batch.get("columns") or {}, Mapping):
+    columns = batch.get("columns") or {}
+    if not isinstance(columns, Mapping) or not all(isinstance(column, list) for column in columns.values()):
         raise _RefusalError(400, '"columns" must be an object with a list of the batch\'s length for each name.')
+    ids = batch.get("completion_ids")
+    if ids is not None and not (isinstance(ids, list) and all(map(_is_numbers, ids))):
+        raise _RefusalError(400, '"completion_ids" must be a list with a list of token numbers in each place.')
     return batch
+
+
+def _is_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(type(number) is int for number in value)
 
 
 def _is_texts(value: object) -> bool:

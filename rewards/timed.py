@@ -34,6 +34,14 @@ class Timed(RewardWrapper):
             self._timed_sum = WeightedSum(terms, self.reward.constant)
 
     @property
+    def term_names(self) -> list[str]:
+        """The reward's terms, and the seconds of each that is timed."""
+        names = self._timed_sum.term_names if self._timed_sum is not None else self.reward.term_names
+        own = [] if self.name is None or self.name in names else [self.name]
+        seconds = [] if self._timed_sum is not None else [f"{self.reward.term_name}_seconds"]
+        return [*names, *own, *seconds]
+
+    @property
     def score_range(self) -> tuple[float, float] | None:
         """The reward's range."""
         return self.reward.score_range
@@ -44,7 +52,7 @@ class Timed(RewardWrapper):
             return self.named(self._timed_sum.evaluate(prompts, completions, **columns))
         start = time.perf_counter()
         result = evaluate_reward(self.reward, prompts, completions, columns)
-        seconds: float | None = (time.perf_counter() - start) / len(completions)
+        seconds: float | None = (time.perf_counter() - start) / max(1, len(completions))
         terms = {**self.named(result).terms, f"{self.reward.term_name}_seconds": [seconds] * len(completions)}
         return result._replace(terms=terms)
 

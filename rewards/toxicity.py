@@ -31,6 +31,8 @@ class Toxicity(RewardFunction):
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         """Return each completion's probability of being offensive, 0 to 1."""
+        if not completions:
+            return []
         probabilities: list[float] = _package().predict_prob(list(completions)).tolist()
         return probabilities
 

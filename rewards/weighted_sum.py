@@ -1,7 +1,7 @@
 """Sums of rewards with weights, which arithmetic on rewards makes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any, TypeVar
@@ -41,7 +41,8 @@ class WeightedSum(CompositeReward):
     Raises:
         ValueError: If there are no terms, a weight or the constant is not finite, or terms are shaped for different
             discount factors.
-        TypeError: If a term is not a weight and a reward, or a weight or the constant is no number.
+        TypeError: If a term is not a weight and a reward, or pays at each step (see `WeightedStepSum`), or a weight or
+            the constant is no number.
     """
 
     def __init__(self, terms: Sequence[tuple[float, RewardSpec]], constant: float = 0.0) -> None:
@@ -55,6 +56,12 @@ class WeightedSum(CompositeReward):
                 raise TypeError(f"terms must be a list of (weight, reward), got {describe(term)} in it.")
         self.terms = tuple((_finite(weight), as_reward(resolve_reward(term))) for weight, term in terms)
         self.constant = _finite(constant)
+        paid_at_steps = [term for _, term in self.terms if isinstance(term, StepReward)]
+        if paid_at_steps and not isinstance(self, StepReward):
+            raise TypeError(
+                f"{paid_at_steps[0]!r} pays at each step, which a WeightedSum would lose; add rewards by +, or make a "
+                "WeightedStepSum."
+            )
         gammas = sorted({term.shaping_gamma for _, term in self.terms if term.is_shaped})
         if len(gammas) > 1:
             listed = " and ".join(f"{gamma:g}" for gamma in gammas)
@@ -74,6 +81,15 @@ class WeightedSum(CompositeReward):
             ends = [weight * end if weight else 0.0 for end in term.score_range]
             low, high = low + min(ends), high + max(ends)
         return low, high
+
+    @property
+    def term_names(self) -> list[str]:
+        """The names of all terms, the second of a name as `name_2`."""
+        names: list[str] = []
+        for _, term in self.terms:
+            for name in term.term_names:
+                names.append(_free_name(name, names))
+        return names
 
     @property
     def is_shaped(self) -> bool:
@@ -257,7 +273,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)
 
 
-def _free_name(name: str, taken: dict[str, list[float | None]]) -> str:
+def _free_name(name: str, taken: Container[str]) -> str:
     free, count = name, 1
     while free in taken:
         count += 1

@@ -35,7 +35,7 @@ def exchange(pairs: str | Mapping[str, str]) -> Counterfactual:
     """Exchange words for their counterparts, both ways, with the rating kept.
 
     Args:
-        pairs: "gender" or "names" for the lists of `opposites.py`, or each word's counterpart.
+        pairs: "gender" or "names" for the lists of `word_pairs.py`, or each word's counterpart.
 
     Raises:
         ValueError: If there is no such list, or a pair is not two words.
@@ -48,7 +48,7 @@ def oppose(pairs: str | Mapping[str, str] = "sentiment") -> Counterfactual:
     """Exchange words for their opposites, with the rating mirrored, in texts whose words are all of one side.
 
     Args:
-        pairs: "sentiment" for the list of `opposites.py`, or each word's opposite.
+        pairs: "sentiment" for the list of `word_pairs.py`, or each word's opposite.
 
     Raises:
         ValueError: If there is no such list, or a pair is not two words.

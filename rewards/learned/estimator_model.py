@@ -26,7 +26,7 @@ class EstimatorRewardModel(RewardModel):
 
     Raises:
         ValueError: If an argument is out of range.
-        ModuleNotFoundError: If scikit-learn is not installed.
+        MissingPackageError: If scikit-learn is not installed.
 
     Attributes:
         trusted_types: Types, by their dotted names, that this kind's file may hold though skops does not know them.

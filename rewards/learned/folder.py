@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from textgym.rewards.arguments import check_number, describe
+from textgym.rewards.extras import MissingPackageError
 from textgym.rewards.registry import REWARD_MODEL_FILE
 
 from .kinds import KINDS, construct_reward_model
@@ -110,6 +111,8 @@ def load_reward_model(folder: str | Path) -> RewardModel:
         raise ValueError(f"The reward model in {folder} is damaged: {missing[0]} is missing. {REMEDY}")
     try:
         model = construct_reward_model(description["kind"], description["arguments"])
+    except MissingPackageError:
+        raise
     except (ValueError, TypeError) as error:
         raise ValueError(f"The arguments in {file} cannot be used: {error} {REMEDY}") from error
     model.normalisation = _read_normalisation(file, description["normalisation"])
@@ -117,7 +120,7 @@ def load_reward_model(folder: str | Path) -> RewardModel:
     try:
         model._read(folder, description["state"])
         probe = model.raw_scores([""], ["a"])
-    except (ModuleNotFoundError, DamagedModelError):
+    except (MissingPackageError, DamagedModelError):
         raise  # these say what to do
     # What a damaged file makes zip, JSON, skops, safetensors and transformers raise has no class in common.
     except Exception as error:
@@ -135,7 +138,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     """Read and check the JSON of a model's folder."""
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedModelError(f"{file} is damaged: it is not JSON ({error}). {REMEDY}") from error
     if not isinstance(description, dict):
         raise DamagedModelError(f"{file} must hold an object in braces, got {describe(description)}. {REMEDY}")
@@ -149,6 +152,8 @@ def _read_description(file: Path) -> dict[str, Any]:
     for name, kind in PARTS.items():
         if not isinstance(description.get(name), kind):
             raise DamagedModelError(f"{file} is damaged: its {name} are not as they were saved. {REMEDY}")
+    if not all(isinstance(name, str) for name in description["files"] or ()):
+        raise DamagedModelError(f"{file} is damaged: its files are not as they were saved. {REMEDY}")
     return description
 
 

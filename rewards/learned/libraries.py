@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from textgym.rewards.extras import MissingPackageError
+
 
 def require_library(name: str) -> ModuleType:
     """Import a module of the extra `learned`.
@@ -11,15 +13,14 @@ def require_library(name: str) -> ModuleType:
         name: Dotted name, such as "sklearn.linear_model".
 
     Raises:
-        ModuleNotFoundError: If its package is not installed; the message names the extra.
+        MissingPackageError: If its package is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
             raise  # the package is there, what it imports is not
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             f"This kind of reward model needs {error.name}, which is not installed; "
-            "install it by: pip install 'textgym[learned]'",
-            name=error.name,
+            "install it by: pip install 'textgym[learned]'"
         ) from error

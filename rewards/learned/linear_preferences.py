@@ -35,7 +35,7 @@ class LinearPreferenceModel(RewardModel):
 
     Raises:
         ValueError: If an argument is out of range.
-        ModuleNotFoundError: If scikit-learn is not installed.
+        MissingPackageError: If scikit-learn is not installed.
 
     Reference:
         Bradley and Terry (1952); the margin is eq. 2 of Touvron et al. (2023), arXiv:2307.09288.

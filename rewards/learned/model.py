@@ -95,6 +95,17 @@ class RewardModel(RewardFunction):
                 "their texts the same score. Give more feedback, that differs."
             ) from error
 
+    @property
+    def place(self) -> str:
+        """The folder that the model was saved in or loaded from, as it is now.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.folder is None:
+            raise ValueError(f"{self!r} is saved nowhere; save it, for what it has learned to be found again.")
+        return str(self.folder)
+
     def normalise(self, prompts: Sequence[str], completions: Sequence[str], *, texts: str) -> Self:
         """Scale scores to mean 0 and variance 1 on the given texts.
 

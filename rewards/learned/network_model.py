@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from textgym.devices import find_device
 from textgym.rewards.arguments import check_choice, check_flag, check_integer, check_number, describe
+from textgym.rewards.longest_text import longest_text
 
-from .backbone import check_belong_together, load_backbone, load_backbone_tokenizer, longest_text
+from .backbone import check_belong_together, load_backbone, load_backbone_tokenizer
 from .calibration import Predictions
 from .classes import ClassWeight, RatingClasses, check_class_weight
 from .encoding import encode_texts, pad, sorted_batches

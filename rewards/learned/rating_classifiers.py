@@ -30,7 +30,7 @@ class ClassifierRewardModel(EstimatorRewardModel):
 
     Raises:
         ValueError: If an argument is out of range.
-        ModuleNotFoundError: If scikit-learn is not installed.
+        MissingPackageError: If scikit-learn is not installed.
     """
 
     def __init__(

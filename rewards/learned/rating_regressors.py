@@ -41,7 +41,7 @@ class RidgeRewardModel(RegressorRewardModel):
 
     Raises:
         ValueError: If an argument is out of range.
-        ModuleNotFoundError: If scikit-learn is not installed.
+        MissingPackageError: If scikit-learn is not installed.
     """
 
     kind = "ridge"
@@ -69,7 +69,7 @@ class TreeRewardModel(RegressorRewardModel):
 
     Raises:
         ValueError: If an argument is out of range.
-        ModuleNotFoundError: If scikit-learn is not installed.
+        MissingPackageError: If scikit-learn is not installed.
     """
 
     kind = "tree"

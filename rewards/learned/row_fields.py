@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 from .feedback import Preference
 
 FIELDS = ("prompt", "completion", "rating", "ratings", "rater", "comment", "chosen", "rejected", "margin")
-MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, BOTH, UNREADABLE = (
+MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, BOTH, TWICE, UNREADABLE = (
     "missing field",
     "field that is no text",
     "rating that is no number",
     "margin that is no number of at least 0",
     "both sides equal",
     "rating and preference in one row",
+    "rated twice in one row",
     "unreadable row",
 )
 
@@ -73,6 +74,8 @@ def read_row(
         margin = _margin(values, fields["margin"])
         return PreferredRow(line, Preference(prompt, chosen, rejected, margin, rater=rater, comment=comment))
     completion = _text(values, fields["completion"])
+    if all(values.get(fields[name]) not in (None, "") for name in ("rating", "ratings")):
+        raise UnusableRowError(TWICE, f"has both {fields['rating']} and {fields['ratings']}")
     if values.get(fields["ratings"]) not in (None, ""):
         ratings = _numbers(values[fields["ratings"]], fields["ratings"])
         rater = ""  # a list of ratings does not say whose they are
@@ -112,6 +115,8 @@ def _optional(values: Mapping[str, Any], column: str) -> str:
 
 def _rater(values: Mapping[str, Any], column: str) -> str:
     name = values.get(column)
+    if isinstance(name, float) and name.is_integer():
+        name = int(name)  # pandas' numbers of raters, where one is missing
     return str(name) if isinstance(name, int) else _optional(values, column)
 
 

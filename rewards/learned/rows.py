@@ -88,11 +88,19 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json.loads(line, object_pairs_hook=_without_repetition)
+        except (ValueError, RecursionError) as error:
             yield Row(number, None, f"not JSON: {error}")
             continue
         yield Row(number, row) if isinstance(row, dict) else Row(number, None, "expected an object in braces")
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{repeated!r} is given twice")
+    return values
 
 
 def _read_csv(path: Path) -> Iterator[Row]:

@@ -23,7 +23,7 @@ def make_vectorizer(max_ngram: int, min_count: int) -> Any:
     Raises:
         ValueError: If one is below 1.
         TypeError: If one is no integer.
-        ModuleNotFoundError: If scikit-learn is not installed.
+        MissingPackageError: If scikit-learn is not installed.
     """
     check_integer("max_ngram", max_ngram, least=1)
     check_integer("min_count", min_count, least=1)

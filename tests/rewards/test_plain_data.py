@@ -1,6 +1,7 @@
 """Rewards as plain data and back, and everything that is accepted as a reward."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import textgym.rewards
 from textgym.reward_protocol import resolve_reward, score_completions
 from textgym.rewards import Clip, EndsSentence, Keywords, WeightedSum, as_reward, build_reward, reward_to_data
+from textgym.rewards.places import absolute_places
 from textgym.task import TextTask
 
 
@@ -68,6 +70,63 @@ def test_what_has_a_name_is_written_by_it() -> None:
         {"ends_sentence": None, "weight": 0.5},
         {f"{MODULE}:exclaims": None, "weight": -1.0},
     ]
+
+
+def test_a_reward_model_is_written_as_its_folder_and_unsaved_not_at_all(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    from textgym.rewards.learned import RidgeRewardModel, read_feedback
+
+    rows = [{"completion": text, "rating": rating} for text, rating in (("a joy", 5), ("a bore", 1), ("so so", 3))]
+    model = RidgeRewardModel().fit(read_feedback(rows))
+    with pytest.raises(ValueError, match="is saved nowhere; save it, for what it has learned to be found again"):
+        reward_to_data(2 * model)
+    model.save(tmp_path / "mine")
+    data = reward_to_data(2 * model - Clip(model, 0, 1))
+    assert data[0] == {str(tmp_path / "mine"): None, "weight": 2.0}
+    texts = (["The film"] * 2, [" was a joy", " was a bore"])
+    assert score_completions(build_reward(data), *texts, {}, [[1]] * 2).scores == pytest.approx(
+        score_completions(2 * model - Clip(model, 0, 1), *texts, {}, [[1]] * 2).scores
+    )
+    for spec in (tmp_path / "mine", [tmp_path / "mine", "ends_sentence"]):
+        assert build_reward(spec)(*texts)
+
+
+def test_a_name_goes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ends_sentence").mkdir()
+    (tmp_path / "ends_sentence/reward_model.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert build_reward("ends_sentence") == EndsSentence()
+
+
+def test_folders_of_models_are_named_from_the_root_wherever_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rm").mkdir()
+    (tmp_path / "ends_sentence").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path / "rm")
+    spec = [
+        "ends_sentence",
+        {"rm": None, "weight": 0.5},
+        {"clip": {"reward": "rm", "low": 0, "high": 1}},
+        {"gate": {"reward": {"keywords": {"words": ["rm"]}}, "condition": [Path("rm"), {"constant": 1}]}},
+        {"sequence_classifier": {"model": "rm"}},
+        {"perplexity": {"model": "bundled"}},
+        {"constant": 1.0},
+    ]
+    expected = [
+        "ends_sentence",
+        {here: None, "weight": 0.5},
+        {"clip": {"reward": here, "low": 0, "high": 1}},
+        {"gate": {"reward": {"keywords": {"words": ["rm"]}}, "condition": [here, {"constant": 1}]}},
+        {"sequence_classifier": {"model": here}},
+        {"perplexity": {"model": "bundled"}},
+        {"constant": 1.0},
+    ]
+    assert absolute_places(spec) == expected
+    assert absolute_places("[{rm: , weight: 2}, ends_sentence]") == [{here: None, "weight": 2}, "ends_sentence"]
+    for same in ("[{rm2: , weight: 2}]", "[{broken", "http://127.0.0.1/rm", exclaims):
+        assert absolute_places(same) is same
 
 
 def test_what_cannot_be_found_again_is_not_written() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from textgym.reward_protocol import RewardResult, StepReward, score_completions, step_rewards
-from textgym.rewards import BannedWords, Keywords, LengthWindow, RewardFunction, WeightedSum, as_reward
+from textgym.rewards import BannedWords, Conversational, Keywords, LengthWindow, RewardFunction, WeightedSum, as_reward
 
 
 def shouting(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
@@ -118,6 +118,13 @@ def test_step_rewards_in_a_sum_are_forwarded_with_their_weights() -> None:
     assert step_rewards(reward, ["Q", "Q"], ["", "abc"], {}) == [-10.0, -4.0]
     assert evaluate(reward, "a").scores == [8.0]
     assert reward == pickle.loads(pickle.dumps(2 * PrefixLength() + 2 * Keywords(["a"]))) - reward.terms[2][1] + 5
+
+
+def test_a_sum_that_would_lose_what_is_paid_at_steps_is_an_error() -> None:
+    with pytest.raises(TypeError, match="pays at each step, which a WeightedSum would lose"):
+        WeightedSum([(1.0, PrefixLength())])
+    with pytest.raises(TypeError, match="Conversational needs a reward that is paid at the end, got"):
+        Conversational(PrefixLength())
 
 
 def test_a_sum_without_step_rewards_is_no_step_reward() -> None:

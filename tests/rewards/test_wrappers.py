@@ -132,6 +132,21 @@ def test_a_gate_has_a_threshold_and_is_closed_where_its_condition_does_not_apply
     ]
 
 
+def test_a_gate_names_its_terms_alike_in_every_batch() -> None:
+    """Also where it is closed to all of a batch, and what stands behind it in a sum."""
+    gate = Gate(Keywords(["a"]), Keywords(["cat"]))
+    total = Gate(Keywords(["cat"]), EndsSentence()) + Keywords(["dog"]) + Timed(Clip(length, 0, 1, name="bounded"))
+    for reward, names in (
+        (gate, {"keywords", "keywords_condition"}),
+        (total, {"keywords", "ends_sentence", "keywords_2", "length", "bounded", "bounded_seconds"}),
+    ):
+        assert set(reward.term_names) == names
+        for text in ("a cat.", "a dog"):
+            assert set(evaluate(reward, text).terms) == names
+    assert evaluate(gate, "a dog").terms == {"keywords": [None], "keywords_condition": [0.0]}
+    assert evaluate(total, "a dog").terms["keywords_2"] == [1.0]
+
+
 def test_a_gate_keeps_token_rewards_of_what_passes() -> None:
     result = evaluate(Gate(token_numbers, EndsSentence()), "a", "b.", ids=[[1, 2], [3]])
     assert result.token_rewards == [None, [3.0]]

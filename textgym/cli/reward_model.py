@@ -7,7 +7,7 @@ import typer
 
 from textgym.shell_words import as_typed
 
-from .errors import checked_input, refuse
+from .errors import checked_input
 from .libraries import silence_libraries
 from .reward_kinds import explain_kind, list_kinds
 from .reward_model_input import (
@@ -218,10 +218,7 @@ def evaluate(
 
         if picture is not None:
             check_picture(picture)
-        try:
-            loaded = load_reward_model(model)
-        except ModuleNotFoundError as error:
-            refuse(str(error))
+        loaded = load_reward_model(model)
         feedback = read_data(data, column or [], only or [], skip_bad_rows)
         evaluation = loaded.evaluate(feedback, min_gap=min_gap)
     report_evaluation(evaluation, f"{model} ({loaded.kind}), on {count_feedback(feedback)}", picture)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import refuse
 from .reward_report import say
 
 if TYPE_CHECKING:
@@ -14,18 +13,15 @@ def make_model(kind: str, arguments: dict[str, Any], ensemble: int | None, pessi
     """Make a reward model of a kind, or an ensemble of some.
 
     Raises:
-        ValueError: If kind or arguments are wrong.
+        ValueError: If kind or arguments are wrong, or a package is missing.
     """
     from textgym.rewards.learned import make_ensemble, make_reward_model
 
-    try:
-        if ensemble is None:
-            if pessimism:
-                raise ValueError("--pessimism needs an ensemble; give --ensemble as well.")
-            return make_reward_model(kind, **arguments)
-        return make_ensemble(kind, ensemble, pessimism, **arguments)
-    except ModuleNotFoundError as error:
-        refuse(str(error))
+    if ensemble is None:
+        if pessimism:
+            raise ValueError("--pessimism needs an ensemble; give --ensemble as well.")
+        return make_reward_model(kind, **arguments)
+    return make_ensemble(kind, ensemble, pessimism, **arguments)
 
 
 def read_data(data: Path, columns: list[str], only: list[str], skip_bad_rows: bool) -> "Feedback":

@@ -78,8 +78,11 @@ def _listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; a port that is taken is then an error before anything is said.
 
     Raises:
+        ValueError: If there is no address.
         OSError: If the address is none of this machine's, or the port is taken.
     """
+    if not host:
+        raise ValueError('host must be an address such as 127.0.0.1, got ""; 0.0.0.0 stands for all of this machine.')
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -16,7 +16,7 @@ from textgym.agents.sequence_algorithm import SequenceAlgorithm
 from textgym.devices import find_device
 from textgym.replacing import replacing_file
 from textgym.reward_protocol import Reward, resolve_reward
-from textgym.rewards import reward_names
+from textgym.rewards.places import absolute_places
 from textgym.task import TextTask
 
 from .algorithm_settings import RolloutSettings
@@ -190,9 +190,9 @@ def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
     """Name files so that the run can be repeated and resumed from any folder."""
     options = settings.evaluation
     task = replace(
-        settings.task, prompts=_absolute(settings.task.prompts), reward=_absolute_reward(settings.task.reward)
+        settings.task, prompts=_absolute(settings.task.prompts), reward=absolute_places(settings.task.reward)
     )
-    evaluation = replace(options, eval_prompts=_absolute(options.eval_prompts), judge=_absolute_reward(options.judge))
+    evaluation = replace(options, eval_prompts=_absolute(options.eval_prompts), judge=absolute_places(options.judge))
     algorithm = settings.algorithm
     if isinstance(algorithm, RolloutSettings) and algorithm.reference is not None:
         algorithm = replace(algorithm, reference=find_model(algorithm.reference))
@@ -201,11 +201,6 @@ def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
 
 def _absolute(source: Any) -> Any:
     return str(Path(source).resolve()) if isinstance(source, str) and Path(source).is_file() else source
-
-
-def _absolute_reward(reward: Any) -> Any:
-    is_folder = isinstance(reward, str) and reward not in reward_names() and Path(reward).is_dir()
-    return str(Path(reward).resolve()) if is_folder else reward
 
 
 def _open_folder(run: Run) -> None:

@@ -6,7 +6,8 @@ import pytest
 from transformers import AutoModel, DebertaV2Config, RobertaConfig, XLNetConfig
 
 from tests.fakes import VOCAB_SIZE, byte_tokenizer
-from textgym.rewards.learned.backbone import check_belong_together, longest_text
+from textgym.rewards.learned.backbone import check_belong_together
+from textgym.rewards.longest_text import longest_text
 
 SMALL: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,

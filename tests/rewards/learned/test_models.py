@@ -11,6 +11,7 @@ import pytest
 from tests.rewards.learned.makers import rated_films
 from textgym.reward_protocol import resolve_reward, score_completions
 from textgym.rewards import build_reward
+from textgym.rewards.extras import MissingPackageError
 from textgym.rewards.learned import (
     EnsembleRewardModel,
     Feedback,
@@ -318,7 +319,7 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch: pytest.Monk
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
-    with pytest.raises(ModuleNotFoundError) as caught:
+    with pytest.raises(MissingPackageError) as caught:
         RidgeRewardModel()
     assert str(caught.value) == (
         "This kind of reward model needs sklearn, which is not installed; install it by: pip install 'textgym[learned]'"

@@ -1,6 +1,7 @@
 """Feedback is read from every format, and no bad row is used silently."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,25 @@ def test_raters_may_have_numbers_for_names() -> None:
         {"completion": "a", "rating": 2.0, "rater": 8},
     ]
     assert read_feedback(rows).ratings == (Rating("", "a", (1.0, 2.0), ("7", "8")),)
+    # A column of a pandas table with a gap in it.
+    rows = [{"completion": "a", "rating": 1, "rater": 7.0}, {"completion": "b", "rating": 2, "rater": float("nan")}]
+    assert [rating.raters for rating in read_feedback(rows).ratings] == [("7",), ()]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"completion": "b", "rating": 1, "rating": 5}', "not JSON: 'rating' is given twice"),
+        ('{"completion": "b", "ratings": [1, 2], "rating": 5}', "has both rating and ratings"),
+        ('{"completion": "b", "rating": ' + "[" * 100_000 + "}", "not JSON: "),
+        ('{"completion": "b", "rating": ' + "1" * 5_000 + "}", "not JSON: "),
+    ],
+    ids=["repeated", "both", "deep", "long"],
+)
+def test_a_line_that_contradicts_itself_or_breaks_the_reader_is_named(tmp_path: Path, line: str, problem: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"completion": "a", "rating": 1}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(f"line 2: {problem}")):
+        read_feedback(tmp_path / "a.jsonl")
 
 
 FILMS = [
