@@ -67,7 +67,15 @@ class ClassifierRewardModel(EstimatorRewardModel):
                 f"{self._known_classes().boundaries}; change them."
             )
         sample_weight = item_weights(classes, weights, self.class_weight)
-        return self._classifier(int(counts[counts > 0].min())).fit(features, classes, sample_weight=sample_weight)
+        fewest = int(counts[counts > 0].min())
+        fitted = self._classifier(fewest).fit(features, classes, sample_weight=sample_weight)
+        # Probabilities by cross-validation can come out the wrong way round where each part has a text or two.
+        if np.cov(self._estimate(fitted, features), classes)[0, 1] < 0:
+            raise ValueError(
+                f"{type(self).__name__} ranks its own {len(classes)} ratings the wrong way round, of which one class "
+                f"has {fewest}; give it more, or take LogisticRewardModel (kind logistic)."
+            )
+        return fitted
 
     def _estimate(self, estimator: Any, features: Any) -> Scores:
         return np.asarray(estimator.predict_proba(features) @ estimator.classes_, dtype=float)

@@ -26,6 +26,7 @@ from textgym.rewards.learned import (
     load_reward_model,
     make_reward_model,
     pairs_from_ratings,
+    read_feedback,
 )
 from textgym.rewards.learned.folder import ORIGIN
 
@@ -324,3 +325,17 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch: pytest.Monk
     assert str(caught.value) == (
         "This kind of reward model needs sklearn, which is not installed; install it by: pip install 'textgym[learned]'"
     )
+
+
+def test_an_svm_that_learned_the_wrong_way_round_is_refused() -> None:
+    """Three parts of three texts or four, each judged by what two others taught of other words."""
+    texts = {
+        " was a joy": 5, " was a bore": 1, " was so so": 3, " was great fun": 5, " was dull": 1, " was fine": 3,
+        " was lovely": 4.5, " was awful": 1.5, " was okay": 2.9, " was medium": 3.1,
+    }  # fmt: skip
+    feedback = read_feedback([{"prompt": "The film", "completion": text, "rating": texts[text]} for text in texts])
+    with pytest.raises(ValueError, match="SVMRewardModel ranks its own 10 ratings the wrong way round, of which one"):
+        SVMRewardModel(boundaries=[2, 4]).fit(feedback)
+    agreement = LogisticRewardModel(boundaries=[2, 4]).fit(feedback).evaluate(feedback).agreement
+    assert agreement is not None
+    assert agreement.pearson > 0.9
