@@ -70,6 +70,7 @@ def contestants(encoder: str) -> dict[str, tuple[str, Callable[[], RewardModel]]
         "linear_preferences": ("contrastive", LinearPreferenceModel),
         "linear_preferences_margin": ("contrastive", lambda: LinearPreferenceModel(margin=0.5)),
         "ensemble": ("ensemble", lambda: EnsembleRewardModel([RidgeRewardModel() for _ in range(5)])),
+        "gpt2": ("language model", lambda: NetworkRewardModel(learning_rate=3e-4, max_tokens=96, epochs=3, patience=3)),
         "encoder": ("language model", lambda: NetworkRewardModel(encoder, **network)),
         "encoder_ensemble": ("ensemble", encoders),
         "encoder_classes": ("language model", lambda: NetworkRewardModel(encoder, objective="classes", **network)),
@@ -85,6 +86,7 @@ TITLES = {
     "linear_preferences": "Bradley-Terry on TF-IDF, pairs made from ratings",
     "linear_preferences_margin": "the same with a margin",
     "ensemble": "mean of 5 ridge regressions on bootstrap samples",
+    "gpt2": "the bundled GPT-2 fine-tuned on ratings",
     "encoder": "MiniLM fine-tuned on ratings",
     "encoder_ensemble": "mean of 3 MiniLM fine-tuned on ratings with different seeds",
     "encoder_classes": "MiniLM fine-tuned on bad, fair, good",
@@ -136,6 +138,7 @@ def judge(name: str, family: str, model: RewardModel, held_out: Feedback) -> dic
         **_figures(evaluation.agreement),
         "calibration_error": evaluation.calibration and evaluation.calibration.error,
         "calibrated_quantity": evaluation.calibration and evaluation.calibration.quantity,
+        "training_seconds": model.record["seconds"],
         "training_processor_seconds": model.record["processor_seconds"],
         "completions_per_second": len(texts[0]) / scoring,
     }
