@@ -76,6 +76,8 @@ class LanguagePolicy(Trunk):
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
+        if temperature == 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
         check_numbers({"temperature": temperature, "frozen_layers": frozen_layers})
         super().__init__(
             observation_space,
