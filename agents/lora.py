@@ -11,8 +11,9 @@ from transformers.pytorch_utils import Conv1D
 
 # A rank; settings of peft's LoraConfig by name; or the folder of a saved adapter.
 LoraSource = int | Mapping[str, Any] | str | Path
-# Where an adapter came from and what it is used for.
-NOT_OF_THE_SHAPE = frozenset({"task_type", "inference_mode", "base_model_name_or_path", "revision"})
+# Where an adapter came from and what it is used for; and dropout, which an adapter from elsewhere may have been trained
+# with, and which the language model never has here.
+NOT_OF_THE_SHAPE = frozenset({"task_type", "inference_mode", "base_model_name_or_path", "revision", "lora_dropout"})
 
 
 def add_lora(model: PreTrainedModel, source: LoraSource) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def draw_chart(results: Sequence[CaseResult], title: str, file: Path) -> None:
         for panel, result in zip(panels, column, strict=True):
             _draw_panel(panel, result)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(file, dpi=100)
+    figure.savefig(file, dpi=72)
 
 
 def _draw_panel(panel: Any, result: CaseResult) -> None:

@@ -1,6 +1,7 @@
 """Critics, frozen layers, adapters, precision and micro-batches: what each changes in a policy, and what not."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +367,20 @@ def test_an_adapter_is_saved_alone_or_merged(tmp_path: Path) -> None:
         assert not torch.allclose(language_model(CONFIGS["gpt2"])(ids).logits, expected, atol=1e-3)
         torch.testing.assert_close(model.policy.language_model(ids).logits, expected)
     ours.learn(40)
+
+
+def test_an_adapter_that_was_trained_with_dropout_is_gone_on_with_and_loaded(tmp_path: Path) -> None:
+    """As most that others share were; the dropout itself is off."""
+    pytest.importorskip("peft")
+    save_lora(algorithm(lora=4).learn(200).policy.language_model, tmp_path / "adapter")
+    file = tmp_path / "adapter/adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "lora_dropout": 0.05}))
+    model = algorithm(lora=tmp_path / "adapter").learn(40)
+    model.save(tmp_path / "saved.zip")
+    loaded = PPO.load(tmp_path / "saved.zip", device="cpu")
+    ids = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.policy.language_model(ids).logits, model.policy.language_model(ids).logits)
 
 
 def test_a_folder_without_adapter_is_an_error(tmp_path: Path) -> None:
