@@ -57,9 +57,9 @@ REWARDS: dict[str, Callable[[], Reward]] = {
     "NumericOrder": NumericOrder,
     "Toxicity (alt-profanity-check)": Toxicity,
     "Sentiment (VADER)": Sentiment,
-    "Similarity, rouge_l (rouge-score)": lambda: Similarity("rouge_l"),
+    "Similarity, rouge_l (rapidfuzz)": lambda: Similarity("rouge_l"),
     "Similarity, bleu (sacrebleu)": lambda: Similarity("bleu"),
-    "Similarity, chrf (sacrebleu)": lambda: Similarity("chrf"),
+    "Similarity, chrf": lambda: Similarity("chrf"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from .extras import require_package
 from .function import RewardFunction
 from .registry import register_reward
+from .vader import CompoundScorer
 
 
 @register_reward("sentiment")
@@ -30,16 +31,18 @@ class Sentiment(RewardFunction):
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        _analyzer()
+        _package()
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         """Return each completion's sentiment, −1 to 1."""
-        analyzer = _analyzer()
-        return [float(analyzer.polarity_scores(text)["compound"]) for text in completions]
+        return list(map(_scorer(), completions))
 
 
 @cache
-def _analyzer() -> Any:
+def _scorer() -> CompoundScorer:
     """Return VADER, which reads its lexicon once."""
-    module = require_package("vaderSentiment.vaderSentiment", "sentiment", "Sentiment")
-    return module.SentimentIntensityAnalyzer()
+    return CompoundScorer(_package())
+
+
+def _package() -> Any:
+    return require_package("vaderSentiment.vaderSentiment", "sentiment", "Sentiment")

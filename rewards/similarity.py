@@ -1,19 +1,12 @@
 """A reward for completions that are like a reference text: BLEU, ROUGE-L or chrF."""
 
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
-
-from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
+from collections.abc import Sequence
+from typing import Any
 
 from .arguments import check_text
-from .extras import require_package
 from .function import RewardFunction
-from .matching import normalise
 from .registry import register_reward
-from .units import split_words
-
-Metric = Literal["bleu", "rouge_l", "chrf"]
+from .similarity_measures import MEASURES, Metric
 
 
 @register_reward("similarity")
@@ -26,9 +19,10 @@ class Similarity(RewardFunction):
     Metrics:
         - "bleu": of one sentence, with effective order and exponential smoothing, by sacrebleu. Each Chinese or
           Japanese character counts as a word.
-        - "rouge_l": F-measure of the longest common subsequence of words (see `textgym.rewards.units.split_words`), by
-          rouge-score; of several references the best.
-        - "chrf": chrF of characters (not of words), by sacrebleu. Fits any language.
+        - "rouge_l": F-measure of the longest common subsequence, found by rapidfuzz, of words (see
+          `textgym.rewards.units.split_words`); of several references the best.
+        - "chrf": chrF2 of characters (not of words), as sacrebleu defines it; of several references the best. Fits any
+          language.
 
     Args:
         metric: What is measured.
@@ -48,12 +42,12 @@ class Similarity(RewardFunction):
 
     def __init__(self, metric: Metric = "rouge_l", column: str = "reference", *, name: str | None = None) -> None:
         super().__init__(name=name)
-        if metric not in get_args(Metric):
+        if metric not in MEASURES:
             raise ValueError(f'metric must be "bleu", "rouge_l" or "chrf", got {metric!r}.')
         check_text("column", column)
         self.metric = metric
         self.column = column
-        self._measure = _MEASURES[metric]()
+        self._measure = MEASURES[metric]()
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float | None]:
         """Return each completion's similarity, 0 to 1; None where there is no reference.
@@ -67,18 +61,17 @@ class Similarity(RewardFunction):
                 f"Similarity compares with the column {self.column!r}, which the prompts do not have. Add it to them, "
                 "or name another by column=."
             )
-        references = map(_as_list, columns[self.column])
-        return [
-            None if several is None else min(1.0, self._measure(text, several))
-            for text, several in zip(completions, references, strict=True)
-        ]
+        pairs = zip(completions, map(_as_list, columns[self.column]), strict=True)
+        known = [(text, several) for text, several in pairs if several is not None]
+        found = iter(self._measure([text for text, _ in known], [several for _, several in known]))
+        return [None if reference is None else min(1.0, next(found)) for reference in columns[self.column]]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_measure"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._measure = _MEASURES[self.metric]()
+        self._measure = MEASURES[self.metric]()
 
 
 def _as_list(reference: object) -> list[str] | None:
@@ -90,51 +83,3 @@ def _as_list(reference: object) -> list[str] | None:
     if not texts:
         raise ValueError("A list of references must have at least one, got an empty one; for no reference give None.")
     return list(texts)
-
-
-def _bleu() -> Callable[[str, list[str]], float]:
-    metric = require_package("sacrebleu.metrics", "similarity", "Similarity('bleu')").BLEU(effective_order=True)
-
-    def measure(text: str, references: list[str]) -> float:
-        return float(metric.sentence_score(_spaced(text), list(map(_spaced, references))).score) / 100
-
-    return measure
-
-
-def _chrf() -> Callable[[str, list[str]], float]:
-    metric = require_package("sacrebleu.metrics", "similarity", "Similarity('chrf')").CHRF()
-
-    def measure(text: str, references: list[str]) -> float:
-        return float(metric.sentence_score(text, references).score) / 100
-
-    return measure
-
-
-def _rouge_l() -> Callable[[str, list[str]], float]:
-    module = require_package("rouge_score.rouge_scorer", "similarity", "Similarity('rouge_l')")
-    scorer = module.RougeScorer(["rougeL"], tokenizer=_Words())
-
-    def measure(text: str, references: list[str]) -> float:
-        return float(scorer.score_multi(references, text)["rougeL"].fmeasure)
-
-    return measure
-
-
-class _Words:
-    """Words for rouge-score, whose own tokenizer drops all that is not ASCII; case and punctuation do not count."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return [word.rstrip(".,;:!?\"'…)]}") for word in split_words(normalise(text))]
-
-
-def _spaced(text: str) -> str:
-    """Put spaces around Chinese and Japanese characters, as sacrebleu's tokenizer "zh" does."""
-    return _UNSPACED.sub(r" \g<0> ", text)
-
-
-_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
-_MEASURES: dict[str, Callable[[], Callable[[str, list[str]], float]]] = {
-    "bleu": _bleu,
-    "rouge_l": _rouge_l,
-    "chrf": _chrf,
-}

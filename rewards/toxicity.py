@@ -1,7 +1,10 @@
 """A reward for insults and profanity in English text, to be subtracted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from .extras import require_package
 from .function import RewardFunction
@@ -31,11 +34,29 @@ class Toxicity(RewardFunction):
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         """Return each completion's probability of being offensive, 0 to 1."""
-        if not completions:
-            return []
-        probabilities: list[float] = _package().predict_prob(list(completions)).tolist()
+        return _classifier()(completions) if completions else []
+
+
+@cache
+def _classifier() -> Callable[[Sequence[str]], list[float]]:
+    """Return alt-profanity-check's `predict_prob`, with all linear models of its ensemble in one product.
+
+    Each call of scikit-learn's own takes some 4 ms, however few texts there are.
+    """
+    package = _package()
+    models = package.model.calibrated_classifiers_
+    weights = np.stack([model.estimator.coef_[0] for model in models], axis=1)
+    biases = np.array([model.estimator.intercept_[0] for model in models])
+    slopes, offsets = (np.array([getattr(model.calibrators[0], name) for model in models]) for name in ("a_", "b_"))
+
+    def predict(texts: Sequence[str]) -> list[float]:
+        margins = package.vectorizer.transform(texts) @ weights + biases
+        sigmoids = 1 / (1 + np.exp(slopes * margins + offsets))  # Platt's calibration, one for each model
+        probabilities: list[float] = sigmoids.mean(axis=1).tolist()
         return probabilities
+
+    return predict
 
 
 def _package() -> Any:
-    return require_package("profanity_check", "toxicity", "Toxicity")
+    return require_package("profanity_check.profanity_check", "toxicity", "Toxicity")

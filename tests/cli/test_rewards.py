@@ -100,7 +100,7 @@ def test_a_completion_is_scored_term_by_term() -> None:
 
 
 def test_columns_are_given_by_name() -> None:
-    pytest.importorskip("rouge_score", reason="needs the extra similarity")
+    pytest.importorskip("rapidfuzz", reason="needs the extra similarity")
     result = run_command("rewards", "similarity", "--column", "reference=so good", "--try", "It was", "so good")
     assert result.stdout.startswith("score 1 of Similarity()\n")
 

@@ -129,7 +129,7 @@ def test_a_reward_is_not_divided_by_zero() -> None:
 
 
 def test_similarity_needs_the_name_of_its_column() -> None:
-    pytest.importorskip("rouge_score", reason="needs the extra similarity")
+    pytest.importorskip("rapidfuzz", reason="needs the extra similarity")
     with pytest.raises(TypeError, match="column must be a text, got 3 of type int"):
         Similarity(column=3)  # type: ignore[arg-type]
 

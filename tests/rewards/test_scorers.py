@@ -3,6 +3,8 @@
 import importlib
 import json
 import pickle
+import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,59 @@ def test_bleu_and_chrf_are_sacrebleus() -> None:
     ]
 
 
+WORDS = [
+    *("the", "cat", "sat", "on", "on", "a", "mat's", "well-known", "end", "3.5", "1,000", "2-3", "U.S.", "...", "?!"),
+    *("(so)", "“so”", "&amp;", "&quot;x&quot;", "<skipped>", "a/b", "$5", "naïve", "垫子", "猫坐在", "학교", "é"),
+    *("\u3000", "-\n", "\n", "🙂", "🙂🙂"),
+]
+
+
+def random_texts(generator: random.Random, number: int) -> list[str]:
+    """Texts of up to 30 words, which repeat; the first is empty."""
+    return ["", *(" ".join(generator.choices(WORDS, k=generator.randint(1, 30))) for _ in range(number - 1))]
+
+
+def test_bleu_of_any_texts_and_references_is_sacrebleus() -> None:
+    metrics = pytest.importorskip("sacrebleu.metrics", reason="needs the extra similarity")
+    generator = random.Random(0)
+    texts = random_texts(generator, 300)
+    references = [random_texts(generator, 4)[generator.randint(0, 1) :] for _ in texts]
+    sacrebleu = metrics.BLEU(effective_order=True)
+
+    def spaced(text: str) -> str:
+        return re.sub("[\u4e00-\u9fff]", r" \g<0> ", text)
+
+    expected = [
+        sacrebleu.sentence_score(spaced(text), list(map(spaced, several))).score / 100
+        for text, several in zip(texts, references, strict=True)
+    ]
+    found = scores(Similarity("bleu"), texts, reference=references)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert sum(score > 0 for score in found) > 200
+
+
+def test_chrf_of_any_texts_and_references_is_sacrebleus() -> None:
+    metrics = pytest.importorskip("sacrebleu.metrics", reason="needs the extra similarity")
+    generator = random.Random(1)
+    texts = random_texts(generator, 200)
+    references = [random_texts(generator, 4)[generator.randint(0, 1) :] for _ in texts]
+    # So many different characters that a batch, and then a single text, does not fit into numbers of six digits.
+    for start in range(0x4E00, 0x4E00 + 4000, 400):
+        texts.append("".join(map(chr, range(start, start + 400))))
+        references.append([texts[-1][50:] + "不" + texts[-1][:40]])
+    texts.append("".join(map(chr, range(0x4E00, 0x4E00 + 1500))))
+    references.append([texts[-1][::-1], texts[-1][700:]])
+    sacrebleu = metrics.CHRF()
+    expected = [
+        sacrebleu.sentence_score(text, several).score / 100 for text, several in zip(texts, references, strict=True)
+    ]
+    assert scores(Similarity("chrf"), texts, reference=references) == pytest.approx(expected, abs=1e-12)
+    assert scores(Similarity("chrf"), texts[-1:], reference=references[-1:]) == pytest.approx(expected[-1:], abs=1e-12)
+    assert scores(Similarity("chrf"), ["", " "], reference=[" ", [""]]) == [0.0, 0.0]
+
+
 def test_rouge_l_is_the_longest_common_subsequence_by_hand() -> None:
-    pytest.importorskip("rouge_score", reason="needs the extra similarity")
+    pytest.importorskip("rapidfuzz", reason="needs the extra similarity")
     # "the cat on the mat" is all of 5 words, and 5 of 6 of the reference: F = 2 · 1 · (5/6) / (1 + 5/6).
     expected = [1.0, 2 * (5 / 6) / (1 + 5 / 6), 0.0, 0.0, 0.0]
     assert scores(Similarity(), COMPLETIONS, reference=[REFERENCE] * 5) == pytest.approx(expected)
@@ -56,7 +109,7 @@ def test_rouge_l_is_the_longest_common_subsequence_by_hand() -> None:
 
 
 def test_the_best_of_several_references_counts_and_none_does_not_apply() -> None:
-    pytest.importorskip("rouge_score", reason="needs the extra similarity")
+    pytest.importorskip("rapidfuzz", reason="needs the extra similarity")
     reward = Similarity(column="answers", name="like")
     several = [["a b c", "the cat"], None, "the"]
     result = score_completions(reward, ["Q"] * 3, ["the cat"] * 3, {"answers": several}, [[1]] * 3)
@@ -78,7 +131,7 @@ def test_the_best_of_several_references_counts_and_none_does_not_apply() -> None
     ],
 )
 def test_references_that_are_none_are_an_error(columns: dict[str, Any], problem: str) -> None:
-    pytest.importorskip("rouge_score", reason="needs the extra similarity")
+    pytest.importorskip("rapidfuzz", reason="needs the extra similarity")
     with pytest.raises(RewardError) as caught:
         scores(Similarity(), ["a"], **columns)
     assert f"raised {problem}" in str(caught.value)
@@ -93,6 +146,32 @@ def test_sentiment_is_vaders_compound() -> None:
     assert expected[2:] == [0, 0, 0]
 
 
+def test_sentiment_is_vaders_with_every_rule_of_vader() -> None:
+    vader = pytest.importorskip("vaderSentiment.vaderSentiment", reason="needs the extra sentiment")
+    analyzer = vader.SentimentIntensityAnalyzer()
+    # Words that a rule names are drawn as often as words of the lexicon, so that they meet.
+    rules = [*vader.BOOSTER_DICT, *vader.NEGATE, *vader.SPECIAL_CASES, "no", "or", "nor", "at least", "least", "but"]
+    rules += ["never so", "never this", "without doubt", "without a doubt", "kind of", "kind", "so", "this", "isn't"]
+    lexicon = ["good", "bad", "great", "terrible", "love", "hate", "no", ":)", "lol", "badass", "kind", "well", "worst"]
+    plain = ["the", "film", "is", "of", "a", "very!", "(film)", "A", "OK"]
+    emojis = ["😀", "x😁", "💘y", "é", "猫"]
+    generator = random.Random(0)
+    forms = [str, str, str.upper, str.title, lambda word: word + "!", lambda word: f"({word})??"]
+    texts = []
+    for _ in range(3000):
+        kinds = generator.choices([rules, lexicon, plain, emojis], weights=[5, 5, 4, 1], k=generator.randint(0, 16))
+        texts.append(" ".join(generator.choice(forms)(generator.choice(kind)) for kind in kinds))
+    assert scores(Sentiment(), texts) == [analyzer.polarity_scores(text)["compound"] for text in texts]
+
+
+def test_toxicity_is_the_packages_probability() -> None:
+    package = pytest.importorskip("profanity_check", reason="needs the extra toxicity")
+    generator = random.Random(0)
+    words = ["you", "stupid", "idiot", "damn", "hell", "kind", "film", "the", "is", "good", "shit", "你好", "a"]
+    texts = ["", *(" ".join(generator.choices(words, k=generator.randint(1, 20))) for _ in range(100))]
+    assert scores(Toxicity(), texts) == pytest.approx(package.predict_prob(texts).tolist(), abs=1e-12)
+
+
 def test_toxicity_tells_insults_from_the_rest() -> None:
     pytest.importorskip("profanity_check", reason="needs the extra toxicity")
     insult, kind, empty, chinese = scores(Toxicity(), ["You stupid idiot, go to hell", "How kind of you", "", "你好"])
@@ -103,8 +182,9 @@ def test_toxicity_tells_insults_from_the_rest() -> None:
 @pytest.mark.parametrize(
     ("reward_class", "package", "extra"),
     [
-        (Similarity, "rouge_score", "similarity"),
+        (Similarity, "rapidfuzz", "similarity"),
         (Toxicity, "profanity_check", "toxicity"),
+        (Sentiment, "vaderSentiment", "sentiment"),
         (lambda: build_reward("http://127.0.0.1:1"), "httpx2", "http"),
     ],
 )
