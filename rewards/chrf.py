@@ -97,4 +97,5 @@ def _f_score(matches: Integers, n_completion: Integers, n_reference: Integers) -
     )
     weighted = BETA**2 * precision + recall
     product = (1 + BETA**2) * precision * recall
-    return np.divide(product, weighted, out=np.zeros(len(weighted)), where=weighted > 0)
+    scores: Floats = np.divide(product, weighted, out=np.zeros(len(weighted)), where=weighted > 0)
+    return scores

@@ -68,7 +68,8 @@ def _make_rouge_l() -> Measure:
 
     def f_measure(words: list[str], reference: list[str]) -> float:
         # 2 P R / (P + R) with precision common / len(words) and recall common / len(reference).
-        return 2 * similarity(words, reference) / max(1, len(words) + len(reference))
+        n_common: int = similarity(words, reference)
+        return 2 * n_common / max(1, len(words) + len(reference))
 
     def measure(completions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         return [

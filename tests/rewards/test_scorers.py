@@ -5,6 +5,7 @@ import json
 import pickle
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,13 @@ def test_sentiment_is_vaders_with_every_rule_of_vader() -> None:
     plain = ["the", "film", "is", "of", "a", "very!", "(film)", "A", "OK"]
     emojis = ["😀", "x😁", "💘y", "é", "猫"]
     generator = random.Random(0)
-    forms = [str, str, str.upper, str.title, lambda word: word + "!", lambda word: f"({word})??"]
+    forms = ["{}", "{}", "{}!", "({})??"]
+    cases: list[Callable[[str], str]] = [str, str, str.upper, str.title]
     texts = []
     for _ in range(3000):
         kinds = generator.choices([rules, lexicon, plain, emojis], weights=[5, 5, 4, 1], k=generator.randint(0, 16))
-        texts.append(" ".join(generator.choice(forms)(generator.choice(kind)) for kind in kinds))
+        words = [generator.choice(forms).format(generator.choice(kind)) for kind in kinds]
+        texts.append(" ".join(generator.choice(cases)(word) for word in words))
     assert scores(Sentiment(), texts) == [analyzer.polarity_scores(text)["compound"] for text in texts]
 
 
