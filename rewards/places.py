@@ -73,7 +73,7 @@ def absolute_places(spec: Any) -> Any:
 
 
 def _absolute_name(name: Any) -> Any:
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not name:
         return name
     if name.lstrip()[:1] in ("{", "["):
         try:

@@ -160,9 +160,17 @@ class RewardServer:
 def _to_json(data: Mapping[str, Any]) -> bytes:
     try:
         # Half of a surrogate pair, which a decoder of bytes may leave, cannot be sent as UTF-8, so all is escaped.
-        return json.dumps(data, ensure_ascii=True, allow_nan=False).encode()
+        return json.dumps(data, ensure_ascii=True, allow_nan=False, default=_plain).encode()
     except (TypeError, ValueError) as error:
         raise TypeError(f"A reward server gets only columns that JSON can hold: {error}.") from error
+
+
+def _plain(value: object) -> Any:
+    """Return arrays, tensors and their scalars as JSON holds them: numbers, and lists of these."""
+    to_list = getattr(value, "tolist", None)
+    if to_list is None:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return to_list()
 
 
 def _check_url(url: object) -> None:

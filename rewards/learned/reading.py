@@ -50,9 +50,9 @@ def read_feedback(
 
     Bad are rows that cannot be read, have a field missing or empty (a `prompt` may be "", for a text that stands
     alone; it may only be missing if no row has one), have a rating that is no finite number or a margin below 0,
-    prefer a text to itself, are rating and preference in one, or contradict another row on the same text by the same
-    rater (or by nobody named) in rating, preference, margin or comment. Rows that repeat another one are counted and
-    used once.
+    prefer a text to itself, are rating and preference in one, have several people's ratings and one `rater`, or
+    contradict another row on the same text by the same rater (or by nobody named) in rating, preference, margin or
+    comment. Rows that repeat another one are counted and used once. White space around a text does not make it another.
 
     Args:
         source: A .jsonl, .csv or .tsv file, a `datasets.Dataset`, or a list of mappings.
@@ -159,21 +159,22 @@ def _choose(rows: Sequence[Row], name: str, only: Mapping[str, str]) -> list[Row
 
 
 def _rating_judgement(one: RatedRow) -> Judgement[RatedRow]:
-    subject = one.prompt, one.completion, one.rater
+    subject = one.prompt.strip(), one.completion.strip(), one.rater
     return Judgement(one.line, subject, one.ratings, {"comment": one.comment}, one)
 
 
 def _preference_judgement(one: PreferredRow) -> Judgement[PreferredRow]:
     said = one.preference
-    subject = said.prompt, frozenset((said.chosen, said.rejected)), said.rater
-    return Judgement(one.line, subject, said.chosen, {"margin": said.margin, "comment": said.comment}, one)
+    chosen, rejected = said.chosen.strip(), said.rejected.strip()
+    subject = said.prompt.strip(), frozenset((chosen, rejected)), said.rater
+    return Judgement(one.line, subject, chosen, {"margin": said.margin, "comment": said.comment}, one)
 
 
 def _put_together(rated: Sequence[RatedRow]) -> tuple[Rating, ...]:
     """Return one rating a completion, of all its raters."""
     by_text: dict[tuple[str, str], list[RatedRow]] = defaultdict(list)
     for one in rated:
-        by_text[one.prompt, one.completion].append(one)
+        by_text[one.prompt.strip(), one.completion.strip()].append(one)
     return tuple(_join(rows) for rows in by_text.values())
 
 

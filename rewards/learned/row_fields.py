@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .feedback import Preference
 
 FIELDS = ("prompt", "completion", "rating", "ratings", "rater", "comment", "chosen", "rejected", "margin")
-MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, BOTH, TWICE, UNREADABLE = (
+MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, BOTH, TWICE, WHOSE, UNREADABLE = (
     "missing field",
     "field that is no text",
     "rating that is no number",
@@ -17,6 +17,7 @@ MISSING, NO_TEXT, NO_NUMBER, NO_MARGIN, EQUAL, BOTH, TWICE, UNREADABLE = (
     "both sides equal",
     "rating and preference in one row",
     "rated twice in one row",
+    "several ratings by one rater",
     "unreadable row",
 )
 
@@ -69,7 +70,7 @@ def read_row(
     rater, comment = _rater(values, fields["rater"]), _optional(values, fields["comment"])
     if _is_preference(values, fields):
         chosen, rejected = _text(values, fields["chosen"]), _text(values, fields["rejected"])
-        if chosen == rejected:
+        if chosen.strip() == rejected.strip():
             raise UnusableRowError(EQUAL, f"{fields['chosen']} and {fields['rejected']} are the same text")
         margin = _margin(values, fields["margin"])
         return PreferredRow(line, Preference(prompt, chosen, rejected, margin, rater=rater, comment=comment))
@@ -78,7 +79,9 @@ def read_row(
         raise UnusableRowError(TWICE, f"has both {fields['rating']} and {fields['ratings']}")
     if values.get(fields["ratings"]) not in (None, ""):
         ratings = _numbers(values[fields["ratings"]], fields["ratings"])
-        rater = ""  # a list of ratings does not say whose they are
+        if rater and len(ratings) > 1:
+            problem = f"{fields['ratings']} are {len(ratings)} people's, but {fields['rater']} names {rater!r}"
+            raise UnusableRowError(WHOSE, problem)
     elif values.get(fields["rating"]) in (None, ""):
         is_list = fields["ratings"] in values and fields["rating"] not in values
         raise UnusableRowError(MISSING, f"has no {fields['ratings' if is_list else 'rating']}")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from textgym.async_rewards import wait_for
 from textgym.reward_protocol import RewardError, RewardResult, resolve_reward, score_completions
@@ -240,6 +242,12 @@ def test_a_score_that_is_no_number_is_an_error(serve: Callable[..., Server], val
 def test_columns_have_to_be_what_json_can_hold(serve: Callable[..., Server]) -> None:
     with pytest.raises(RewardError, match="A reward server gets only columns that JSON can hold: Object of type set"):
         score(HttpReward(serve(lengths).url), "a", topic=[{1, 2}])
+
+
+def test_columns_of_numpy_and_torch_numbers_are_sent_as_numbers(serve: Callable[..., Server]) -> None:
+    server = serve(lengths)
+    score(HttpReward(server.url), "a", "b", level=list(np.array([1, 2])), place=[torch.tensor([0.5, 1.0]), np.ones(1)])
+    assert server.requests[0]["columns"] == {"level": [1, 2], "place": [[0.5, 1.0], [1.0]]}
 
 
 def test_the_token_comes_from_the_environment_and_is_never_printed(

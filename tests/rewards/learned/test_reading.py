@@ -64,6 +64,32 @@ def test_preferences_have_trl_names_and_may_stand_beside_ratings() -> None:
     assert feedback.ratings == (Rating("A", "b", (3.0,)),)
 
 
+def test_white_space_around_a_text_does_not_make_it_another() -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "A", "completion": " so", "rating": 2},
+        {"prompt": "A ", "completion": "so\n", "rating": 2},
+        {"prompt": "A", "chosen": "b", "rejected": "c"},
+        {"prompt": "A", "chosen": " b", "rejected": "c "},
+    ]
+    feedback = read_feedback(rows)
+    assert feedback.ratings == (Rating("A", " so", (2.0,)),)
+    assert feedback.preferences == (Preference("A", "b", "c"),)
+    assert feedback.n_repeated == 2
+    rows[1]["rating"], rows[3]["chosen"], rows[3]["rejected"] = 5, "c", "b "
+    rows.append({"prompt": "A", "chosen": "d", "rejected": "d "})
+    with pytest.raises(FeedbackError) as caught:
+        read_feedback(rows)
+    assert [row.line for row in caught.value.bad_rows] == [1, 2, 3, 4, 5]
+
+
+def test_several_peoples_ratings_are_not_one_raters() -> None:
+    rows: list[dict[str, Any]] = [{"completion": "a", "ratings": [3], "rater": "ann"}]
+    assert read_feedback(rows).ratings[0].raters == ("ann",)
+    rows.append({"completion": "b", "ratings": "1 2", "rater": "ann"})
+    with pytest.raises(FeedbackError, match="ratings are 2 people's, but rater names 'ann'"):
+        read_feedback(rows)
+
+
 def test_quotes_in_tsv_are_letters(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('completion\trating\n"so" they say\t1\n"open\t2\n', encoding="utf-8")
     assert [one.completion for one in read_feedback(tmp_path / "a.tsv").ratings] == ['"so" they say', '"open']
