@@ -119,6 +119,12 @@ def _number(value: object, key: str) -> float:
     return float(value)
 
 
+def _key_hint(name: str, arguments: object) -> str:
+    """Return how a reward with a weight is written, for those who write `{reward: NAME, weight: 2}`."""
+    is_reward_under_key = name == "reward" and isinstance(arguments, str) and arguments
+    return f" A reward is a key itself: {{{arguments!r}: null, weight: 2}}." if is_reward_under_key else ""
+
+
 def _make(name: str, arguments: object) -> Reward:
     """Return the named reward, made of the arguments if it is a class."""
     if not name.strip():
@@ -127,7 +133,7 @@ def _make(name: str, arguments: object) -> Reward:
     if not isinstance(arguments, Mapping):
         raise ValueError(
             f"The arguments of reward {name!r} must be a mapping of names, such as {{words: [Python]}} of keywords, "
-            f"got {reprlib.repr(arguments)} of type {type(arguments).__name__}."
+            f"got {reprlib.repr(arguments)} of type {type(arguments).__name__}.{_key_hint(name, arguments)}"
         )
     place = find_place(name)
     if place is not None:

@@ -22,10 +22,13 @@ class HttpReward(CompositeReward):
 
     Where the server cannot be reached, breaks off, has not answered in full in time or answers that it is unable
     (status 5xx, 408, 425, 429), the batch is tried again, after 1, 2, 4 … `backoff`, at most 10 seconds. If the last
-    try fails, or the answer is of another form, training stops with an error; a failure is never a score of 0.
+    try fails, or the answer is of another form or above 64 MiB, training stops with an error; a failure is never a
+    score of 0.
 
     A token, where the server asks for one, is read from an environment variable at each request, so that it stands in
     no file, log or pickle: `token_variable="LAB_TOKEN"` where servers have different ones. Needs the extra `http`.
+
+    What is about the server (`url`, `timeout`, `tries`, `backoff` and `token_variable`) cannot be set afterwards.
 
     Args:
         url: Where to POST to, `http://` or `https://`, without a password.
@@ -56,12 +59,33 @@ class HttpReward(CompositeReward):
         super().__init__(name=name)
         self._server = RewardServer(url, timeout, tries, backoff, token_variable)
         check_integer("batch_size", batch_size, least=1)
-        self.url = url
-        self.timeout = timeout
-        self.tries = tries
-        self.backoff = backoff
         self.batch_size = batch_size
-        self.token_variable = token_variable
+
+    # Kept by the server alone, which checks and uses them, so that what is printed and compared is what is used.
+    @property
+    def url(self) -> str:
+        """Where batches are POSTed to."""
+        return self._server.url
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one try may take."""
+        return self._server.timeout
+
+    @property
+    def tries(self) -> int:
+        """How often a batch is sent at most."""
+        return self._server.tries
+
+    @property
+    def backoff(self) -> float:
+        """Seconds before the second try."""
+        return self._server.backoff
+
+    @property
+    def token_variable(self) -> str:
+        """Name of the environment variable that holds the token."""
+        return self._server.token_variable
 
     @property
     def waits(self) -> bool:

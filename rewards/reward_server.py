@@ -1,12 +1,13 @@
 """A server of rewards: JSON is posted and comes back, in time, with a token, and tried again where that may help."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from textgym.async_rewards import begin, wait_for
@@ -16,6 +17,9 @@ from .extras import require_package
 
 TOKEN_VARIABLE = "TEXTGYM_REWARD_TOKEN"
 LONGEST_WAIT = 10.0  # seconds between two tries
+# Room for the rewards of 10,000 tokens in each of 256 completions, with 20 digits each; a body without end would fill
+# the memory instead.
+LARGEST_ANSWER = 64 * 1024 * 1024
 _TRY_AGAIN = (408, 425, 429)  # and all from 500 on
 
 
@@ -25,6 +29,20 @@ class ServerError(Exception):
 
 class _UnableError(Exception):
     """The server says that it is unable to answer now."""
+
+
+class _Answer(NamedTuple):
+    """What a server answered.
+
+    Attributes:
+        status: HTTP's status code.
+        body: The body, without its compression, as far as it was read.
+        complaint: Why it was not read to its end, as "must …, got …"; "" where it was.
+    """
+
+    status: int
+    body: bytes
+    complaint: str
 
 
 class RewardServer:
@@ -64,7 +82,8 @@ class RewardServer:
         """Return what the server answers, trying again where that may help.
 
         Raises:
-            ServerError: If the server fails after the last try, refuses, or does not answer in JSON.
+            ServerError: If the server fails after the last try, refuses, does not answer in JSON, or with more than
+                `LARGEST_ANSWER` bytes.
             TypeError: If the data is not what JSON can hold.
         """
         httpx, tenacity = _httpx(), _tenacity()
@@ -78,16 +97,22 @@ class RewardServer:
             reraise=True,
         )
         try:
-            response = retrying(self._send, body, headers)
+            answer = retrying(self._send, body, headers)
         except (httpx.TransportError, _UnableError) as error:
             reason = str(error) if isinstance(error, _UnableError) else f"{type(error).__name__} ({error})"
             times = "once" if self.tries == 1 else f"{self.tries} times"
             raise ServerError(f"The reward server {self.url} was tried {times} and failed, last by {reason}") from error
+        # Not worth another try: what breaks on the way is a TransportError, so this is what the server sent.
+        if answer.complaint:
+            raise ServerError(f"The reward server {self.url} {answer.complaint}")
         try:
-            return response.json()
+            return json.loads(answer.body)
         except ValueError as error:
+            raise ServerError(f"The reward server {self.url} must answer in JSON, got {self._short(answer)}") from error
+        except RecursionError as error:
             raise ServerError(
-                f"The reward server {self.url} must answer in JSON, got {self._short(response)}"
+                f"The reward server {self.url} must answer in JSON that is nested less deeply, got "
+                f"{self._short(answer)}"
             ) from error
 
     def show(self, text: str) -> str:
@@ -122,39 +147,58 @@ class RewardServer:
             )
         return token
 
-    async def _request(self, body: bytes, headers: Mapping[str, str]) -> Any:
-        async with asyncio.timeout(self.timeout):
-            return await self.client().post(self.url, content=body, headers=headers)
+    async def _request(self, body: bytes, headers: Mapping[str, str]) -> _Answer:
+        async with (
+            asyncio.timeout(self.timeout),
+            self.client().stream("POST", self.url, content=body, headers=headers) as response,
+        ):
+            return _Answer(response.status_code, *await _read_body(response))
 
-    def _send(self, body: bytes, headers: Mapping[str, str]) -> Any:
+    def _send(self, body: bytes, headers: Mapping[str, str]) -> _Answer:
         try:
-            response = wait_for(self._request(body, headers))
+            answer = wait_for(self._request(body, headers))
         except TimeoutError as error:
             raise _UnableError(f"no whole answer within {self.timeout:g} seconds") from error
-        if response.status_code >= 500 or response.status_code in _TRY_AGAIN:
-            raise _UnableError(f"status {response.status_code}: {self._short(response)}")
-        if response.status_code == 401:
+        if answer.status >= 500 or answer.status in _TRY_AGAIN:
+            raise _UnableError(f"status {answer.status}: {self._short(answer)}")
+        if answer.status == 401:
             raise ServerError(
                 f"The reward server {self.url} refused the token; set the environment variable {self.token_variable} "
                 "to it"
             )
-        if response.status_code != 200:
+        if answer.status != 200:
             raise ServerError(
-                f"The reward server {self.url} refused the batch with status {response.status_code}: "
-                f"{self._short(response)}"
+                f"The reward server {self.url} refused the batch with status {answer.status}: {self._short(answer)}"
             )
-        return response
+        return answer
 
-    def _short(self, response: Any) -> str:
+    def _short(self, answer: _Answer) -> str:
         """Return the beginning of an answer, or the problem that our own server words."""
-        text = response.text
+        # JSON is UTF-8, UTF-16 or UTF-32; read in another of them, a token that is repeated would not be found.
+        text = answer.body.decode(json.detect_encoding(answer.body), errors="replace")
         try:
             data = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if isinstance(data, dict) and isinstance(data.get("error"), str):
             text = data["error"]
         return repr(self.show(text))
+
+
+async def _read_body(response: Any) -> tuple[bytes, str]:
+    """Return an answer's body as far as it can be read and may be, and the complaint."""
+    body = bytearray()
+    try:
+        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > LARGEST_ANSWER:
+                    most = f"{LARGEST_ANSWER // 1024**2} MiB"
+                    complaint = f"must answer with at most {most}, got more; if so much is meant, lower batch_size"
+                    return bytes(body), complaint
+    except _httpx().DecodingError as error:
+        return bytes(body), f"must answer in JSON, got a body whose compression is broken ({error})"
+    return bytes(body), ""
 
 
 def _to_json(data: Mapping[str, Any]) -> bytes:

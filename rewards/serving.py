@@ -45,14 +45,21 @@ def make_app(reward: Reward, token: str, max_bytes: int = MAX_BYTES) -> FastAPI:
             async with turn:
                 result = await asyncio.to_thread(_score, reward, batch)
         except _RefusalError as refusal:
-            return JSONResponse({"error": str(refusal)}, refusal.status)
-        return JSONResponse(_to_data(result))
+            return _EscapedResponse({"error": str(refusal)}, refusal.status)
+        return _EscapedResponse(_to_data(result))
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     return app
+
+
+class _EscapedResponse(JSONResponse):
+    """JSON in ASCII: half of a surrogate pair, as a reward may quote it from a completion, cannot be sent as UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=True, allow_nan=False).encode()
 
 
 class _RefusalError(Exception):

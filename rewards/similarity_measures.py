@@ -86,6 +86,8 @@ def _split_plain(text: str) -> list[str]:
 
 
 def _make_chrf() -> Measure:
+    require_package("sacrebleu", "similarity", "Similarity('chrf')")  # which `chrf` falls back on
+
     def measure(completions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         if not completions:
             return []

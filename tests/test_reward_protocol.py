@@ -229,10 +229,11 @@ def test_arguments_that_differ_in_length_are_refused() -> None:
     assert str(caught.value) == "answer must have one entry per prompt, got 0 for 1 prompts."
 
 
-def test_a_column_under_the_name_of_another_argument_is_refused() -> None:
-    with pytest.raises(ValueError, match="completions") as caught:
-        score_completions(returning([1]), ["a"], ["b"], {"completions": ["c"]}, [[1]])
-    expected = "The prompt data has a column 'completions', but rewards get something else by that name. Rename it."
+@pytest.mark.parametrize("name", ["completions", "self"])
+def test_a_column_under_the_name_of_another_argument_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=name) as caught:
+        score_completions(returning([1]), ["a"], ["b"], {name: ["c"]}, [[1]])
+    expected = f"The prompt data has a column {name!r}, but rewards get something else by that name. Rename it."
     assert str(caught.value) == expected
 
 

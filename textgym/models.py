@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .devices import find_device
 from .symbols import names_symbols, symbol_model, symbol_tokenizer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BUNDLED_MODEL = "bundled"
 VERSIONS_FILE = "versions.json"  # of a run's folder
 BUNDLED_MODEL_FOLDER = Path(__file__).parent / "bundled" / "gpt2-textgym"
+VOCABULARY_FILES = {"tokenizer.*", "tekken.json", "*.model"}  # of any tokenizer, besides those that its class names
 
 
 def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -> "PreTrainedTokenizerBase":
@@ -27,10 +28,11 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
         A tokenizer with an end-of-sequence token.
 
     Raises:
-        ValueError: If nothing can be loaded under that name, or the tokenizer has no end-of-sequence token.
+        ValueError: If nothing can be loaded under that name, or the tokenizer has no vocabulary or no end-of-sequence
+            token.
         TypeError: If `name` is none of these.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     if not isinstance(name, str | Path | PreTrainedTokenizerBase | None):
         raise TypeError(f"expected a tokenizer, a folder or a name, got {name!r} of type {type(name).__name__}.")
@@ -39,11 +41,7 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
     elif names_symbols(name):
         tokenizer = symbol_tokenizer(str(name))
     else:
-        source = model_source(name)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError) as error:
-            raise ValueError(load_failure("tokenizer", source, error)) from error
+        tokenizer = load_saved_tokenizer(model_source(name))
     if tokenizer.eos_token_id is None:
         raise ValueError(
             "The tokenizer has no end-of-sequence token, without which no completion can end by itself; "
@@ -51,6 +49,39 @@ def load_tokenizer(name: "str | Path | PreTrainedTokenizerBase | None" = None) -
         )
     if len(tokenizer) < 2:
         raise ValueError(f"expected a tokenizer with a vocabulary, got one of {len(tokenizer)} tokens from {name!r}.")
+    return tokenizer
+
+
+def load_saved_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer as it was saved, with its vocabulary.
+
+    Where a folder has none, transformers makes one up of special tokens alone, by which all texts are alike. Tokenizers
+    that need none, of bytes or of characters, need no file either.
+
+    Args:
+        source: A folder, or a name on the Hugging Face hub.
+        **options: Further ones of `from_pretrained`.
+
+    Raises:
+        ValueError: If there is no tokenizer, or it is a folder without its vocabulary.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    failure: Exception | None = None
+    tokenizer_class: type[PreTrainedTokenizerBase] = PreTrainedTokenizerFast
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer_class = type(tokenizer)
+    except (OSError, TypeError, ValueError) as error:  # TypeError: where one opens its vocabulary's file, named None
+        failure = error
+    files = {*tokenizer_class.vocab_files_names.values()}
+    if files and Path(source).is_dir() and not any(any(Path(source).glob(file)) for file in files | VOCABULARY_FILES):
+        raise ValueError(
+            f"The folder {source} holds no tokenizer's vocabulary, such as a tokenizer.json; save the tokenizer there "
+            f"too, by tokenizer.save_pretrained({source!r})."
+        ) from failure
+    if failure is not None:
+        raise ValueError(load_failure("tokenizer", source, failure)) from failure
     return tokenizer
 
 
@@ -111,36 +142,49 @@ def load_language_model(name: "str | Path | PreTrainedModel | None" = None) -> "
     return model
 
 
-def load_sequence_classifier(name: str, device: str = "auto") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load_sequence_classifier(
+    name: str, device: str = "auto", *, allow_pickle: bool = False
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load a sequence-classification model and its tokenizer.
 
     Args:
         name: A folder, or a name on the Hugging Face hub.
         device: See `move_model`.
+        allow_pickle: Also load weights that only come as a pickle, which can run any code.
 
     Returns:
         The model in float32 and evaluation mode, and a tokenizer that cuts long texts at their beginning.
 
     Raises:
-        ValueError: If nothing can be loaded under that name, it is a model of another kind, or a part is missing.
+        ValueError: If nothing can be loaded under that name, it is a model of another kind, a part or the tokenizer is
+            missing, or the weights are a pickle that is not allowed.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     from .whole_models import load_whole
 
     refuse_missing_folder("sequence classifier", name)
+    if not allow_pickle:
+        refuse_pickled_weights(name)
     try:
         kinds = AutoConfig.from_pretrained(name).architectures or []
         if kinds and not any("SequenceClassification" in kind for kind in kinds):
             # transformers would load it all the same, with a classifier of random weights.
             raise ValueError(f"{name} holds {' and '.join(kinds)}, expected a model for sequence classification.")
-        model = load_whole(AutoModelForSequenceClassification, name, "sequence classifier")
-        tokenizer = AutoTokenizer.from_pretrained(name, truncation_side="left")
     except OSError as error:
         raise ValueError(load_failure("sequence classifier", name, error)) from error
+    safe_only = None if allow_pickle else True  # None takes safe weights where there are any
+    model = load_whole(AutoModelForSequenceClassification, name, "sequence classifier", use_safetensors=safe_only)
+    tokenizer = load_saved_tokenizer(name, truncation_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if model.config.model_type != "xlnet":
+        # Padding before a text moves it to other positions; tokenizers of language models have it there for writing.
+        # XLNet reads the last position, and knows positions from their distances alone.
+        tokenizer.padding_side = "right"
     model.eval()
     return move_model(model, device), tokenizer
 
@@ -176,6 +220,20 @@ def refuse_missing_folder(what: str, source: str) -> None:
     is_beside_runs = path.parent.is_dir() and any(path.parent.glob(f"*/{VERSIONS_FILE}"))
     if not path.exists() and (is_path or (len(path.parts) > 1 and is_beside_runs)):
         raise ValueError(load_failure(what, source))
+
+
+def refuse_pickled_weights(source: str) -> None:
+    """Refuse a folder whose weights only come as a pickle; of the hub's models nothing is known here.
+
+    Raises:
+        ValueError: If it is such a folder.
+    """
+    folder = Path(source)
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"The folder {source} has its weights as a pickle only, which can run any code; if you trust it, set "
+            "allow_pickle to True."
+        )
 
 
 def load_failure(what: str, source: str, error: Exception | None = None) -> str:

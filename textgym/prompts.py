@@ -16,7 +16,7 @@ BUNDLED_PROMPTS_FILE = Path(__file__).parent / "bundled" / "prompts.jsonl"
 BUNDLED_SPLITS = {"bundled": "train", "bundled:held_out": "held_out"}
 FILE_SUFFIXES = (".txt", ".jsonl", ".csv")
 # These names are arguments of every reward function, so a column cannot reach it under them.
-RESERVED_COLUMNS = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+RESERVED_COLUMNS = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "self")
 
 PromptSource = str | Path | Iterable[str] | Iterable[Mapping[str, Any]]  # a mapping of a name to arguments is the third
 

@@ -130,7 +130,7 @@ def reward_arguments(
     """
     given = {"trainer_state": None, "log_extra": _discard, "log_metric": _discard}
     for name in columns:
-        if name in given or name in ("prompts", "completions", "completion_ids"):
+        if name in given or name in ("prompts", "completions", "completion_ids", "self"):
             raise ValueError(
                 f"The prompt data has a column {name!r}, but rewards get something else by that name. Rename it."
             )

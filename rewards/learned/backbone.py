@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import cast
 
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from textgym.models import load_failure, model_source
+from textgym.models import load_saved_tokenizer, model_source, refuse_pickled_weights
 from textgym.whole_models import load_whole
 
 
@@ -21,11 +21,8 @@ def load_backbone(name: str | Path, *, allow_pickle: bool = False) -> PreTrained
         ValueError: If nothing can be loaded under that name, a part of the model is missing, or it is none of text.
     """
     source = model_source(name)
-    if not allow_pickle and any(Path(source).glob("*.bin")) and not any(Path(source).glob("*.safetensors")):
-        raise ValueError(
-            f"The folder {source} has its weights as a pickle only, which can run any code; if you trust it, set "
-            "allow_pickle to True."
-        )
+    if not allow_pickle:
+        refuse_pickled_weights(source)
     options = {"use_safetensors": None if allow_pickle else True}
     # An encoder's pooler is not used, and one that was saved with another head comes without.
     backbone = load_whole(AutoModel, source, "backbone", unused=("pooler",), **options)
@@ -41,13 +38,11 @@ def load_backbone_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """Load a backbone's tokenizer.
 
     Raises:
-        ValueError: If nothing can be loaded under that name, or it has neither a separator nor an end of sequence.
+        ValueError: If nothing can be loaded under that name, it has no vocabulary, or it has neither a separator nor an
+            end of sequence.
     """
     source = model_source(name)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(load_failure("tokenizer", source, error)) from error
+    tokenizer = load_saved_tokenizer(source)
     if tokenizer.sep_token_id is None and tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {source} has neither sep_token nor eos_token; set one of them.")
     return tokenizer

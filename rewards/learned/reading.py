@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from textgym.line_ranges import join_ranges
 from textgym.named_objects import nearest
 from textgym.rewards.arguments import check_choice, check_mapping
 
@@ -201,8 +202,9 @@ def _complain(name: str, n_rows: int, bad: Sequence[BadRow]) -> str:
 
 
 def summarise_bad_rows(bad: Sequence[BadRow]) -> list[str]:
-    """Return how many rows have which fault, and then what is wrong with each of the first ones."""
+    """Return how many rows have which fault, what is wrong with each of the first ones, and where the others are."""
     counts = Counter(row.kind for row in bad)
     lines = [f"line {row.line}: {row.problem}" for row in bad[:LINES_SHOWN]]
-    more = [f"and {len(bad) - LINES_SHOWN} more"] if len(bad) > LINES_SHOWN else []
+    others = sorted({row.line for row in bad[LINES_SHOWN:]})
+    more = [f"and {len(bad) - LINES_SHOWN} more, in lines {join_ranges(others)}"] if others else []
     return [", ".join(f"{count} × {kind}" for kind, count in counts.most_common()), *lines, *more]

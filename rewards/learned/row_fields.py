@@ -92,14 +92,14 @@ def read_row(
 
 def _is_preference(values: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
     """Tell whether a row is a preference; in a table of both kinds, each leaves the other's columns empty."""
-    compared, rated = (
+    of_preference, of_rating = (
         [column for name in names if values.get(column := fields[name]) not in (None, "")]
-        for names in (("chosen", "rejected"), ("completion",))
+        for names in (("chosen", "rejected", "margin"), ("completion", "rating", "ratings"))
     )
-    if compared and rated:
-        raise UnusableRowError(BOTH, f"has {rated[0]} and {compared[0]}; a row is a rating or a preference")
-    if compared or rated:
-        return bool(compared)
+    if of_preference and of_rating:
+        raise UnusableRowError(BOTH, f"has {of_rating[0]} and {of_preference[0]}; a row is a rating or a preference")
+    if of_preference or of_rating:
+        return bool(of_preference)
     return fields["completion"] not in values and (fields["chosen"] in values or fields["rejected"] in values)
 
 

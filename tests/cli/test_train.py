@@ -226,6 +226,22 @@ def test_what_was_logged_after_the_last_checkpoint_is_made_again_and_not_twice(
     assert_equal_runs(workplace / "run", finished_run[0])
 
 
+def test_a_reward_server_that_is_gone_is_said_once_without_a_traceback(workplace: Path) -> None:
+    """What a server lacks is no fault of the user's code, which a traceback would help to find."""
+    pytest.importorskip("httpx2", reason="needs the extra http")
+    settings = yaml.safe_load((workplace / "settings.yaml").read_text())
+    settings["task"]["reward"] = [{"http": {"url": "http://127.0.0.1:1", "tries": 1}}, "my_rewards:few_letters"]
+    (workplace / "settings.yaml").write_text(yaml.safe_dump(settings))
+    failed = run_command("train", "--config", "settings.yaml", "--output", "run")
+    assert failed.exit_code == 2
+    assert re.fullmatch(
+        r"Error: The reward server http://127\.0\.0\.1:1 was tried once and failed, last by ConnectError \(.*\); the "
+        r"batch's first completion is:\n  prompt: 'The sea'\n  completion: .*\n"
+        r"Once it is mended: textgym train --resume run\n",
+        failed.stderr,
+    )
+
+
 def test_a_killed_and_resumed_run_equals_one_that_was_never_killed(workplace: Path) -> None:
     """With everything on that has a memory: replayed episodes, shaping, a KL coefficient that adapts."""
     settings = yaml.safe_load((workplace / "settings.yaml").read_text())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import gzip
 import json
 import pickle
 import threading
@@ -69,9 +70,11 @@ def serve() -> Iterator[Callable[..., Server]]:
         server.close()
 
 
-def send(handler: BaseHTTPRequestHandler, data: Any, status: int = 200) -> None:
+def send(handler: BaseHTTPRequestHandler, data: Any, status: int = 200, encoding: str | None = None) -> None:
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     handler.send_response(status)
+    if encoding is not None:
+        handler.send_header("Content-Encoding", encoding)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
@@ -81,8 +84,8 @@ def lengths(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     send(handler, {"scores": [len(text) for text in body["completions"]]})
 
 
-def answering(data: Any, status: int = 200) -> Answer:
-    return lambda handler, body: send(handler, data, status)
+def answering(data: Any, status: int = 200, encoding: str | None = None) -> Answer:
+    return lambda handler, body: send(handler, data, status, encoding)
 
 
 def break_off(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
@@ -121,6 +124,15 @@ def drip_head(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     drip(handler, b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 200 + b"\r\nContent-Length: 15\r\n\r\n" + b'{"scores": [1]}')
 
 
+def never_end(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    """Send a body without end, until the other side has had enough."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" " * 1024 * 1024)
+
+
 def score(reward: Any, *completions: str, **columns: Any) -> RewardResult:
     ids = [[len(text)] for text in completions]
     return score_completions(reward, ["Q"] * len(completions), completions, columns, ids)
@@ -153,7 +165,22 @@ def test_terms_nulls_and_token_rewards_are_read(serve: Callable[..., Server]) ->
     assert unnamed == RewardResult([1.0, 0.0], {"http_reward": [1.0, None]}, [None, None])
 
 
-@pytest.mark.parametrize("failure", [answering("busy", 503), answering("later", 429), break_off, sleep, drip_body])
+def test_a_compressed_answer_is_read(serve: Callable[..., Server]) -> None:
+    server = serve(answering(gzip.compress(b'{"scores": [1, 2]}'), encoding="gzip"))
+    assert score(HttpReward(server.url), "a", "b").scores == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        answering("busy", 503),
+        answering("later", 429),
+        answering("no gzip", 502, "gzip"),
+        break_off,
+        sleep,
+        drip_body,
+    ],
+)
 def test_what_may_pass_is_tried_again(serve: Callable[..., Server], failure: Answer) -> None:
     server = serve(failure, failure, lengths)
     reward = HttpReward(server.url, timeout=0.3, tries=3, backoff=0.01)
@@ -215,6 +242,18 @@ def test_a_server_that_is_gone_is_an_error(serve: Callable[..., Server]) -> None
         (answering({"scores": 1.0}), "must give one entry of 'scores' per completion, got 1.0 for 2; "),
         (answering([1.0, 2.0]), "must answer {\"scores\": [...]}, got '[1.0, 2.0]'; "),
         (answering(b"<html>"), "must answer in JSON, got '<html>'; "),
+        (answering(gzip.compress(b'{"scores": [1, 2]}')[:-12], encoding="gzip"), "must answer in JSON, got '{\"scores"),
+        (
+            answering({"scores": [1, 2]}, encoding="gzip"),
+            (
+                "must answer in JSON, got a body whose compression is broken (Error -3 while decompressing data: "
+                "incorrect header check); the batch's first completion is:"
+            ),
+        ),
+        (
+            answering(b"[" * 100_000),
+            f"must answer in JSON that is nested less deeply, got '{'[' * 300}'; the batch's first completion is:",
+        ),
         (answering("no such path", 404), "refused the batch with status 404: '\"no such path\"'; "),
         (
             answering("who are you?", 401),
@@ -229,6 +268,20 @@ def test_an_answer_of_another_form_is_an_error_at_once(
     with pytest.raises(RewardError) as caught:
         score(HttpReward(server.url, backoff=0), "a", "b")
     assert str(caught.value).startswith(f"The reward server {server.url} {problem}")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("answer", [never_end, answering(gzip.compress(b" " * 65 * 1024 * 1024), encoding="gzip")])
+def test_an_answer_that_would_fill_the_memory_is_not_read_to_its_end(
+    serve: Callable[..., Server], answer: Answer
+) -> None:
+    server = serve(answer)
+    with pytest.raises(RewardError) as caught:
+        score(HttpReward(server.url, timeout=10, backoff=0, tries=2), "a")
+    assert str(caught.value).startswith(
+        f"The reward server {server.url} must answer with at most 64 MiB, got more; if so much is meant, lower "
+        "batch_size; the batch's first completion is:"
+    )
     assert len(server.requests) == 1
 
 
@@ -304,6 +357,23 @@ def test_settings_that_make_no_sense_are_refused(arguments: dict[str, Any], mess
     with pytest.raises(ValueError, match=next(iter(arguments))) as caught:
         HttpReward(**{"url": "http://127.0.0.1", **arguments})
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["url", "timeout", "tries", "backoff", "token_variable"])
+def test_what_is_known_to_the_server_alone_is_not_set_in_vain(name: str) -> None:
+    reward = HttpReward("http://127.0.0.1", timeout=3, tries=2, backoff=1, token_variable="LAB_TOKEN")
+    with pytest.raises(AttributeError, match=f"property '{name}' of 'HttpReward' object has no setter"):
+        setattr(reward, name, getattr(HttpReward("http://localhost"), name))
+    assert reward.arguments() == {
+        "url": "http://127.0.0.1",
+        "timeout": 3,
+        "tries": 2,
+        "backoff": 1,
+        "batch_size": 256,
+        "token_variable": "LAB_TOKEN",
+        "name": None,
+    }
+    assert pickle.loads(pickle.dumps(reward)) == reward == eval(repr(reward)) == build_reward(reward_to_data(reward))
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,14 @@ def test_a_single_mapping_is_one_reward() -> None:
             ),
         ),
         (
+            {"reward": "my:own", "weight": 2},
+            ValueError,
+            (
+                "The arguments of reward 'reward' must be a mapping of names, such as {words: [Python]} of "
+                "keywords, got 'my:own' of type str. A reward is a key itself: {'my:own': null, weight: 2}."
+            ),
+        ),
+        (
             {"reference_task": {"words": ["a"]}},
             ValueError,
             "Reward 'reference_task' is no class and takes no arguments, got 'words'.",

@@ -186,6 +186,8 @@ def test_toxicity_tells_insults_from_the_rest() -> None:
     ("reward_class", "package", "extra"),
     [
         (Similarity, "rapidfuzz", "similarity"),
+        (lambda: Similarity("bleu"), "sacrebleu", "similarity"),
+        (lambda: Similarity("chrf"), "sacrebleu", "similarity"),
         (Toxicity, "profanity_check", "toxicity"),
         (Sentiment, "vaderSentiment", "sentiment"),
         (lambda: build_reward("http://127.0.0.1:1"), "httpx2", "http"),

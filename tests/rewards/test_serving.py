@@ -29,6 +29,10 @@ def fails(completions, **columns):
     raise KeyError("no judgement today")
 
 
+def fails_at_half_a_pair(completions, **columns):
+    raise ValueError("sea \\ud800")
+
+
 words = 2 * Keywords(["sea", "海"]) - BannedWords(["war"])
 """
 
@@ -126,6 +130,17 @@ def test_a_reward_that_fails_there_fails_here_at_once(tmp_path: Path) -> None:
     for url in serve(tmp_path, "served_rewards:fails"):
         with pytest.raises(RewardError, match=r"with status 422: \"Reward 'fails' raised KeyError"):
             score_completions(HttpReward(url), ["a"], ["b"], {}, [[1]])
+
+
+@pytest.mark.usefixtures("with_token")
+def test_half_of_a_surrogate_pair_goes_through(tmp_path: Path) -> None:
+    """UTF-8 cannot hold it, and a tokenizer may leave it in a text."""
+    for url in serve(tmp_path, "served_rewards:fails_at_half_a_pair"):
+        with pytest.raises(RewardError, match=r"with status 422: .*raised ValueError \(sea \\ud800\) on completion 1"):
+            score_completions(HttpReward(url), ["a"], ["b"], {}, [[1]])
+    for url in serve(tmp_path, '{keywords: {words: [sea], name: "sea \\ud800"}}'):
+        result = score_completions(HttpReward(url), ["a"], ["sea"], {}, [[1]])
+        assert result.terms == {"sea \ud800": [1.0]}
 
 
 def test_a_server_may_have_a_token_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,15 @@
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from textgym.reward_protocol import RewardError
 
 BAD_INPUT = 2
 
@@ -15,6 +19,18 @@ def refuse(message: str) -> NoReturn:
     """Say what is wrong, and exit."""
     sys.stderr.write(f"Error: {message}\n")
     raise typer.Exit(BAD_INPUT)
+
+
+def show_cause(error: "RewardError") -> None:
+    """Print the traceback of what a user's own reward raised; what is wrong with a reward server the error itself says.
+
+    Args:
+        error: The reward's error, which is still to be told.
+    """
+    from textgym.rewards.reward_server import ServerError
+
+    if error.__cause__ is not None and not isinstance(error.__cause__, ServerError):
+        traceback.print_exception(error.__cause__)
 
 
 def needs_extra(extra: str, package: str) -> None:

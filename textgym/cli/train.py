@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import traceback
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from textgym.training.run_folder import RunFolder
 from textgym.training.settings_file import read_output, read_settings
 from textgym.training.shipped_configs import find_config
 
-from .errors import checked_input, refuse
+from .errors import checked_input, refuse, show_cause
 from .libraries import silence_libraries
 from .options import add_settings, given_settings, option_name
 
@@ -116,8 +115,7 @@ def _execute(run: "Run") -> None:
         lower = f"{run.model.lr_schedule(1.0) / 10:g}"
         refuse(f"{error}\nFor example: textgym train --resume {as_typed(run.folder.path)} --learning-rate {lower}")
     except RewardError as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
+        show_cause(error)
         refuse(f"{error}\nOnce it is mended: textgym train --resume {as_typed(run.folder.path)}")
     except TrainingStopped as stopped:
         _stop(stopped.signal, run.folder)

@@ -1,12 +1,13 @@
 """How long a text may be for a backbone, by the way in which it counts positions; and whose tokens it must know."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModel, DebertaV2Config, RobertaConfig, XLNetConfig
+from transformers import AutoModel, DebertaV2Config, GPT2Config, GPT2LMHeadModel, RobertaConfig, XLNetConfig
 
 from tests.fakes import VOCAB_SIZE, byte_tokenizer
-from textgym.rewards.learned.backbone import check_belong_together
+from textgym.rewards.learned.backbone import check_belong_together, load_backbone_tokenizer
 from textgym.rewards.longest_text import longest_text
 
 SMALL: dict[str, Any] = {
@@ -49,3 +50,10 @@ def test_only_special_tokens_that_no_text_brings_may_be_unknown() -> None:
     tokenizer.add_tokens(["wordless"])
     with pytest.raises(ValueError, match=r"^The tokenizer has .* save two that belong together into its folder\.$"):
         check_belong_together(tokenizer, model)
+
+
+def test_a_backbone_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=8, n_layer=1, n_head=1, n_positions=16)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds no tokenizer's vocabulary") as caught:
+        load_backbone_tokenizer(tmp_path)
+    assert f"tokenizer.save_pretrained('{tmp_path}')" in str(caught.value)

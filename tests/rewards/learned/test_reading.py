@@ -428,3 +428,28 @@ def test_an_open_quote_says_which_lines_it_takes(tmp_path: Path) -> None:
     assert [(bad.line, bad.problem) for bad in feedback.bad_rows] == [
         (5, "not CSV: unexpected end of data; the row goes from line 3 to 5")
     ]
+
+
+@pytest.mark.parametrize("beside", ["rating", "ratings"])
+def test_a_preference_that_is_rated_too_is_a_bad_row(beside: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "a", "chosen": "b", "rejected": "c", "margin": 1, beside: None},
+        {"prompt": "a", "chosen": "q", "rejected": "r", beside: 3},
+        {"prompt": "a", "completion": "q", beside: 3, "margin": 1},
+    ]
+    with pytest.raises(FeedbackError) as caught:
+        read_feedback(rows)
+    problems = [row.problem for row in caught.value.bad_rows]
+    assert problems == [
+        f"has {beside} and chosen; a row is a rating or a preference",
+        "has completion and margin; a row is a rating or a preference",
+    ]
+
+
+def test_every_bad_row_is_named_by_its_line(tmp_path: Path) -> None:
+    lines = ['{"completion": "a", "rating": 1}' if place % 10 == 3 else "{" for place in range(40)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(
+        FeedbackError, match=r"\n  line 1: .*\n  line 2: .*(\n.*)*\n  and 16 more, in lines 23, 25-33, 35"
+    ):
+        read_feedback(tmp_path / "a.jsonl")
