@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo test lint type format bench install
 
 demo: install  ## Train the bundled GPT-2 on the reference task
-	$(VENV)/bin/textgym train
+	$(VENV)/bin/textgym train --kl-coef-end 4 --total-tokens 170000 --initial-share 0.1
 
 test: install  ## Run the tests, but for the slow ones
 	$(VENV)/bin/pytest

@@ -2,7 +2,7 @@
 
     python -m textgym.benchmarks.main_job
 
-Each seed is one `textgym train` with its defaults, one after another. The results go to `benchmarks/results/`, and
+Each seed is one run of what `make demo` runs, one after another. The results go to `benchmarks/results/`, and
 into `README.md` between the marks `<!-- main job -->` and `<!-- end of main job -->`.
 """
 
@@ -23,6 +23,7 @@ from .readme import write_into_readme
 RESULTS = Path(__file__).parent / "results"
 MARKS = ("<!-- main job -->", "<!-- end of main job -->")
 N_QUOTED = 4
+DEMO = "--kl-coef-end 4 --total-tokens 170000 --initial-share 0.1"
 
 
 def train(seed: int, folder: Path, options: list[str]) -> float:
@@ -112,7 +113,7 @@ def _number(value: float | None, form: str) -> str:
 def main(
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "1,2,3",
     runs: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/main_job"),
-    options: Annotated[str, typer.Option(help="Further options of textgym train, separated by spaces.")] = "",
+    options: Annotated[str, typer.Option(help="Options of textgym train, separated by spaces.")] = DEMO,
     note: Annotated[str, typer.Option(help="What a reader has to know of the machine.")] = "Nothing else was at work.",
 ) -> None:
     """Run the main job over several seeds and write table, figures and the README's numbers."""
@@ -122,7 +123,7 @@ def main(
         rows.append(summarise(folder, seed, train(seed, folder, options.split())))
     record = {
         "command": f"python -m textgym.benchmarks.main_job --seeds {seeds}"
-        + (f" --options '{options}'" if options else ""),
+        + (f" --options '{options}'" if options != DEMO else ""),
         "note": note,
         "machine": describe_machine(),
         "rows": rows,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from textgym.benchmarks.main_job import MARKS, markdown_table, quotations
+from textgym.benchmarks.main_job import DEMO, MARKS, markdown_table, quotations
 from textgym.benchmarks.readme import write_into_readme
 
 
@@ -17,6 +17,13 @@ def row(seed: int, seconds: float | None) -> dict[str, Any]:
         "banned_words": 0.01, "length_inside": 0.9, "kl": 12.34, "distinct_2_ratio": 0.8, "n_tokens": 20.0,
         "self_bleu_before": 0.1, "self_bleu": 0.25, "perplexity_before": 47.1, "perplexity": 150.4,
     }  # fmt: skip
+
+
+def test_what_is_measured_is_what_make_demo_runs() -> None:
+    makefile = Path(__file__).resolve().parents[2] / "Makefile"
+    if not makefile.is_file():
+        pytest.skip("the Makefile is in a checkout alone")
+    assert f"/textgym train {DEMO}\n" in makefile.read_text(encoding="utf-8")
 
 
 def test_a_seed_is_a_column_and_what_was_not_measured_is_a_dash() -> None:

@@ -20,6 +20,7 @@ from typer.testing import Result
 
 from tests.cli.conftest import run_command
 from tests.sameness import assert_same, assert_same_file, assert_same_weights
+from textgym.models import load_language_model
 from textgym.rewards import LengthWindow
 from textgym.training.algorithms import ALGORITHMS
 from textgym.training.logs import read_progress
@@ -341,6 +342,40 @@ def test_an_adapter_is_trained_and_left_merged(workplace: Path) -> None:
     assert moved
     assert all("c_attn" in name or "c_proj" in name or "c_fc" in name for name in moved)
     assert run_command("train", "--resume", "run", "--steps", 200).exit_code == 0
+
+
+def test_the_model_that_is_left_has_its_share_of_the_initial_weights_and_training_goes_on_from_all_its_own(
+    workplace: Path,
+) -> None:
+    arguments = ("train", "--config", "settings.yaml", "--initial-share")
+    assert run_command(*arguments, 0.25, "--output", "run", "--steps", 130).exit_code == 0
+    assert run_command(*arguments, 0, "--output", "plain", "--steps", 130).exit_code == 0
+    initial = load_language_model(yaml.safe_load((workplace / "settings.yaml").read_text())["model"]).state_dict()
+    written, trained = (
+        load_language_model(workplace / run / "language_model").state_dict() for run in ("run", "plain")
+    )
+    assert not torch.equal(trained["transformer.wte.weight"], initial["transformer.wte.weight"])
+    for name, tensor in written.items():
+        torch.testing.assert_close(tensor, 0.75 * trained[name] + 0.25 * initial[name])
+    assert_same_weights(weights(workplace / "run"), weights(workplace / "plain"))
+    evaluations = [json.loads((workplace / run / "evaluation.json").read_text())["after"] for run in ("run", "plain")]
+    assert 0 < evaluations[0]["kl"] < evaluations[1]["kl"]
+    assert run_command("train", "--resume", "run", "--steps", 250).exit_code == 0
+    assert run_command(*arguments, 0.25, "--output", "whole", "--steps", 250).exit_code == 0
+    assert_equal_runs(workplace / "run", workplace / "whole")
+
+
+def test_an_adapters_effect_is_scaled_by_what_is_not_the_initial_share(workplace: Path) -> None:
+    pytest.importorskip("peft")
+    arguments = ("train", "--config", "settings.yaml", "--lora-rank", 2, "--steps", 130, "--initial-share")
+    assert run_command(*arguments, 0.25, "--output", "run").exit_code == 0
+    assert run_command(*arguments, 0, "--output", "plain").exit_code == 0
+    initial = load_language_model(yaml.safe_load((workplace / "settings.yaml").read_text())["model"]).state_dict()
+    written, trained = (
+        load_language_model(workplace / run / "language_model").state_dict() for run in ("run", "plain")
+    )
+    for name, tensor in written.items():
+        torch.testing.assert_close(tensor, 0.75 * trained[name] + 0.25 * initial[name])
 
 
 def test_a_finished_run_can_be_trained_further(workplace: Path) -> None:

@@ -1,6 +1,7 @@
 """People at the page in a real browser: Chromium rates, compares, chats, undoes, reloads, and uses keys alone."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from sqlalchemy import select
 
 from tests.feedback.conftest import add_items
 from tests.feedback.serving import served_here
+from textgym.feedback.project import change_project
 from textgym.feedback.store import FeedbackStore, utc_now
-from textgym.feedback.tables import Assignment, Comparison, Item, Rating, Skip, Turn
+from textgym.feedback.tables import Assignment, Comparison, Item, Kind, Rating, Skip, Turn
 
 pytestmark = pytest.mark.slow
 DESKTOP, PHONE = {"width": 1200, "height": 800}, {"width": 390, "height": 844}
@@ -220,6 +222,218 @@ def test_nothing_that_was_typed_is_lost_by_a_reload(sqlite_store: FeedbackStore,
     page.locator("[name=said]").fill("not yet sent")
     page.reload()
     expect(page.locator("[name=said]")).to_have_value("not yet sent")
+
+
+def skips(store: FeedbackStore) -> list[tuple[str, str]]:
+    with store.reading() as session:
+        return [(one.reason, one.comment) for one in session.scalars(select(Skip))]
+
+
+@pytest.mark.parametrize("tab", ["rate", "chat"])
+def test_why_something_is_skipped_survives_a_reload(sqlite_store: FeedbackStore, enter: Enter, tab: Kind) -> None:
+    add_items(sqlite_store, 2, tab)
+    page = enter()
+    at(page, tab)
+    shown = page.locator("#subject .text" if tab == "chat" else "#prompt")
+    comment = page.locator("[name=skip-comment]")
+    expect(shown).to_have_text("prompt 0")
+    page.keyboard.press("s")
+    page.keyboard.press("5")
+    comment.fill("half a sen")
+    page.reload()
+    expect(page.locator("#skip-dialog")).to_be_visible()
+    expect(page.locator("[name=reason][value=other]")).to_be_checked()
+    expect(comment).to_have_value("half a sen")
+    comment.fill("half a sentence")
+    page.keyboard.press("Escape")  # thought better of it, and yet again
+    page.reload()
+    expect(shown).to_have_text("prompt 0")
+    expect(page.locator("#skip-dialog")).to_be_hidden()
+    page.keyboard.press("s")
+    expect(comment).to_have_value("half a sentence")
+    comment.press("Enter")
+    expect(shown).to_have_text("prompt 1")
+    assert skips(sqlite_store) == [("other", "half a sentence")]
+    page.keyboard.press("u")
+    expect(shown).to_have_text("prompt 0")
+    page.reload()
+    expect(shown).to_have_text("prompt 0")
+    expect(page.locator("#skip-dialog")).to_be_hidden()
+    page.keyboard.press("s")
+    expect(comment).to_have_value("half a sentence")
+    page.locator("#skip-dialog [value=cancel]").click()
+    page.keyboard.press("s")
+    expect(comment).to_have_value("")
+
+
+@pytest.mark.parametrize("tab", ["rate", "chat"])
+def test_a_skip_that_did_not_get_through_before_a_reload_is_asked_again(
+    sqlite_store: FeedbackStore, enter: Enter, tab: Kind
+) -> None:
+    add_items(sqlite_store, 2, tab)
+    page = enter()
+    at(page, tab)
+    shown = page.locator("#subject .text" if tab == "chat" else "#prompt")
+    expect(shown).to_have_text("prompt 0")
+    page.context.set_offline(True)
+    page.keyboard.press("s")
+    page.keyboard.press("4")
+    page.locator("[name=skip-comment]").fill("law")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("No connection: not saved yet, trying again…")
+    page.context.set_offline(False)
+    page.route("**/api/skips", lambda route: route.abort())
+    page.route("**/api/chat/skip", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("[name=skip-comment]")).to_have_value("law")
+    assert skips(sqlite_store) == []
+    page.unroute("**/api/skips")
+    page.unroute("**/api/chat/skip")
+    page.locator("[name=skip-comment]").press("Enter")
+    expect(shown).to_have_text("prompt 1")
+    assert skips(sqlite_store) == [("expertise", "law")]
+
+
+@pytest.mark.parametrize("tab", ["rate", "compare"])
+def test_what_was_taken_back_survives_a_reload_and_a_lost_answer(
+    sqlite_store: FeedbackStore, enter: Enter, tab: Kind
+) -> None:
+    add_items(sqlite_store, 2, tab)
+    page = enter()
+    at(page, tab)
+    chosen = "[name=score][value='4']" if tab == "rate" else "[name=choice][value=left]"
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    page.locator("[name=comment]").fill("a long thought")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4" if tab == "rate" else "a")
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    answers: list[str] = []
+
+    def lose_first(route: Route) -> None:
+        answers.append(route.fetch().text())
+        if len(answers) == 1:
+            route.abort()
+        else:
+            route.fulfill(body=answers[-1], content_type="application/json")
+
+    page.route("**/api/undo", lose_first)
+    page.keyboard.press("u")
+    for is_reloaded in (False, True):
+        if is_reloaded:
+            page.reload()
+        expect(page.locator("#prompt")).to_have_text("prompt 0")
+        expect(page.locator("[name=comment]")).to_have_value("a long thought")
+        expect(page.locator(chosen)).to_be_checked()
+    assert len(answers) == 2
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    page.reload()
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    expect(page.locator("[name=comment]")).to_have_value("")
+
+
+def test_what_is_taken_back_in_a_chat_can_be_had_again(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    page = enter()
+    at(page, "chat")
+    page.locator("[name=said]").fill("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_have_count(1)
+    rewriting = page.locator(".rewriting textarea")
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    rewriting.fill("world")
+    rewriting.press("Control+Enter")
+    expect(page.locator(".rewritten")).to_have_text("world")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    expect(page.locator(".rewritten")).to_be_hidden()
+    expect(page.locator("#state")).to_have_text("Taken back")
+    page.keyboard.press("r")
+    expect(rewriting).to_have_value("world")
+    page.reload()
+    expect(rewriting).to_have_value("world")
+    # What is being typed is not replaced by what was kept before.
+    rewriting.fill("world, again")
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    expect(page.locator("#state")).to_have_text("Saved")
+    page.keyboard.press("u")
+    expect(page.locator("#state")).to_have_text("Taken back")
+    expect(rewriting).to_have_value("world, again")
+    page.locator("[name=said]").fill("And then?")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")  # takes back what was said, which stands before what was typed since
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.locator("[name=said]")).to_have_value("Hello\nAnd then?")
+
+
+@pytest.mark.parametrize(
+    ("scale", "given", "hints"),
+    [
+        ((0, 10), {"0": 0, "5": 5, "9": 9, "ArrowLeft": 10}, ["10 ← →"]),
+        ((1, 10), {"1": 1, "9": 9, "0": 10}, ["10 0"]),
+        ((-4, 4), {"1": -4, "5": 0, "9": 4}, ["−4 1", "−3 2", "−2 3", "−1 4", "0 5", "1 6", "2 7", "3 8", "4 9"]),
+        ((-5, 5), {"1": -5, "0": 4, "ArrowLeft": 5}, ["5 ← →"]),
+    ],
+)  # fmt: skip
+def test_a_key_gives_the_score_that_the_button_says(
+    sqlite_store: FeedbackStore, enter: Enter, scale: tuple[int, int], given: dict[str, int], hints: list[str]
+) -> None:
+    with sqlite_store.writing() as session:
+        change_project(session, scale=scale)
+    add_items(sqlite_store, len(given))
+    page = enter()
+    for number, (key, score) in enumerate(given.items()):
+        expect(page.locator("#prompt")).to_have_text(f"prompt {number}")
+        page.keyboard.press(key)
+        expect(page.locator("[name=score]:checked")).to_have_value(str(score))
+        picture(page, f"rate-keys{scale[0]}")
+        page.keyboard.press("Enter")
+    expect(page.locator("#nothing")).to_be_visible()
+    assert scores(sqlite_store) == list(given.values())
+    shown = page.locator("#scores label span").filter(has=page.locator("kbd")).all_text_contents()
+    assert [one for one in shown if one in hints] == hints
+    at(page, "chat")
+    page.locator("[name=said]").fill("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_have_count(1)
+    page.keyboard.press("Escape")
+    for key, score in given.items():
+        if len(key) == 1:
+            page.keyboard.press(key)
+            expect(page.locator(".turn [type=radio]:checked")).to_have_value(str(score))
+    expect(page.locator("#state")).to_have_text("Saved")
+
+
+def turn_score(store: FeedbackStore) -> int | None:
+    with store.reading() as session:
+        return session.scalar(select(Turn.score))
+
+
+def test_arrows_reach_every_score(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 1)
+    page = enter()
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    for key, score in (*[("ArrowRight", score) for score in (1, 2, 3, 4, 5, 5)], ("ArrowLeft", 4)):
+        page.keyboard.press(key)
+        expect(page.locator("[name=score]:checked")).to_have_value(str(score))
+    page.keyboard.press("Enter")
+    expect(page.locator("#nothing")).to_be_visible()
+    at(page, "chat")
+    page.locator("[name=said]").fill("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_have_count(1)
+    page.keyboard.press("Escape")
+    for _ in range(4):  # quicker than each is saved
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".turn [type=radio]:checked")).to_have_value("3")
+    until = time.monotonic() + MILLISECONDS / 1000
+    while turn_score(sqlite_store) != 3:
+        assert time.monotonic() < until
+        page.wait_for_timeout(50)
+    expect(page.locator(".turn [type=radio]:checked")).to_have_value("3")
 
 
 def test_a_dropped_connection_is_said_and_the_rating_sent_when_it_is_back(

@@ -78,6 +78,26 @@ def test_people_and_priority_are_changed_for_items_that_are_there(store: Feedbac
         ]
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [({"quality": "bad"}, "bad"), ({"label": True}, "good"), ({"score": 2, "quality": "bad"}, "2")],
+)
+def test_the_right_answer_of_a_check_item_may_be_a_word(
+    store: FeedbackStore, tmp_path: Path, said: dict[str, Any], expected: str
+) -> None:
+    import_file(store, write_rows(tmp_path / "in.jsonl", [{**ITEM, **said}]), are_checks=True)
+    with store.reading() as session:
+        assert list(session.scalars(select(Item.expected))) == [expected]
+
+
+def test_a_check_item_without_a_right_answer_is_refused(store: FeedbackStore, tmp_path: Path) -> None:
+    with pytest.raises(ImportRefusedError) as caught:
+        import_file(store, write_rows(tmp_path / "in.jsonl", [ITEM]), are_checks=True)
+    assert caught.value.problems == [
+        (1, "a check item needs its right answer: a score, a quality or label, a preference, or chosen and rejected")
+    ]
+
+
 def test_a_check_item_has_one_right_answer(store: FeedbackStore, tmp_path: Path) -> None:
     import_file(store, write_rows(tmp_path / "in.jsonl", [{**ITEM, "score": 1}]), are_checks=True)
     with pytest.raises(ImportRefusedError, match="line 1: this check item has another right answer already, 1"):

@@ -159,7 +159,9 @@ def test_nobody_is_told_which_item_is_a_check(sqlite_store: FeedbackStore, ada: 
         shown.append(item_shown)
         ada.post("/api/ratings", json={"assignment": item_shown["assignment"], "score": 1})
     assert any(one["prompt"] in ("prompt 10", "prompt 11") for one in shown)
-    assert {tuple(one) for one in shown} == {("assignment", "progress", "undoable", "prompt", "completions")}
+    assert {tuple(one) for one in shown} == {
+        ("assignment", "progress", "undoable", "undoable_said", "prompt", "completions")
+    }
 
 
 def test_a_rating_that_is_sent_twice_is_there_once(sqlite_store: FeedbackStore, ada: TestClient) -> None:
@@ -182,14 +184,17 @@ def test_what_is_wrong_is_said(sqlite_store: FeedbackStore, ada: TestClient) -> 
     assert ada.post("/api/ratings", json={"assignment": given + 1, "score": 1}).status_code == 422
 
 
-def test_undo_gives_back_what_was_said(sqlite_store: FeedbackStore, ada: TestClient) -> None:
+def test_what_undo_would_take_from_the_store_is_with_the_page_before(
+    sqlite_store: FeedbackStore, ada: TestClient
+) -> None:
     add_items(sqlite_store, 2)
     given = ada.get("/api/next?kind=rate").json()["assignment"]
     said = {"score": 2, "quality": "bad", "comment": "dull"}
     ada.post("/api/ratings", json={"assignment": given, **said})
-    assert ada.get("/api/next?kind=rate").json()["undoable"] == given
+    after = ada.get("/api/next?kind=rate").json()
+    assert (after["undoable"], after["undoable_said"]) == (given, said)
     undone = ada.post("/api/undo", json={"assignment": given}).json()
-    assert (undone["assignment"], undone["said"], undone["undoable"]) == (given, said, None)
+    assert (undone["assignment"], undone["undoable"], undone["undoable_said"]) == (given, None, None)
 
 
 def test_an_undo_that_is_sent_twice_takes_back_one_judgement(sqlite_store: FeedbackStore, ada: TestClient) -> None:

@@ -18,7 +18,7 @@ from textgym.feedback.people import find_or_add
 from textgym.feedback.queue import next_assignment
 from textgym.feedback.store import FeedbackStore
 from textgym.rewards.learned import Feedback, Preference, Rating, load_reward_model
-from textgym.rlhf.annotators import AnnotatorsError, Pair
+from textgym.rlhf.annotators import AnnotatorsError, Pair, preferences_of
 from textgym.rlhf.coded_raters import CodedRaters, Scale
 from textgym.rlhf.command_raters import CommandRaters
 from textgym.rlhf.ratings_file import split_by_hash
@@ -44,7 +44,8 @@ def length(prompts: list[str], completions: list[str], **columns: Any) -> list[f
 
 def test_a_reward_prefers_what_it_scores_higher_and_ties_are_no_preference() -> None:
     said = CodedRaters(length, 1, 0.0).compare(PAIRS, seed=0)
-    assert [(row["chosen"], row["rejected"], row["rater"]) for row in said] == [
+    assert [row["preference"] for row in said] == ["a", "b", "tie"]
+    assert [(row["chosen"], row["rejected"], row["rater"]) for row in preferences_of(said)] == [
         ("lovely film", "film", "rater 1"),
         ("scenery", "x", "rater 1"),
     ]
@@ -52,7 +53,7 @@ def test_a_reward_prefers_what_it_scores_higher_and_ties_are_no_preference() -> 
 
 def test_simulated_raters_err_each_for_themselves() -> None:
     raters = CodedRaters(length, 200, 3.0, scale=Scale(1, 20))
-    said = raters.compare([PAIRS[0], PAIRS[2]], seed=0)
+    said = preferences_of(raters.compare([PAIRS[0], PAIRS[2]], seed=0))
     for_the_longer = [row["chosen"] == "lovely film" for row in said if row["prompt"] == "A "]
     assert 0.85 < sum(for_the_longer) / len(for_the_longer) < 1
     for_the_first = [row["chosen"] == "same" for row in said if row["prompt"] == "B "]
@@ -62,9 +63,10 @@ def test_simulated_raters_err_each_for_themselves() -> None:
 def test_a_command_chooses_and_has_to_judge_each_pair(tmp_path: Path) -> None:
     (tmp_path / "raters.py").write_text(CHOOSES_THE_SHORTER, encoding="utf-8")
     raters = CommandRaters(f"{shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / 'raters.py'))}")
-    assert [(row["chosen"], row["rater"]) for row in raters.compare(PAIRS, seed=0)] == [
-        ("film", "ruler"),
-        ("x", "ruler"),
+    assert [(row["preference"], row["rater"]) for row in raters.compare(PAIRS, seed=0)] == [
+        ("b", "ruler"),
+        ("a", "ruler"),
+        ("tie", "ruler"),
     ]
     line = '{"id": 0, "choice": "c"}'
     (tmp_path / "raters.py").write_text(f"print({line!r})", encoding="utf-8")

@@ -37,7 +37,12 @@ def import_(
         typer.Option(min=1, help="How many people are to judge each item. [default: 1, or as before]"),
     ] = None,
     checks: Annotated[
-        bool, typer.Option("--checks", help="The rows are hidden check items, and what they say is the right answer.")
+        bool,
+        typer.Option(
+            "--checks",
+            help="The rows are hidden check items, and what they say, in a score, a word or a preference, is the right "
+            "answer.",
+        ),
     ] = False,
     rater: Annotated[
         str | None,

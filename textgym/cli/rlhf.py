@@ -44,18 +44,29 @@ def rlhf(
     prompts: prompts.txt
     rounds: 3
     feedback: {completions: 200, selection: disagreement}
-    # feedback: {comparisons: 100}, for reward_model: {kind: linear_preferences}
     annotators:
       people: {per_item: 2}
       # reward: {reward: sentiment, per_item: 3, noise: 0.2}
       # command: {command: python my_raters.py}
-      # simulated: {ratings: {file: ratings.csv}, kind: svm}
+      # simulated: {ratings: {file: ratings.csv}, kind: network}
     reward_model: {kind: ridge, ensemble: 4}
     training: {total_tokens: 25000, task: {max_new_tokens: 32}}
     # warm_start: {data: demonstrations.jsonl}
     ```
 
-    `training` takes every setting of textgym train, `warm_start` every option of textgym sft.
+    To have pairs of completions compared as well (completions: null beside it: only these):
+
+    ```
+    feedback: {comparisons: 100}
+    reward_model: {kind: linear_preferences, ensemble: 4}
+    ```
+
+    `training` takes every setting of textgym train, `warm_start` every option of textgym sft. Simulated people and the
+    reward model must not rest on the same: networks on different backbones, and all other kinds rest on words.
+
+    Where a reward model cannot learn from what was said, nothing is lost: answers at the page may be changed and given
+    until it can, a command or a reward is asked again once it is mended, and until the first reward model has been
+    trained the settings may name another one.
 
     Of chats at the page the reward model learns each rated answer as a rating, and each rewritten one as worse than its
     rewriting: a reward model that learns from pairs prefers this, another learns it with the best score. To show

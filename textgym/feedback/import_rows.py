@@ -75,7 +75,7 @@ class Row:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def right_answer(self) -> str:
-        """Return what a check item is compared with.
+        """Return what a check item is compared with: a preference, a score, or where there is none a word.
 
         Raises:
             ValueError: If the row has none.
@@ -84,7 +84,11 @@ class Row:
             return self.comparison.preference
         if self.rating is not None and self.rating.score is not None:
             return str(self.rating.score)
-        raise ValueError("a check item needs its right answer: a score, a preference, or chosen and rejected")
+        if self.rating is not None and self.rating.quality is not None:
+            return self.rating.quality
+        raise ValueError(
+            "a check item needs its right answer: a score, a quality or label, a preference, or chosen and rejected"
+        )
 
 
 def check_columns(names: Iterable[str]) -> list[str]:

@@ -111,25 +111,10 @@ def skip(session: Session, annotator_id: int, assignment_id: int, reason: Reason
     return assignment
 
 
-@dataclass(frozen=True)
-class Undone:
-    """A judgement that was taken back.
-
-    Attributes:
-        assignment: What lies open again.
-        rating: What had been said; None where it was something else.
-        comparison: Likewise.
-    """
-
-    assignment: Assignment
-    rating: RatingAnswer | None = None
-    comparison: ComparisonAnswer | None = None
-
-
-def last_ended(session: Session, annotator_id: int, kind: Kind) -> int | None:
+def last_ended(session: Session, annotator_id: int, kind: Kind) -> Assignment | None:
     """Return the assignment that a person judged or skipped last, which is the one that undo takes back."""
     return session.scalar(
-        select(Assignment.id)
+        select(Assignment)
         .join(Item)
         .where(Assignment.annotator_id == annotator_id, Item.kind == kind, Assignment.state != "open")
         .order_by(Assignment.ended_at.desc(), Assignment.id.desc())
@@ -137,7 +122,7 @@ def last_ended(session: Session, annotator_id: int, kind: Kind) -> int | None:
     )
 
 
-def undo(session: Session, annotator_id: int, assignment_id: int) -> Undone:
+def undo(session: Session, annotator_id: int, assignment_id: int) -> Assignment:
     """Take back what a person said of an item, and lay it open before them again; said twice, it is done once.
 
     Args:
@@ -146,20 +131,30 @@ def undo(session: Session, annotator_id: int, assignment_id: int) -> Undone:
         assignment_id: What they judged or skipped.
 
     Returns:
-        What had been said; nothing, if the item lay open already.
+        What lies open again.
 
     Raises:
         ValueError: If this person was not given this item.
         StateError: If the item was skipped, and enough others have it now.
     """
     assignment = _own(session, annotator_id, assignment_id)
-    undone = Undone(assignment, _rating_answer(assignment.rating), _comparison_answer(assignment))
     if assignment.state == "skipped" and not take_place_again(session, assignment):
         raise StateError("What you skipped has gone to somebody else.")
     assignment.rating = assignment.comparison = assignment.skip = None
     assignment.state, assignment.ended_at = "open", None
     session.flush()
-    return undone
+    return assignment
+
+
+def what_was_said(assignment: Assignment) -> RatingAnswer | ComparisonAnswer | None:
+    """Return a judgement as its person has made it; None where there is none."""
+    if assignment.rating is not None:
+        rating = assignment.rating
+        return RatingAnswer(rating.score, rating.quality, rating.comment)
+    if assignment.comparison is not None:
+        said = assignment.comparison
+        return ComparisonAnswer(to_choice(said.preference, assignment.is_swapped), said.sureness, said.comment)
+    return None
 
 
 def to_preference(choice: Choice, is_swapped: bool) -> Preference:
@@ -221,14 +216,3 @@ def _decide(session: Session, assignment: Assignment) -> Assignment:
         assignment.state, assignment.ended_at = "decided", utc_now()
     session.flush()
     return assignment
-
-
-def _rating_answer(rating: Rating | None) -> RatingAnswer | None:
-    return None if rating is None else RatingAnswer(rating.score, rating.quality, rating.comment)
-
-
-def _comparison_answer(assignment: Assignment) -> ComparisonAnswer | None:
-    said = assignment.comparison
-    if said is None:
-        return None
-    return ComparisonAnswer(to_choice(said.preference, assignment.is_swapped), said.sureness, said.comment)

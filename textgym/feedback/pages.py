@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -73,9 +73,46 @@ class Pages:
             one for one in project.examples if one["tab"] == name and one.get("language", language) == language
         ]
         about["store"] = self.sign_in.store_name
+        about["keys"] = score_keys(project.least_score, project.most_score)
         response = HTMLResponse(self.templates.get_template(f"{name}.html").render(**about, **values))
         response.set_cookie(LANGUAGE_COOKIE, language, samesite="strict")
         return response
+
+
+class ScoreKeys(NamedTuple):
+    """The keys of a scale's scores; the arrow keys reach every score besides.
+
+    Attributes:
+        of_scores: Each score, from the least, with its digit; "" for one that has none.
+        are_scores: A digit gives the score of that number; else digits count from the left.
+    """
+
+    of_scores: list[tuple[int, str]]
+    are_scores: bool
+
+    @property
+    def shown(self) -> str:
+        """The digits that are keys, in a few characters: "1 … 5"."""
+        digits = [key for _, key in self.of_scores if key]
+        last = ["0"] if digits[1:] and digits[-1] == "0" else []
+        first = digits[: len(digits) - len(last)]
+        return " ".join([first[0], *(["…", first[-1]] if len(first) > 1 else []), *last])
+
+
+def score_keys(least_score: int, most_score: int) -> ScoreKeys:
+    """Return which digit gives which score.
+
+    Where the least score is a digit itself, each digit gives the score of that number, and 0, if it is no score, gives
+    10. On any other scale digits count from the left: 1 to 9, and 0 for the tenth.
+
+    >>> score_keys(-1, 1).of_scores
+    [(-1, '1'), (0, '2'), (1, '3')]
+    """
+    scores = range(least_score, most_score + 1)
+    if 0 <= least_score <= 9:
+        digits = {number: str(number) for number in range(10)} | ({10: "0"} if least_score > 0 else {})
+        return ScoreKeys([(score, digits.get(score, "")) for score in scores], are_scores=True)
+    return ScoreKeys([(score, "1234567890"[place : place + 1]) for place, score in enumerate(scores)], are_scores=False)
 
 
 def _language(request: Request) -> str:

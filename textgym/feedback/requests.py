@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, Field
 
 from .chats import ChatStep
-from .judgements import LONGEST_TEXT, Choice, Reason, Undone
+from .judgements import LONGEST_TEXT, Choice, Reason, what_was_said
 from .queue import Progress
 from .tables import LARGEST_INTEGER, Assignment, Chat, Quality, Turn
 
@@ -90,20 +90,26 @@ class ChatUndoBody(BaseModel):
     turn: Number | None = None
 
 
-def item_answer(
-    assignment: Assignment | None, progress: Progress, undoable: int | None, undone: Undone | None = None
-) -> dict[str, Any]:
-    """Return an item as the page shows it: texts in the order in which they stand, and never whether it is a check."""
-    answer: dict[str, Any] = {"assignment": None, "progress": progress._asdict(), "undoable": undoable}
+def item_answer(assignment: Assignment | None, progress: Progress, undoable: Assignment | None) -> dict[str, Any]:
+    """Return an item as the page shows it: texts in the order in which they stand, and never whether it is a check.
+
+    Args:
+        assignment: The item; None where nothing is left.
+        progress: How far the person has come.
+        undoable: What undo would take back. What was said of it goes along, so that the page has put it by before the
+            store loses it.
+    """
+    said = None if undoable is None else what_was_said(undoable)
+    answer: dict[str, Any] = {
+        "assignment": None, "progress": progress._asdict(), "undoable": None if undoable is None else undoable.id,
+        "undoable_said": None if said is None else vars(said),
+    }  # fmt: skip
     if assignment is None:
         return answer
     item = assignment.item
     texts = [item.completion_a, item.completion_b] if item.kind == "compare" else [item.completion_a]
     answer |= {"assignment": assignment.id, "prompt": item.prompt}
     answer["completions"] = texts[::-1] if assignment.is_swapped else texts
-    said = None if undone is None else undone.rating or undone.comparison
-    if said is not None:
-        answer["said"] = vars(said)
     return answer
 
 

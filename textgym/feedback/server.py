@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from . import requests as bodies
 from .chats import Answerer, close_chat, judge_turn, open_chat, say, skip_chat, undo_in_chat
-from .judgements import ComparisonAnswer, RatingAnswer, StateError, Undone, compare, last_ended, rate, skip, undo
+from .judgements import ComparisonAnswer, RatingAnswer, StateError, compare, last_ended, rate, skip, undo
 from .pages import PAGE, Pages
 from .queue import next_assignment, progress
 from .sign_in import SignIn, SignInError
@@ -92,11 +92,9 @@ def _add_entering(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
 
 
 def _add_judging(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
-    def shown(
-        session: Session, person: Annotator, kind: Kind, assignment: Assignment | None, undone: Undone | None = None
-    ) -> dict[str, Any]:
+    def shown(session: Session, person: Annotator, kind: Kind, assignment: Assignment | None) -> dict[str, Any]:
         undoable = last_ended(session, person.id, kind)
-        return bodies.item_answer(assignment, progress(session, person.id, kind), undoable, undone)
+        return bodies.item_answer(assignment, progress(session, person.id, kind), undoable)
 
     @app.get("/api/next")
     def give_next(kind: Kind, request: Request) -> dict[str, Any]:
@@ -133,7 +131,7 @@ def _add_judging(app: FastAPI, store: FeedbackStore, sign_in: SignIn) -> None:
             if body.assignment is None:
                 raise StateError("There is nothing to undo.")
             undone = undo(session, person.id, body.assignment)
-            return shown(session, person, undone.assignment.item.kind, undone.assignment, undone)
+            return shown(session, person, undone.item.kind, undone)
 
 
 def _add_chatting(app: FastAPI, store: FeedbackStore, sign_in: SignIn, options: PageOptions) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textgym.models import BUNDLED_MODEL, BUNDLED_MODEL_FOLDER
 from textgym.training.declaring import PlainData, Settings, setting
 from textgym.training.settings_file import build_section
 
@@ -39,7 +40,7 @@ class SimulatedAnnotators(AnnotatorSettings):
         0.5, "Share of these texts that the raters are fitted on; no reward model under training sees them.",
         above=0, most=1,
     )  # fmt: skip
-    kind: str = setting("svm", "Kind of model.")
+    kind: str = setting("network", "Kind of model; it must not rest on what the reward model under training rests on.")
     settings: PlainData = setting(None, "Arguments of its class.")  # noqa: RUF009 (a field, no shared value)
     per_item: int = setting(3, "Raters of each completion.", least=1)
 
@@ -117,8 +118,12 @@ def _without_values(data: object) -> str:
 
 
 def backbone(kind: str, arguments: Mapping[str, Any]) -> str:
-    """Return what a reward model rests on: the folder or name of a network, or words."""
+    """Return what a reward model rests on: the folder or hub name of a network, or words.
+
+    A folder is the same by whatever path it is named; a model is not where it has been copied.
+    """
     if kind != "network":
         return WORDS
-    name = str(arguments.get("backbone", "bundled"))
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
+    name = str(arguments.get("backbone", BUNDLED_MODEL))
+    folder = BUNDLED_MODEL_FOLDER if name == BUNDLED_MODEL else Path(name)
+    return str(folder.resolve()) if folder.is_dir() else name

@@ -1,12 +1,16 @@
 """What a loop asks of its annotators, whoever they are, and what it gets."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from textgym.feedback.tables import Preference
 
 # prompt, completion, rating, rater and, where there is one, comment: a row of `textgym.rewards.learned.read_feedback`.
 RatingRow: TypeAlias = Mapping[str, Any]
 # prompt, chosen, rejected and, where there is one, rater: the other row that it reads.
 PreferenceRow: TypeAlias = Mapping[str, Any]
+# prompt, completion_a, completion_b, preference ("a", "b", "tie" or "both_bad") and rater: what one rater says of two.
+ComparisonRow: TypeAlias = Mapping[str, Any]
 
 
 class Text(NamedTuple):
@@ -23,10 +27,26 @@ class Pair(NamedTuple):
     completion_a: str
     completion_b: str
 
-    def preferred(self, first: bool, rater: str = "") -> PreferenceRow:
-        """Return that the first completion is the better one, or else the second."""
-        chosen, rejected = self[1:] if first else self[:0:-1]
-        return {"prompt": self.prompt, "chosen": chosen, "rejected": rejected, "rater": rater}
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Pair":
+        """Return the pair that a row is about, whatever else it says."""
+        return cls(*(row[name] for name in cls._fields))
+
+    def compared(self, preference: Preference, rater: str) -> ComparisonRow:
+        """Return what a rater says of this pair."""
+        return {**self._asdict(), "preference": preference, "rater": rater}
+
+
+def preferences_of(rows: Iterable[ComparisonRow]) -> list[PreferenceRow]:
+    """Return what a reward model learns from comparisons: of a tie, or of two bad completions, nothing."""
+    preferences: list[PreferenceRow] = []
+    for row in rows:
+        texts = Pair.of(row)[1:]
+        if row["preference"] in ("a", "b"):
+            chosen, rejected = texts if row["preference"] == "a" else texts[::-1]
+            said = {"prompt": row["prompt"], "chosen": chosen, "rejected": rejected, "rater": row["rater"]}
+            preferences.append(said)
+    return preferences
 
 
 def subject_of(row: Mapping[str, Any]) -> Hashable:
@@ -63,8 +83,8 @@ class Annotators(Protocol):
         """
         ...
 
-    def compare(self, pairs: Sequence[Pair], seed: int) -> list[PreferenceRow]:
-        """Return which completions of N pairs are preferred; a tie is no row. Raises as `rate` does."""
+    def compare(self, pairs: Sequence[Pair], seed: int) -> list[ComparisonRow]:
+        """Return what each rater says of each of N pairs, ties as well. Raises as `rate` does."""
         ...
 
     def true_scores(self, texts: Sequence[Text]) -> list[float] | None:

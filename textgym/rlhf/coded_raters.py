@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from textgym.feedback.tables import Preference
 from textgym.reward_protocol import Reward, score_completions
 from textgym.training.report import describe_reward
 
-from .annotators import Pair, PreferenceRow, RatingRow, Text
+from .annotators import ComparisonRow, Pair, RatingRow, Text
 
 Columns = Mapping[str, Mapping[str, object]]
 
@@ -61,15 +62,14 @@ class CodedRaters:
             for number, rating in enumerate(row, start=1)
         ]
 
-    def compare(self, pairs: Sequence[Pair], seed: int) -> list[PreferenceRow]:
+    def compare(self, pairs: Sequence[Pair], seed: int) -> list[ComparisonRow]:
         """Return for each pair and rater which completion the rater rates higher; equal ratings are a tie."""
         texts = [Text(pair.prompt, completion) for pair in pairs for completion in pair[1:]]
         ratings = self._ratings(texts, seed)
         return [
-            pair.preferred(first > second, f"rater {number}")
+            pair.compared(_preferred(first, second), f"rater {number}")
             for pair, *both in zip(pairs, ratings[::2], ratings[1::2], strict=True)
             for number, (first, second) in enumerate(zip(*both, strict=True), start=1)
-            if first != second
         ]
 
     def _ratings(self, texts: Sequence[Text], seed: int) -> list[list[float]]:
@@ -93,3 +93,7 @@ class CodedRaters:
         }
         prompts, completions = [text.prompt for text in texts], [text.completion for text in texts]
         return score_completions(self.reward, prompts, completions, columns, [()] * len(texts)).scores
+
+
+def _preferred(first: float, second: float) -> Preference:
+    return "tie" if first == second else "a" if first > second else "b"

@@ -21,8 +21,9 @@ class RoundFolder:
     Attributes:
         completions: What was written, with the ensemble's disagreement, and which of it goes to the annotators.
         feedback: Their ratings, which `textgym reward-model train --data` reads, too.
-        pairs: Two completions of a prompt each, that the annotators compare.
-        preferences: Which of them they prefer, likewise.
+        pairs: Two completions of a prompt each, that the annotators compare, with what the reward model so far foresaw.
+        comparisons: What each of them said of each pair, ties and two bad ones as well; older rounds have none.
+        preferences: Which of them they prefer, as `feedback` for the reward model.
         chats: What people have said so far of answers in chats, as ratings and preferences.
         judgement: How far they agree, and how well the reward model so far foresees what they said.
         reward_model: The reward model that has learned from this feedback, too.
@@ -37,6 +38,7 @@ class RoundFolder:
         self.completions = path / "completions.jsonl"
         self.feedback = path / "feedback.jsonl"
         self.pairs = path / "pairs.jsonl"
+        self.comparisons = path / "comparisons.jsonl"
         self.preferences = path / "preferences.jsonl"
         self.chats = path / "chats.jsonl"
         self.judgement = path / "judgement.json"
@@ -95,8 +97,9 @@ class LoopFolder:
     def open(self, settings: LoopSettings) -> None:
         """Make the folder and write the settings, or check that they are those it was begun with.
 
-        More rounds, fewer people to wait for, and another password of the store are all that may be changed once the
-        first step is done.
+        Once the first step is done, what may be changed are the rounds, how many people to wait for, the password of
+        the store, and the command that annotators are asked by; and, until a reward model has been trained, which one
+        that is to be, and whether it chooses what is asked.
 
         Raises:
             ValueError: If it holds something else than a loop of these settings.
@@ -119,12 +122,15 @@ class LoopFolder:
     def _check(self, settings: LoopSettings) -> None:
         from .settings import read_loop_settings
 
-        before, now = (_fixed(one) for one in (read_loop_settings(self.config), settings))
+        has_learned = self.round(1).reward_model.exists()
+        before, now = (_fixed(one, has_learned) for one in (read_loop_settings(self.config), settings))
         changed = [name for name in before if before[name] != now[name]]
         if changed:
             raise ValueError(
                 f"The loop in {self.path} was begun with other settings ({', '.join(changed)}: see {self.config}); "
-                "name another output, or give those. Only rounds and annotators.people.enough may be changed."
+                "name another output, or give those. Only rounds, annotators.people.enough and "
+                "annotators.command.command may be changed, and until a reward model has been trained reward_model and "
+                "feedback.selection."
             )
 
 
@@ -136,11 +142,14 @@ def without_passwords(settings: LoopSettings) -> LoopSettings:
     return replace(settings, annotators={"people": {**people, "store": without_password(people["store"])}})
 
 
-def _fixed(settings: LoopSettings) -> dict[str, object]:
-    """Return the settings that stay as they are."""
+def _fixed(settings: LoopSettings, has_learned: bool) -> dict[str, object]:
+    """Return the settings that stay as they are, before or after a reward model has learned."""
     settings = without_passwords(settings)
     fixed = {name: value for name, value in vars(settings).items() if name not in ("rounds", "output")}
-    people = settings.annotators.get("people")
-    if people is not None:
-        fixed["annotators"] = {name: value for name, value in people.items() if name != "enough"}
+    ((kind, given),) = settings.annotators.items()
+    changeable = {"people": "enough", "command": "command"}.get(kind)
+    fixed["annotators"] = {kind: {name: value for name, value in (given or {}).items() if name != changeable}}
+    if not has_learned:
+        del fixed["reward_model"]
+        fixed["feedback"] = {name: value for name, value in vars(settings.feedback).items() if name != "selection"}
     return fixed

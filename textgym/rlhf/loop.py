@@ -12,6 +12,7 @@ from rich.console import Console
 from textgym.folder_lock import locked_folder
 from textgym.prompts import load_prompts
 from textgym.reward_protocol import resolve_reward
+from textgym.rewards.extras import MissingPackageError
 from textgym.rewards.learned import RewardModel, load_reward_model
 from textgym.training.run_folder import read_json_lines, write_json, write_json_lines
 from textgym.training.sft import fine_tune
@@ -24,11 +25,12 @@ from .annotator_settings import (
     SimulatedAnnotators,
     read_annotators,
 )
-from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text, subject_of
-from .candidates import choose, write_candidates, write_pairs
+from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text, preferences_of, subject_of
+from .candidates import choose, choose_pairs, write_candidates, write_pairs
 from .checking import check_annotators, check_warm_start
 from .finetuning import evaluate_policy, fine_tune_policy
 from .folder import LoopFolder, RoundFolder
+from .learnable import UnlearnableFeedbackError, explain, without_twins
 from .report import write_report
 from .reward_learning import judge, judge_comparisons, known_before, learn, make_model
 from .settings import LoopSettings
@@ -45,11 +47,13 @@ class Step(NamedTuple):
         name: What it does, in words.
         output: What it leaves; where that is, the step is done.
         act: Does it.
+        again: Whether it is done also where its output is, from which nothing has been learned yet.
     """
 
     name: str
     output: Path
     act: Callable[[], None]
+    again: bool = False
 
 
 class Loop:
@@ -77,6 +81,9 @@ class Loop:
             resolve_reward(self._chosen.reward)
         self._before = known_before(settings.reward_model, self._share_of_raters())
         self._annotators: Annotators | None = None
+        # People go on saying more, and may change what they have said, until a reward model has learned from it.
+        self._asks_anew = isinstance(self._chosen, PeopleAnnotators)
+        self._has_asked = False
         if not self.folder.has_begun():
             check_warm_start(settings)
             check_annotators(self._chosen)
@@ -89,6 +96,7 @@ class Loop:
             WaitingForPeople: If people have to rate first.
             AnnotatorsError: If a command that rates fails.
             TrainingStopped: If a signal asked to stop.
+            UnlearnableFeedbackError: If a reward model cannot learn from the feedback; what to do is said.
             ValueError: If another process is at work in the folder.
         """
         refusal = f"{self.folder.path} is being worked on by another {self.command!r}; wait, or end it."
@@ -96,14 +104,24 @@ class Loop:
             self._run()
 
     def _run(self) -> None:
+        try:
+            self._do_steps()
+        except UnlearnableFeedbackError:
+            if self._asks_anew or self._has_asked:
+                raise
+            # What was said in an earlier call: a command or a reward may have been mended since.
+            self._asks_anew = True
+            self._do_steps()
+        self.report()
+
+    def _do_steps(self) -> None:
         for step in self.steps():
-            if not step.output.exists():
+            if step.again or not step.output.exists():
                 self.console.rule(step.name)
                 step.output.parent.mkdir(parents=True, exist_ok=True)
                 step.act()
                 if step.output.name in REPORTED:
                     self.report()
-        self.report()
 
     def report(self) -> None:
         """Write results and page anew."""
@@ -123,19 +141,25 @@ class Loop:
 
     def _round(self, one: RoundFolder) -> Iterator[Step]:
         title = f"Round {one.number}"
+        # Until a reward model has learned from them, answers may change, and the settings of that model, too.
+        is_open = not one.reward_model.exists()
+        asks_anew = is_open and self._asks_anew
         if self.settings.feedback.completions is not None:
             yield Step(f"{title}: writing completions", one.completions, partial(self._write, one))
-            yield Step(f"{title}: asking {self.annotators.describe()}", one.feedback, partial(self._ask, one))
+            asking = f"{title}: asking {self.annotators.describe()}"
+            yield Step(asking, one.feedback, partial(self._get_answers, self._ask, one), asks_anew)
         if self.settings.feedback.comparisons is not None:
             yield Step(f"{title}: writing pairs", one.pairs, partial(self._write_pairs, one))
             asking = f"{title}: asking {self.annotators.describe()} to compare"
-            yield Step(asking, one.preferences, partial(self._compare, one))
+            yield Step(asking, one.preferences, partial(self._get_answers, self._compare, one), asks_anew)
         # A reward model that has been trained has not learned from what was said since.
-        if isinstance(self._chosen, PeopleAnnotators) and not one.reward_model.exists():
+        if isinstance(self._chosen, PeopleAnnotators) and is_open:
             read = partial(self._read_chats, one, self.folder.store_of(self._chosen))
-            yield Step(f"{title}: reading what was said in chats", one.chats, read)
-        yield Step(f"{title}: what the present reward model foresaw", one.judgement, partial(self._judge, one))
-        yield Step(f"{title}: training the reward model", one.reward_model, partial(self._learn, one))
+            yield Step(f"{title}: reading what was said in chats", one.chats, read, asks_anew)
+        foresaw = partial(self._use_answers, self._judge, one)
+        yield Step(f"{title}: what the present reward model foresaw", one.judgement, foresaw, is_open)
+        train = partial(self._use_answers, self._learn, one)
+        yield Step(f"{title}: training the reward model", one.reward_model, train)
         yield Step(f"{title}: fine-tuning", one.training, partial(self._fine_tune, one))
         yield Step(f"{title}: evaluating", one.evaluation, partial(self._evaluate, one))
 
@@ -182,20 +206,45 @@ class Loop:
         rows = choose(candidates, n_asked, asked_before=asked_before, model=model, seed=seed)
         write_json_lines(one.completions, rows)
 
+    def _get_answers(self, ask: Callable[[RoundFolder], None], one: RoundFolder) -> None:
+        ask(one)
+        self._has_asked = True
+
+    def _use_answers(self, use: Callable[[RoundFolder], None], one: RoundFolder) -> None:
+        """Judge or learn; where that fails, the answers may still be others, and the loop says how."""
+        try:
+            use(one)
+        except MissingPackageError:
+            raise
+        except ValueError as error:
+            said = len(self.feedback(one.number)), len(self.preferences(one.number))
+            store = self.folder.store_of(self._chosen) if isinstance(self._chosen, PeopleAnnotators) else ""
+            raise UnlearnableFeedbackError(
+                explain(error, one.number, said, self._chosen, store, self.command)
+            ) from error
+
     def _ask(self, one: RoundFolder) -> None:
         asked = [Text(row["prompt"], row["completion"]) for row in read_json_lines(one.completions) if row["is_asked"]]
         write_json_lines(one.feedback, self.annotators.rate(asked, self._seed(one, "ratings")))
 
     def _write_pairs(self, one: RoundFolder) -> None:
-        seed = self._seed(one, "pairs")
+        collection, seed = self.settings.feedback, self._seed(one, "pairs")
+        n_asked = collection.comparisons or 0
         settings = self.settings.train_settings(model=self._model_before(one), seed=seed)
-        before = [Pair(**row) for number in range(1, one.number) for row in _rows(self.folder.round(number).pairs)]
-        pairs = write_pairs(settings, self.settings.feedback.comparisons or 0, before, seed)
-        write_json_lines(one.pairs, (pair._asdict() for pair in pairs))
+        model = self._reward_model_before(one)
+        by_disagreement = model is not None and collection.selection == "disagreement"
+        # Where any will do, some more than are asked, since some may be empty or alike.
+        candidates = write_pairs(settings, collection.n_candidate_pairs if by_disagreement else 2 * n_asked, seed)
+        before = [Pair.of(row) for number in range(1, one.number) for row in _rows(self.folder.round(number).pairs)]
+        rows = choose_pairs(candidates, n_asked, asked_before=before, model=model, by_disagreement=by_disagreement)
+        write_json_lines(one.pairs, rows)
 
     def _compare(self, one: RoundFolder) -> None:
-        pairs = [Pair(**row) for row in read_json_lines(one.pairs)]
-        write_json_lines(one.preferences, self.annotators.compare(pairs, self._seed(one, "preferences")))
+        pairs = [Pair.of(row) for row in read_json_lines(one.pairs)]
+        said = self.annotators.compare(pairs, self._seed(one, "preferences"))
+        write_json_lines(one.comparisons, said)
+        # Last, since with them the step is done.
+        write_json_lines(one.preferences, preferences_of(said))
 
     def _read_chats(self, one: RoundFolder, place: str) -> None:
         from .chat_feedback import read_chats
@@ -204,10 +253,10 @@ class Loop:
 
     def _judge(self, one: RoundFolder) -> None:
         model = self._reward_model_before(one)
-        judgement = judge(model, _rows(one.feedback), self.settings.reward_model.min_gap)
+        judgement = judge(model, without_twins(_rows(one.feedback)), self.settings.reward_model.min_gap)
         if one.pairs.is_file():
-            n_asked = len(read_json_lines(one.pairs))
-            judgement["comparisons"] = judge_comparisons(model, read_json_lines(one.preferences), n_asked)
+            said, n_asked = _rows(one.comparisons), len(read_json_lines(one.pairs))
+            judgement["comparisons"] = judge_comparisons(model, read_json_lines(one.preferences), said, n_asked)
         if one.chats.is_file():
             judgement["chats"] = Counter(row["said"] for row in read_json_lines(one.chats))
         write_json(one.judgement, judgement)
@@ -220,7 +269,7 @@ class Loop:
         asked = [*self.feedback(one.number), *self.preferences(one.number)]
         known = set(map(subject_of, asked))
         # What somebody was asked about goes before what they said of the same text in a chat.
-        rows = [*asked, *(row for row in _rows(one.chats) if subject_of(row) not in known)]
+        rows = without_twins([*asked, *(row for row in _rows(one.chats) if subject_of(row) not in known)])
         learn(self.settings.reward_model, self._before, rows, texts, self.console).save(one.reward_model)
 
     def _fine_tune(self, one: RoundFolder) -> None:

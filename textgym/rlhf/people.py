@@ -19,7 +19,7 @@ from textgym.shell_words import as_typed
 from textgym.training.run_folder import write_json_lines
 
 from .annotator_settings import PeopleAnnotators
-from .annotators import Pair, PreferenceRow, RatingRow, Text, WaitingForPeople
+from .annotators import ComparisonRow, Pair, RatingRow, Text, WaitingForPeople
 
 
 def check_people(settings: PeopleAnnotators) -> None:
@@ -83,15 +83,20 @@ class PeopleRaters:
             said = read_judgements(store, "ratings")
             return [row for row in said if Text(row["prompt"], row["completion"]) in asked]
 
-    def compare(self, pairs: Sequence[Pair], seed: int) -> list[PreferenceRow]:
-        """Put the pairs into the store unless they are there, and return what most people prefer; see `rate`."""
+    def compare(self, pairs: Sequence[Pair], seed: int) -> list[ComparisonRow]:
+        """Put the pairs into the store unless they are there, and return what people say of them; see `rate`.
+
+        Rows have people's `sureness` and `comment`, too.
+        """
+        # The store puts a pair in an order of its own.
+        asked = {(pair.prompt, frozenset(pair[1:])): pair for pair in pairs}
         with self._store() as store:
             self._ask(store, pairs)
-            # The store puts a pair in an order of its own.
-            asked = {(pair.prompt, frozenset(pair[1:])) for pair in pairs}
-            self._wait(store, asked, "pairs are compared")
-            said = read_judgements(store, "preferences")
-            return [row for row in said if (row["prompt"], frozenset((row["chosen"], row["rejected"]))) in asked]
+            self._wait(store, set(asked), "pairs are compared")
+            said = read_judgements(store, "comparisons")
+        rows = [_in_order_of(asked.get((row["prompt"], frozenset(Pair.of(row)[1:]))), row) for row in said]
+        # Who has rewritten the one as the other in a chat, and back in another chat, has the last word.
+        return list({(Pair.of(row), row["rater"]): row for row in rows if row is not None}.values())
 
     @contextmanager
     def _store(self) -> Iterator[FeedbackStore]:
@@ -143,3 +148,11 @@ class PeopleRaters:
             .having(func.count(Assignment.id) >= self.settings.per_item)
         )
         return {(prompt, frozenset((first, second or ""))) for prompt, first, second in rows}
+
+
+def _in_order_of(pair: Pair | None, row: ComparisonRow) -> ComparisonRow | None:
+    """Return what a row says with the completions in the order of the pair that was asked; None for no such pair."""
+    if pair is None or pair == Pair.of(row):
+        return None if pair is None else row
+    turned = {"a": "b", "b": "a"}
+    return {**row, **pair._asdict(), "preference": turned.get(row["preference"], row["preference"])}

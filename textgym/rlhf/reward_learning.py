@@ -1,12 +1,12 @@
 """The reward model of each round: judged on feedback that is new to it, then trained on all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from textgym.feedback.agreement import krippendorff_alpha
+from textgym.feedback.agreement import PREFERENCES, krippendorff_alpha
 from textgym.rewards.learned import (
     Feedback,
     RewardModel,
@@ -17,7 +17,7 @@ from textgym.rewards.learned import (
     read_feedback,
 )
 
-from .annotators import PreferenceRow, RatingRow, Text
+from .annotators import ComparisonRow, Pair, PreferenceRow, RatingRow, Text
 from .ratings_file import split_by_hash
 from .settings import RewardModelSettings
 
@@ -59,7 +59,7 @@ def learn(
     Raises:
         ValueError: If it cannot learn from them.
     """
-    said = read_feedback(rows)
+    said = read_feedback(rows) if rows else Feedback()
     everything = replace(said, ratings=before.ratings + said.ratings, preferences=before.preferences + said.preferences)
     feedback = augment(everything, settings.counterfactuals())
     model = make_model(settings).fit(feedback, console=console)
@@ -68,18 +68,20 @@ def learn(
 
 
 def judge_comparisons(
-    model: RewardModel | None, rows: Sequence[PreferenceRow], n_asked: int
+    model: RewardModel | None, rows: Sequence[PreferenceRow], said: Sequence[ComparisonRow], n_asked: int
 ) -> dict[str, float | int | None]:
-    """Return how well a model foresees which of two completions is preferred.
+    """Return how far annotators agree on pairs, and how well a model foresees which of two completions is preferred.
 
     Args:
         model: As of `judge`.
         rows: The preferences.
+        said: What each rater said of each pair, ties and two bad ones as well; none of a round that did not keep it.
         n_asked: Pairs that were asked about.
 
     Returns:
-        `n_asked`, `n_preferences` and `accuracy`, the share of the preferences in which the chosen completion scores
-        higher (equal scores count half); None where unknown.
+        `n_asked`, `n_comparisons` (of all raters), `n_raters`, `alpha` (Krippendorff's of A, B, tie and both bad; None
+        where it is undefined), `n_preferences` and `accuracy`, the share of the preferences in which the chosen
+        completion scores higher (equal scores count half); None where unknown.
     """
     accuracy = None
     if model is not None and rows:
@@ -87,7 +89,15 @@ def judge_comparisons(
         scores = [model.score(prompts, [row[side] for row in rows]) for side in ("chosen", "rejected")]
         right = [0.5 * (int(a > b) + int(a >= b)) for a, b in zip(*scores, strict=True)]
         accuracy = sum(right) / len(right)
-    return {"n_asked": n_asked, "n_preferences": len(rows), "accuracy": accuracy}
+    judgements = _units((Pair.of(row), row["rater"], PREFERENCES.index(row["preference"])) for row in said)
+    return {
+        "n_asked": n_asked,
+        "n_comparisons": len(said) if said else None,
+        "n_raters": len({row["rater"] for row in said}) if said else None,
+        "alpha": krippendorff_alpha(judgements, "nominal"),
+        "n_preferences": len(rows),
+        "accuracy": accuracy,
+    }
 
 
 def judge(model: RewardModel | None, rows: Sequence[RatingRow], min_gap: float) -> dict[str, Any]:
@@ -99,29 +109,32 @@ def judge(model: RewardModel | None, rows: Sequence[RatingRow], min_gap: float) 
         min_gap: Pairs count in the accuracy whose ratings differ by more than this.
 
     Returns:
-        `n_completions`, `n_ratings`, `n_raters`, `mean_rating` (over completions), `alpha` (Krippendorff's; both None
-        where they are undefined), `model` and `rater` (one rater against the others): Pearson, Spearman, pairwise
-        accuracy and number of pairs, None where unknown.
+        `n_completions`, `n_ratings`, `n_raters`, `mean_rating` (over completions), `rating_range` (the lowest and the
+        highest rating), `alpha` (Krippendorff's; all None where they are undefined), `model` and `rater` (one rater
+        against the others): Pearson, Spearman, pairwise accuracy and number of pairs, None where unknown.
     """
     feedback = read_feedback(rows) if rows else Feedback()
     ratings = [one.rating for one in feedback.ratings]
     rater = human_ceiling(feedback.ratings, min_gap) if rows else None
     agreement = None if model is None or not rows else model.evaluate(feedback, min_gap=min_gap).agreement
+    judgements = _units((Text(row["prompt"], row["completion"]), row["rater"], row["rating"]) for row in rows)
+    given = [row["rating"] for row in rows]
     return {
         "n_completions": len(ratings),
         "n_ratings": len(rows),
         "n_raters": len({row["rater"] for row in rows}),
         "mean_rating": sum(ratings) / len(ratings) if rows else None,
-        "alpha": krippendorff_alpha(_units(rows), "ordinal") if rows else None,
+        "rating_range": [min(given), max(given)] if given else None,
+        "alpha": krippendorff_alpha(judgements, "ordinal"),
         "model": None if agreement is None else agreement._asdict(),
         "rater": None if rater is None else rater._asdict(),
     }
 
 
-def _units(rows: Sequence[RatingRow]) -> list[Mapping[int, float]]:
-    """Return for each text what each rater, by a number, said of it."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(row["rater"] for row in rows))}
-    units: dict[Text, dict[int, float]] = {}
-    for row in rows:
-        units.setdefault(Text(row["prompt"], row["completion"]), {})[numbers[row["rater"]]] = row["rating"]
+def _units(judgements: Iterable[tuple[Hashable, str, float]]) -> list[Mapping[int, float]]:
+    """Return for each text or pair what each rater, by a number, said of it."""
+    numbers: dict[str, int] = {}
+    units: dict[Hashable, dict[int, float]] = {}
+    for judged, rater, value in judgements:
+        units.setdefault(judged, {})[numbers.setdefault(rater, len(numbers))] = value
     return list(units.values())

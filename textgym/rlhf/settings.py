@@ -27,23 +27,30 @@ GIVEN_TO_WARM_START = ("model", "seed")
 
 @dataclass(frozen=True)
 class CollectionSettings(Settings):
-    """Which completions are rated."""
+    """Which completions are rated, and which pairs compared."""
 
     completions: int | None = setting(200, "Completions that are rated in each round; null for none.", least=2)
     comparisons: int | None = setting(
         None, "Pairs of completions of one prompt that are compared in each round; null for none.", least=1
     )
     candidates: int | None = setting(
-        None, "Completions written in each round, among which those are chosen. [default: four times as many]", least=2
-    )
+        None, "Completions written in each round, and as many pairs, among which those are chosen. "
+        "[default: four times as many]", least=2,
+    )  # fmt: skip
     selection: Literal["disagreement", "random"] = setting(
-        "disagreement", "Choose those on which the reward models of an ensemble disagree most, or any."
-    )
+        "disagreement", "Choose those on which the reward models of an ensemble disagree most, or any. Of a pair it is "
+        "the difference in score that they disagree on.",
+    )  # fmt: skip
 
     @property
     def n_candidates(self) -> int:
         """Completions written in each round."""
         return 4 * (self.completions or 0) if self.candidates is None else self.candidates
+
+    @property
+    def n_candidate_pairs(self) -> int:
+        """Pairs written in each round in which reward models choose."""
+        return 4 * (self.comparisons or 0) if self.candidates is None else self.candidates
 
 
 @dataclass(frozen=True)
@@ -119,13 +126,13 @@ class LoopSettings(Settings):
                 f"{self.reward_model.kind!r}; choose linear_preferences, or network with settings: {{objective: "
                 "preferences}."
             )
-        if self.feedback.n_candidates < (self.feedback.completions or 0):
-            raise ValueError(
-                f"feedback.candidates must be at least feedback.completions ({self.feedback.completions}), got "
-                f"{self.feedback.n_candidates}."
-            )
-        asks_ratings = self.feedback.completions is not None
-        if asks_ratings and self.feedback.selection == "disagreement" and self.reward_model.ensemble is None:
+        for name in ("completions", "comparisons"):
+            n_asked, n_candidates = getattr(self.feedback, name), self.feedback.candidates
+            if n_asked is not None and n_candidates is not None and n_candidates < n_asked:
+                raise ValueError(
+                    f"feedback.candidates must be at least feedback.{name} ({n_asked}), got {n_candidates}."
+                )
+        if self.feedback.selection == "disagreement" and self.reward_model.ensemble is None:
             raise ValueError(
                 "feedback.selection 'disagreement' needs reward_model.ensemble, the number of models that may "
                 "disagree; give it, or choose 'random'."

@@ -23,6 +23,7 @@ from .algorithm_settings import RolloutSettings
 from .callbacks import CheckpointCallback, SampleCallback
 from .checkpoint import load_checkpoint, save_checkpoint
 from .curves import draw_curves
+from .initial_weights import with_initial_share
 from .judgement import to_figures
 from .logs import make_logger, read_progress
 from .model_folder import find_model, save_language_model
@@ -127,9 +128,11 @@ def execute(run: Run, console: Console) -> None:
         _save_language_model(run)
         _draw(run)
         raise
-    _evaluate(run, "after", console, speed)
-    seed, n = run.settings.evaluation.eval_seed, len(run.sample_task.prompts)
-    run.folder.write_tokens(view_tokens(run.policy, run.sample_task, run.reference, n, seed))
+    with with_initial_share(run.policy, run.settings.model, run.settings.initial_share):
+        _save_language_model(run)
+        _evaluate(run, "after", console, speed)
+        seed, n = run.settings.evaluation.eval_seed, len(run.sample_task.prompts)
+        run.folder.write_tokens(view_tokens(run.policy, run.sample_task, run.reference, n, seed))
     _draw(run)
     _report(run, console)
 
@@ -291,7 +294,6 @@ def _learn(run: Run, console: Console) -> float | None:
         finally:
             progress.stop()
             model.logger.close()
-        _save_language_model(run)
     return progress.tokens_per_second
 
 

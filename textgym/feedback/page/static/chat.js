@@ -1,7 +1,8 @@
 // Chat: a conversation, each answer of which can be scored, or rewritten.
 
 import { Refused, ask, complain, drafts, onKeys, show, showProgress, words } from "./page.js";
-import { askWhy } from "./skipping.js";
+import { scoreByKey } from "./scoring.js";
+import { askWhy, askWhyAgain, keepWhy } from "./skipping.js";
 
 const form = document.getElementById("say");
 const message = form.elements.said;
@@ -40,13 +41,16 @@ function fillTurn(section, turn) {
   section.querySelector(".rewritten").hidden = turn.rewriting === null;
   for (const input of section.querySelectorAll("[type=radio]")) {
     input.name = `score-${turn.id}`;
-    input.checked = input.value === String(turn.score);
+    // While a judgement waits, the buttons are ahead of what the server knows.
+    if (!section.nWaiting) input.checked = input.value === String(turn.score);
   }
 }
 
 async function judgeTurn(section, changes) {
+  section.nWaiting = (section.nWaiting ?? 0) + 1;
   // A judgement waits for its turn, since the page shows it already: the model may be writing for a while.
   while (isBusy) await work;
+  section.nWaiting -= 1;
   await alone(async () => {
     const { id, score, rewriting } = { ...section.turn, ...changes };
     show(words.saving);
@@ -101,6 +105,7 @@ function display(answer) {
   const sent = drafts.read(`sent ${chat}`);
   drafts.drop(`sent ${chat}`);
   if (sent !== null && sent.number >= answer.turns.length) putBack(sent.said);
+  askWhyAgain(`skip chat ${chat}`, sendSkip);
 }
 
 async function load() {
@@ -111,13 +116,17 @@ async function load() {
 function undo() {
   if (chat === null) return;
   alone(async () => {
-    const { id: turn, said, score, rewriting } = list.lastElementChild?.turn ?? {};
+    const { id: turn, number, said, score, rewriting } = list.lastElementChild?.turn ?? {};
     const isJudged = turn !== undefined && (score !== null || rewriting !== null);
     const what = turn === undefined ? "close" : isJudged ? "judgement" : "turn";
+    // What was typed is put by before the store loses it, and stands in its field again.
+    const draft = `rewriting ${turn}`;
+    if (what === "turn") drafts.write(`sent ${chat}`, { number, said });
+    else if (isJudged && rewriting !== null) drafts.write(draft, drafts.read(draft) ?? rewriting.trim());
     const answer = await ask("/api/chat/undo", { chat, what, turn });
-    drafts.drop(`rewriting ${turn}`);
-    if (what === "turn" && message.value.trim() === "") drafts.write(`message ${chat}`, said);
+    if (what === "turn") drafts.drop(draft);
     display(answer);
+    document.activeElement?.blur();
     show(words.undone);
   });
 }
@@ -161,16 +170,22 @@ function startAnew() {
   });
 }
 
-// A subject that somebody would rather not talk about; what is typed of it goes with it.
+// A subject that somebody would rather not talk about; what is typed of it goes with it, and comes back with it.
 function skip() {
   if (chat === null || document.getElementById("skip").hidden) return;
-  askWhy((why) => alone(async () => {
-    const skipped = chat;
+  askWhy(`skip chat ${chat}`, sendSkip);
+}
+
+async function sendSkip(why) {
+  const skipped = chat;
+  while (isBusy) await work;
+  await alone(async () => {
+    show(words.saving);
     await ask("/api/chat/skip", { chat: skipped, ...why });
-    drafts.drop(`message ${skipped}`);
+    keepWhy(`skip chat ${skipped}`);
     await load();
     show(words.saved);
-  }));
+  });
 }
 
 message.addEventListener("input", () => drafts.write(`message ${chat}`, message.value));
@@ -192,7 +207,7 @@ onKeys((key, field, event) => {
   if (key === "s") return skip(), true;
   if (key === "u") return undo(), true;
   if (last && key === "r") return openRewriting(last), true;
-  const input = last && /^[1-9]$/.test(key) && last.querySelectorAll("[type=radio]")[Number(key) - 1];
+  const input = last && scoreByKey(last, event);
   if (!input) return false;
   input.click();
   return true;

@@ -1,12 +1,13 @@
 // One item after the other: shown, judged, saved, skipped or taken back. Rate and Compare differ in their form alone.
 
 import { Refused, ask, complain, drafts, onKeys, show, showProgress, words } from "./page.js";
-import { askWhy } from "./skipping.js";
+import { askWhy, askWhyAgain, keepWhy } from "./skipping.js";
 
 export function judge({ kind, path, keys, read, missing }) {
   const form = document.getElementById("work");
   let assignment = null;
-  let undoable = null;
+  // The assignment that undo takes back, and what was said of it.
+  let undoable = { assignment: null, said: null };
   let isBusy = false;
 
   function fill(said) {
@@ -21,7 +22,7 @@ export function judge({ kind, path, keys, read, missing }) {
 
   function display(item) {
     assignment = item.assignment;
-    undoable = item.undoable;
+    undoable = { assignment: item.undoable, said: item.undoable_said };
     showProgress(item.progress);
     form.hidden = assignment === null;
     document.getElementById("nothing").hidden = assignment !== null;
@@ -33,9 +34,10 @@ export function judge({ kind, path, keys, read, missing }) {
       // The space that parts a completion from its prompt would look like an indent.
       document.querySelector(`[data-completion="${index}"]`).textContent = text.replace(/^ /, "");
     });
-    fill(drafts.read(assignment) ?? item.said);
+    fill(drafts.read(assignment));
     document.activeElement?.blur();
     scrollTo(0, 0);
+    askWhyAgain(`skip ${assignment}`, sendSkip);
   }
 
   async function next() {
@@ -67,7 +69,7 @@ export function judge({ kind, path, keys, read, missing }) {
       const judged = assignment;
       show(words.saving);
       await ask(path, { assignment: judged, ...said });
-      undoable = judged;
+      undoable = { assignment: judged, said };
       drafts.drop(judged);
       await next();
       show(words.saved);
@@ -76,21 +78,28 @@ export function judge({ kind, path, keys, read, missing }) {
 
   function skip() {
     if (assignment === null) return;
-    askWhy((why) => alone(async () => {
+    askWhy(`skip ${assignment}`, sendSkip);
+  }
+
+  function sendSkip(why) {
+    return alone(async () => {
       const skipped = assignment;
+      show(words.saving);
       await ask("/api/skips", { assignment: skipped, ...why });
-      undoable = skipped;
+      undoable = { assignment: skipped, said: null };
       drafts.drop(skipped);
+      keepWhy(`skip ${skipped}`);
       await next();
       show(words.saved);
-    }));
+    });
   }
 
   function undo() {
     return alone(async () => {
-      const item = await ask("/api/undo", { assignment: undoable });
-      drafts.drop(item.assignment);
-      display(item);
+      const { assignment: undone, said } = undoable;
+      // Before the store loses it, so that neither a reload nor a lost answer takes it away.
+      if (said !== null) drafts.write(undone, said);
+      display(await ask("/api/undo", { assignment: undone }));
       show(words.undone);
     });
   }
@@ -117,7 +126,7 @@ export function judge({ kind, path, keys, read, missing }) {
     if (key === "Enter" && !event.target.closest("button, a, summary")) return save(), true;
     if (key === "s") return skip(), true;
     if (key === "c") return form.elements.comment.focus(), true;
-    const wanted = keys(key, form);
+    const wanted = keys(key, event);
     if (!wanted) return false;
     wanted.checked = true;
     wanted.dispatchEvent(new Event("input", { bubbles: true }));

@@ -2,6 +2,7 @@
 
 import { judge } from "./judging.js";
 import { words } from "./page.js";
+import { scoreByKey } from "./scoring.js";
 
 const qualities = { g: "good", f: "fair", b: "bad" };
 
@@ -9,9 +10,9 @@ judge({
   kind: "rate",
   path: "/api/ratings",
   missing: words.say_something,
-  keys: (key, form) => {
-    if (/^[1-9]$/.test(key)) return form.querySelectorAll("[name=score]")[Number(key) - 1];
-    return qualities[key] && form.querySelector(`[name=quality][value=${qualities[key]}]`);
+  keys: (key, event) => {
+    if (!qualities[key]) return scoreByKey(document.getElementById("scores"), event);
+    return document.querySelector(`[name=quality][value=${qualities[key]}]`);
   },
   read: (data) => {
     const [score, quality] = [data.get("score"), data.get("quality")];
