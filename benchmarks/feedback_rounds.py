@@ -110,11 +110,11 @@ def run_loop(settings: LoopSettings, shared: Path, console: Console) -> dict[str
 def main(
     data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
     runs: Annotated[Path, typer.Option(help="Folder for the loops.")] = Path("runs/feedback_rounds"),
-    completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 600,
-    tokens: Annotated[int, typer.Option(help="Tokens of training, in all rounds together.")] = 18_000,
-    kl_coef: Annotated[float, typer.Option(help="Reward lost for each nat of KL to the first model.")] = 0.1,
+    completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 90,
+    tokens: Annotated[int, typer.Option(help="Tokens of training, in all rounds together.")] = 36_000,
+    kl_coef: Annotated[float, typer.Option(help="Reward lost for each nat of KL to the first model.")] = 0.05,
     eval_completions: Annotated[int, typer.Option(help="Completions that the policy is judged by.")] = 160,
-    seeds: Annotated[str, typer.Option(help="Seeds of both loops, with commas between them.")] = "1,2,3",
+    seeds: Annotated[str, typer.Option(help="Seeds of both loops, with commas between them.")] = "1,2,3,4,5,6,7",
     encoder: Annotated[str | None, typer.Option(help="Folder of an encoder. [default: the package's]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice by default.")] = None,
 ) -> None:

@@ -17,8 +17,6 @@ from transformers import (
     ByT5Tokenizer,
     CanineConfig,
     CanineForSequenceClassification,
-    DebertaConfig,
-    DebertaForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     GPT2Config,
@@ -49,7 +47,6 @@ MADE: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: BertForSequenceClassification(BertConfig(**SMALL)),
     "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SMALL)),
     "distilbert": lambda: DistilBertForSequenceClassification(DistilBertConfig(**DISTILLED)),
-    "deberta": lambda: DebertaForSequenceClassification(DebertaConfig(**SMALL)),
     "llama": lambda: LlamaForSequenceClassification(LlamaConfig(**SMALL)),
     "gpt2": lambda: make_gpt2(["LABEL_0"]),
 }
