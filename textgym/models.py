@@ -178,9 +178,7 @@ def load_sequence_classifier(
     tokenizer = load_saved_tokenizer(name, truncation_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-        model.config.pad_token_id = tokenizer.pad_token_id
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id  # which is what rows are padded with
     if model.config.model_type != "xlnet":
         # Padding before a text moves it to other positions; tokenizers of language models have it there for writing.
         # XLNet reads the last position, and knows positions from their distances alone.

@@ -85,7 +85,8 @@ def test_people_and_priority_are_changed_for_items_that_are_there(store: Feedbac
 def test_the_right_answer_of_a_check_item_may_be_a_word(
     store: FeedbackStore, tmp_path: Path, said: dict[str, Any], expected: str
 ) -> None:
-    import_file(store, write_rows(tmp_path / "in.jsonl", [{**ITEM, **said}]), are_checks=True)
+    imported = import_file(store, write_rows(tmp_path / "in.jsonl", [{**ITEM, **said}]), are_checks=True)
+    assert imported.unused_columns == ()
     with store.reading() as session:
         assert list(session.scalars(select(Item.expected))) == [expected]
 
@@ -95,6 +96,16 @@ def test_a_check_item_without_a_right_answer_is_refused(store: FeedbackStore, tm
         import_file(store, write_rows(tmp_path / "in.jsonl", [ITEM]), are_checks=True)
     assert caught.value.problems == [
         (1, "a check item needs its right answer: a score, a quality or label, a preference, or chosen and rejected")
+    ]
+
+
+def test_every_row_that_cannot_be_used_is_named_by_its_line(store: FeedbackStore, tmp_path: Path) -> None:
+    rows = [{**ITEM, "completion": f"c{place}", "score": 3 if place == 30 else 9} for place in range(40)]
+    with pytest.raises(ImportRefusedError) as caught:
+        import_file(store, write_rows(tmp_path / "in.jsonl", rows))
+    assert str(caught.value).splitlines()[-2:] == [
+        "  line 20: score must be 1 to 5, got 9",
+        "  and 19 more, in lines 21-30, 32-40",
     ]
 
 

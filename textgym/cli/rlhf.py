@@ -3,7 +3,6 @@
 import importlib.util
 import signal
 import sys
-import traceback
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ import typer
 from textgym.allocator import keep_freed_memory
 from textgym.shell_words import as_typed
 
-from .errors import checked_input, refuse
+from .errors import checked_input, refuse, show_cause
 from .libraries import silence_libraries
 
 if TYPE_CHECKING:
@@ -116,8 +115,7 @@ def _run(loop: "Loop") -> None:
     except (AnnotatorsError, NonFiniteError) as error:
         _fail(str(error))
     except RewardError as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
+        show_cause(error)
         _fail(str(error))
     except TrainingStopped as stopped:
         sys.stderr.write(f"Stopped; everything is saved. Go on with: {loop.command}\n")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from textgym.line_ranges import join_ranges
 from textgym.prompts import read_csv, read_jsonl
 
 from .import_planning import ImportPlan
@@ -24,7 +25,7 @@ PROBLEMS_SHOWN = 20
 MOST_PEOPLE = 1000
 DEFAULT_RATER = "import"
 # What may be said of a judgement, and means nothing of a right answer.
-NOT_OF_CHECKS = ("label", "quality", "sureness", "rater", "comment")
+NOT_OF_CHECKS = ("sureness", "rater", "comment")
 
 
 class ImportRefusedError(ValueError):
@@ -37,7 +38,8 @@ class ImportRefusedError(ValueError):
     def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
         shown = [f"  line {line}: {problem}" for line, problem in problems[:PROBLEMS_SHOWN]]
         if len(problems) > PROBLEMS_SHOWN:
-            shown.append(f"  and {len(problems) - PROBLEMS_SHOWN} more")
+            others = sorted({line for line, _ in problems[PROBLEMS_SHOWN:]})
+            shown.append(f"  and {len(problems) - PROBLEMS_SHOWN} more, in lines {join_ranges(others)}")
         count = "1 row" if len(problems) == 1 else f"{len(problems)} rows"
         super().__init__(f"{count} of {path} cannot be used, and nothing was imported:\n" + "\n".join(shown))
         self.problems = problems
