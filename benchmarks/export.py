@@ -14,6 +14,8 @@ import torch
 import typer
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from textgym.cli.errors import checked_input
+
 from .pretraining.corpus import read_corpus
 from .pretraining.evaluation import evaluate_model
 from .pretraining.model_card import write_model_card
@@ -82,8 +84,8 @@ def evaluate_export(run: RunFolder, corpus: Path, to: Path, step: int) -> dict[s
 
 
 def main(
-    run: Annotated[Path, typer.Option(help="Folder of a run of textgym.benchmarks.pretrain.")],
-    corpus: Annotated[Path, typer.Option(help="The folder of texts that the run was given.")],
+    run: Annotated[Path, typer.Option(help="Folder of a run of textgym.benchmarks.pretrain.", exists=True)],
+    corpus: Annotated[Path, typer.Option(help="The folder of texts that the run was given.", exists=True)],
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
     threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice by default.")] = None,
 ) -> None:
@@ -91,10 +93,11 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     folder = RunFolder(run)
-    record = folder.read_record()
-    if record is None:
-        raise ValueError(f"expected a pre-training run in {run}, found no {folder.record_file.name}")
-    step = export_model(folder, to)
+    with checked_input():
+        record = folder.read_record()
+        if record is None:
+            raise ValueError(f"expected a pre-training run in {run}, found no {folder.record_file.name}")
+        step = export_model(folder, to)
     evaluation = evaluate_export(folder, corpus, to, step)
     run_record = {**record, "step": step}
     folder.write_json(to / EXPORTED_RECORD, run_record)

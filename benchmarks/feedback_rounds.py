@@ -20,6 +20,7 @@ import torch
 import typer
 from rich.console import Console
 
+from textgym.cli.errors import checked_input
 from textgym.prompts import load_prompts
 from textgym.replacing import replacing_folder
 from textgym.rlhf.annotator_settings import SimulatedAnnotators, read_annotators
@@ -108,7 +109,9 @@ def run_loop(settings: LoopSettings, shared: Path, console: Console) -> dict[str
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
+    data: Annotated[
+        Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.", exists=True)
+    ],
     runs: Annotated[Path, typer.Option(help="Folder for the loops.")] = Path("runs/feedback_rounds"),
     completions: Annotated[int, typer.Option(help="Completions that are rated, in all rounds together.")] = 90,
     tokens: Annotated[int, typer.Option(help="Tokens of training, in all rounds together.")] = 36_000,
@@ -121,6 +124,8 @@ def main(
     """Run both loops with every seed, and write the figure and the record."""
     if threads is not None:
         torch.set_num_threads(threads)
+    with checked_input():
+        backbone = encoder or find_encoder()
     console, results = Console(width=100), {}
     for seed in (int(text) for text in seeds.split(",")):
         folder = runs / f"seed-{seed}"
@@ -128,7 +133,7 @@ def main(
         results[seed] = {
             name: run_loop(
                 loop_settings(
-                    folder / name, data, encoder or find_encoder(), n_rounds, completions=completions, tokens=tokens,
+                    folder / name, data, backbone, n_rounds, completions=completions, tokens=tokens,
                     kl_coef=kl_coef, eval_completions=eval_completions, seed=seed,
                 ),
                 runs / "people",

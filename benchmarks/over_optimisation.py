@@ -27,6 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.agents import PPO, TextGenVecEnv, evaluate
 from textgym.agents.reference import Reference
+from textgym.cli.errors import checked_input
 from textgym.prompts import load_prompts
 from textgym.rewards import Sentiment
 from textgym.rewards.learned import Feedback, RewardModel, RidgeRewardModel, SVMRewardModel, split_feedback
@@ -175,7 +176,9 @@ def draw(runs: dict[int, list[dict[str, Any]]], picture: Path) -> None:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
+    data: Annotated[
+        Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.", exists=True)
+    ],
     domain: Annotated[str, typer.Option(help="Which rows.")] = "movie",
     tokens: Annotated[int, typer.Option(help="Tokens of training.")] = 60_000,
     seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "1,2",
@@ -191,7 +194,8 @@ def main(
     """Train on a learned reward, let the judges watch, and write record and figure."""
     if threads is not None:
         torch.set_num_threads(threads)
-    feedback = read_domain(data, domain)
+    with checked_input():
+        feedback = read_domain(data, domain)
     shared: dict[str, Any] = {"max_new_tokens": 48}
     held_out = film_prompts("bundled:held_out")
     runs: dict[int, list[dict[str, Any]]] = {}

@@ -16,13 +16,17 @@ from typing import Annotated
 import torch
 import typer
 
+from textgym.cli.errors import checked_input
+
 from .pretraining.corpus import read_corpus
 from .pretraining.run_folder import Recipe, RunFolder
 from .pretraining.training import Pretraining
 
 
 def main(
-    corpus: Annotated[Path, typer.Option(help="Folder of *.txt files, one text a line, one file a source.")],
+    corpus: Annotated[
+        Path, typer.Option(help="Folder of *.txt files, one text a line, one file a source.", exists=True)
+    ],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the finished model.")],
     begin_from: Annotated[
         Path | None,
@@ -71,7 +75,9 @@ def main(
         bf16=bf16,
     )
     earlier = None if begin_from is None else RunFolder(begin_from)
-    Pretraining(recipe, read_corpus(corpus), RunFolder(output), device, earlier).run()
+    with checked_input():
+        sources = read_corpus(corpus)
+    Pretraining(recipe, sources, RunFolder(output), device, earlier).run()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 import typer
 from rich.console import Console
 
+from textgym.cli.errors import checked_input
 from textgym.rewards.learned import (
     EnsembleRewardModel,
     Feedback,
@@ -216,8 +217,23 @@ def find_encoder() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
+def chosen_names(only: str, names: list[str]) -> list[str]:
+    """Return the names that are given, with commas between them; all where none is.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    chosen = only.split(",") if only else names
+    for name in chosen:
+        if name not in names:
+            raise ValueError(f"--only must be of {', '.join(names)}; got {name!r}.")
+    return chosen
+
+
 def main(
-    data: Annotated[Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.")],
+    data: Annotated[
+        Path, typer.Option(help="Table of ratings: domain, text and ratings, with tabs between them.", exists=True)
+    ],
     domain: Annotated[str, typer.Option(help="Which rows.")] = "movie",
     models: Annotated[Path, typer.Option(help="Folder for the models.")] = Path("runs/reward_models"),
     only: Annotated[str, typer.Option(help="Names of models, with commas between them; the others' rows stay.")] = "",
@@ -227,9 +243,10 @@ def main(
     """Train and judge every family of reward models, and write table, figures and the README's numbers."""
     if threads is not None:
         torch.set_num_threads(threads)
-    training, held_out = split_feedback(read_domain(data, domain), HELD_OUT_SHARE)
-    entries = contestants(encoder or find_encoder())
-    names = only.split(",") if only else [*entries, "vader"]
+    with checked_input():
+        training, held_out = split_feedback(read_domain(data, domain), HELD_OUT_SHARE)
+        entries = contestants(encoder or find_encoder())
+        names = chosen_names(only, [*entries, "vader"])
     for name in names:
         if name == "vader":
             row = judge_vader(held_out)

@@ -1,5 +1,7 @@
 """Names of rewards: registering one, finding it again, and what "module:attribute" means."""
 
+import sys
+import warnings
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -65,11 +67,13 @@ def register_reward(name: str, description: str = "") -> Callable[[Entry], Entry
 
 def reward_names() -> list[str]:
     """Return all registered names and those of entry points, sorted."""
-    return sorted({*_registered, *_entry_points()})
+    return sorted({*_registered, *_named_elsewhere()})
 
 
 def find_reward(name: str) -> Registered:
     """Return what a name stands for; what was registered goes before entry points, and these before folders.
+
+    A warning names an entry point that its name does not lead to, since something else has it.
 
     Args:
         name: A registered name, an entry point's, "module:attribute" (the attribute may have dots), or the folder of
@@ -78,11 +82,14 @@ def find_reward(name: str) -> Registered:
     Raises:
         ValueError: If there is no such name, module or attribute; the nearest match is given.
     """
+    elsewhere = _named_elsewhere().get(name, [])
     if name in _registered:
-        return _registered[name]
-    found = _entry_points().get(name)
-    if found is not None:
-        return _load(found.value)
+        registered = _registered[name]
+        _warn_of_hidden(name, [one for one in elsewhere if not _leads_to(one, registered)], registered.__module__)
+        return registered
+    if elsewhere:
+        _warn_of_hidden(name, elsewhere[1:], elsewhere[0].value)
+        return _load(elsewhere[0].value)
     if (Path(name) / REWARD_MODEL_FILE).is_file():
         from .learned import load_reward_model
 
@@ -107,7 +114,7 @@ def description_of(name: str) -> str:
 
 def entry_point_of(name: str) -> EntryPoint | None:
     """Return the entry point that a name comes from; None for a name that was registered here."""
-    return None if name in _registered else _entry_points().get(name)
+    return None if name in _registered else next(iter(_named_elsewhere().get(name, [])), None)
 
 
 def _load(path: str) -> Registered:
@@ -118,8 +125,30 @@ def _load(path: str) -> Registered:
     return registered
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+def _named_elsewhere() -> dict[str, list[EntryPoint]]:
+    """Return the entry points by name, in an order that does not depend on that of the installation."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda one: one.value):
+        found.setdefault(entry_point.name, []).append(entry_point)
+    return found
+
+
+def _leads_to(entry_point: EntryPoint, reward: Registered) -> bool:
+    """Whether an entry point means a reward, whose module has then given it the name itself."""
+    found: object = sys.modules.get(entry_point.module)
+    for part in entry_point.attr.split("."):
+        found = getattr(found, part, None)
+    return found is reward
+
+
+def _warn_of_hidden(name: str, hidden: list[EntryPoint], reached: str) -> None:
+    """Warn of entry points whose name leads elsewhere."""
+    for entry_point in hidden:
+        package = "" if entry_point.dist is None else f" of the package {entry_point.dist.name}"
+        warnings.warn(
+            f"The reward name {name!r} stands for the one in {reached}; that{package} is {entry_point.value!r}.",
+            stacklevel=3,
+        )
 
 
 def _origin(reward: Registered) -> object:

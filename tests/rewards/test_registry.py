@@ -1,6 +1,7 @@
 """Names of rewards, and rewards from plain data."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -113,6 +114,39 @@ def test_rewards_of_other_modules_are_found_by_path_and_by_entry_point(their_mod
     assert build_reward({"their_scaled": {"factor": 3}})(prompts=["a"], completions=["bb"]) == [6]
     assert build_reward({f"{their_module}:Scaled": {"factor": 3}})(prompts=["a"], completions=["bb"]) == [6]
     assert resolve_reward(f"{their_module}:Rules.ready")(prompts=["a"], completions=["bb"]) == [4]
+
+
+def test_an_entry_point_whose_name_leads_elsewhere_is_warned_of(their_module: str, tmp_path: Path) -> None:
+    entry_points = tmp_path / "theirs-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text("[textgym.rewards]\nkeywords = their_rewards:Scaled\n")
+    message = (
+        "The reward name 'keywords' stands for the one in textgym.rewards.keywords; that of the package theirs is "
+        "'their_rewards:Scaled'."
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        assert find_reward("keywords") is Keywords
+
+
+def test_of_two_packages_with_one_name_the_first_by_path_has_it_and_the_other_is_warned_of(
+    their_module: str, tmp_path: Path
+) -> None:
+    others = tmp_path / "others-1.0.dist-info"
+    others.mkdir()
+    (others / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (others / "entry_points.txt").write_text("[textgym.rewards]\ntheir_scaled = their_rewards:exclaims\n")
+    message = (
+        "The reward name 'their_scaled' stands for the one in their_rewards:Scaled; that of the package others is "
+        "'their_rewards:exclaims'."
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        assert find_reward("their_scaled").__name__ == "Scaled"
+
+
+@pytest.mark.usefixtures("forget_registrations")
+def test_a_package_may_register_what_its_entry_point_names(their_module: str, tmp_path: Path) -> None:
+    with (tmp_path / "their_rewards.py").open("a") as file:
+        file.write('from textgym.rewards import register_reward\nregister_reward("their_scaled")(Scaled)\n')
+    assert find_reward("their_scaled") is find_reward("their_scaled")
 
 
 @pytest.mark.parametrize(
