@@ -1,12 +1,14 @@
 """Bad input gets one clear line and exit code 2, and changes nothing."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
+from textgym.cli.errors import show_warnings_plainly
 from textgym.training.algorithms import ALGORITHMS
 
 TRAIN = ("train", "--config", "settings.yaml", "--output", "out")
@@ -118,3 +120,13 @@ def test_an_error_in_a_users_module_is_one_line_that_names_the_place(
     assert result.stderr == (
         f"Error: {what} 'broken:f' cannot be imported: {workplace / 'broken.py'}, line {line}: {error}.\n"
     )
+
+
+def test_warnings_are_one_line_without_a_place_in_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(record=True, category=DeprecationWarning) as others:
+        warnings.simplefilter("always")
+        show_warnings_plainly()
+        warnings.warn("something looks odd", stacklevel=1)
+        warnings.warn("an old name", DeprecationWarning, stacklevel=1)
+    assert capsys.readouterr().err == "Warning: something looks odd\n"
+    assert [str(one.message) for one in others] == ["an old name"]

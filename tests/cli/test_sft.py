@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_demonstrations_are_prompt_completion_and_end(tmp_path: Path) -> None:
     assert one.n_prompt == 2
     assert byte_tokenizer().decode(list(one.token_ids[:-1])) == "ab好"
     assert one.token_ids[-1] == EOS_TOKEN_ID
+
+
+def test_words_that_run_together_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    rows = [("The film", " was a joy"), ("The film", "was a joy"), ("天气", "很好"), ("So", "it was"), ("It ends", ".")]
+    lines = [json.dumps({"prompt": prompt, "completion": completion}) for prompt, completion in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    message = (
+        f"In 2 of 5 demonstrations in {path} the completion follows without a space, as in 'filmwas'; begin it with "
+        "one where it is a new word."
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        load_demonstrations(path, byte_tokenizer(), 64)
 
 
 @pytest.mark.parametrize(

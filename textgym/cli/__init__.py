@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from .bench import bench
+from .errors import show_warnings_plainly
 from .feedback import app as feedback
 from .generate import generate
 from .label import label
@@ -45,7 +46,7 @@ def _options(
         typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True),
     ] = False,
 ) -> None:
-    pass
+    show_warnings_plainly()
 
 
 app.command()(train)

@@ -1,11 +1,12 @@
-"""Bad input as one line and exit code 2; programming errors keep their traceback."""
+"""Bad input as one line and exit code 2, warnings as one line; programming errors keep their traceback."""
 
 import importlib.util
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
@@ -19,6 +20,22 @@ def refuse(message: str) -> NoReturn:
     """Say what is wrong, and exit."""
     sys.stderr.write(f"Error: {message}\n")
     raise typer.Exit(BAD_INPUT)
+
+
+def show_warnings_plainly() -> None:
+    """Have warnings to the user printed without the place in the code; those to programmers stay as Python has them."""
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:  # fmt: skip
+        if category is UserWarning and file is None:
+            sys.stderr.write(f"Warning: {message}\n")
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def show_cause(error: "RewardError") -> None:

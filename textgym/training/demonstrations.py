@@ -1,5 +1,6 @@
 """Demonstrations, prompts with the completions to be learned, as tokens packed into rows of one length."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from textgym.joining import spaced
 from textgym.prompts import load_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_DEMONSTRATION = -1
+MOST_QUOTED = 20  # characters of a word
 
 
 class Demonstration(NamedTuple):
@@ -61,7 +64,7 @@ def load_demonstrations(
     Args:
         source: A .jsonl or .csv file with the columns `prompt` and `completion` (TRL's).
         tokenizer: Whose tokens they become. Prompt and completion are tokenized apart, as a policy that goes on with
-            a prompt meets them.
+            a prompt meets them; no space is put between, but words that run together are warned of.
         context_length: The most tokens that a demonstration may have.
 
     Returns:
@@ -73,7 +76,7 @@ def load_demonstrations(
     """
     if not Path(source).is_file():
         raise FileNotFoundError(f"There is no file of demonstrations {source} (looked for {Path(source).absolute()}).")
-    demonstrations = []
+    demonstrations, run_together = [], []
     for number, (prompt, columns) in enumerate(load_prompts(source), start=1):
         completion = columns.get("completion")
         if not isinstance(completion, str) or not completion:
@@ -81,6 +84,8 @@ def load_demonstrations(
                 f"row {number} of {source} must have a completion, got {completion!r}; expected the columns prompt and "
                 "completion."
             )
+        if spaced(prompt, completion) != completion:
+            run_together.append(f"{_end_of(prompt)}{_start_of(completion)}")
         prompt_ids: list[int] = tokenizer(prompt)["input_ids"]
         # A tokenizer that ends every text itself would end the prompt, too.
         if prompt_ids[-1:] == [tokenizer.eos_token_id] and len(prompt_ids) > 1:
@@ -93,7 +98,22 @@ def load_demonstrations(
                 "has room for; shorten it."
             )
         demonstrations.append(Demonstration(token_ids, len(prompt_ids)))
+    if run_together:
+        warnings.warn(
+            f"In {len(run_together)} of {len(demonstrations)} demonstrations in {source} the completion follows "
+            f"without a space, as in {run_together[0]!r}; begin it with one where it is a new word.",
+            stacklevel=2,
+        )
     return demonstrations
+
+
+def _end_of(prompt: str) -> str:
+    """Return a prompt's last word, cut where it is long."""
+    return prompt.rsplit(maxsplit=1)[-1][-MOST_QUOTED:]
+
+
+def _start_of(completion: str) -> str:
+    return completion.split(maxsplit=1)[0][:MOST_QUOTED]
 
 
 def pack(demonstrations: Sequence[Demonstration], length: int, pad_token_id: int) -> PackedRows:
