@@ -224,7 +224,7 @@ def test_people_are_waited_for_and_the_same_command_goes_on(workplace: Path, tin
     second = run_command("rlhf", "loop.yaml")
 
     assert second.exit_code == 3, second.output
-    assert "Round 2: asking people, 2 a completion, through loop/feedback.db" in second.output
+    assert "Round 2: asking people, 2 an item, through loop/feedback.db" in second.output
     feedback = read_json_lines(workplace / "loop/round-1/feedback.jsonl")
     assert len(feedback) == 2 * len(asked) - 1
     assert {row["rater"] for row in feedback} == {"Anna", "王"}

@@ -44,7 +44,7 @@ def test_a_mistake_is_found_before_the_folder_is_made(
     workplace: Path, tiny_model: Path, changes: dict[str, Any], problem: str
 ) -> None:
     (workplace / "short.jsonl").write_text(json.dumps({"prompt": "A"}) + "\n")
-    (workplace / "one.jsonl").write_text(json.dumps({"prompt": "A", "completion": "b"}) + "\n")
+    (workplace / "one.jsonl").write_text(json.dumps({"prompt": "A", "completion": " b"}) + "\n")
     FeedbackStore("judged.db", ProjectSettings(-4, 4)).close()
     (workplace / "in.jsonl").write_text(json.dumps({"prompt": "A", "completion": "b", "score": 3}) + "\n")
     assert run_command("feedback", "import", "judged.db", "in.jsonl").exit_code == 0

@@ -63,7 +63,7 @@ class PeopleRaters:
 
     def describe(self) -> str:
         """Return who they are, in a few words."""
-        return f"people, {self.settings.per_item} a completion, through {hide_password(self.place)}"
+        return f"people, {self.settings.per_item} an item, through {hide_password(self.place)}"
 
     def rate(self, texts: Sequence[Text], seed: int) -> list[RatingRow]:
         """Put the texts into the store unless they are there, and return what people have said of them.
