@@ -16,7 +16,9 @@ from tests.cli.conftest import run_command
 from tests.fakes import EOS_TOKEN_ID, byte_tokenizer
 from textgym.models import load_language_model
 from textgym.training.demonstrations import Demonstration, load_demonstrations, pack
-from textgym.training.sft import SftOptions, completion_loss, fine_tune, split
+from textgym.training.sft import fine_tune, split
+from textgym.training.sft_options import SftOptions
+from textgym.training.sft_training import completion_loss
 
 DEMONSTRATIONS = [
     Demonstration((1, 2, 3, 4, 0), 2),

@@ -51,7 +51,8 @@ def sft(
     console = Console()
     with checked_input():
         from textgym.training.run_folder import RunFolder
-        from textgym.training.sft import SftOptions, fine_tune
+        from textgym.training.sft import fine_tune
+        from textgym.training.sft_options import SftOptions
         from textgym.training.stopping import TrainingStopped
 
         RunFolder(output).check_is_free()

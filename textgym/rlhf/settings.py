@@ -16,7 +16,7 @@ from .ratings_file import RatingsFile
 
 if TYPE_CHECKING:
     from textgym.rewards.learned import Counterfactual
-    from textgym.training.sft import SftOptions
+    from textgym.training.sft_options import SftOptions
 
 # What the loop itself gives to `textgym train` and `textgym sft`.
 GIVEN_TO_TRAINING = (
@@ -180,7 +180,7 @@ class LoopSettings(Settings):
         """
         if self.warm_start is None:
             return None
-        from textgym.training.sft import SftOptions
+        from textgym.training.sft_options import SftOptions
 
         names = [declared.name for declared in fields(SftOptions) if declared.name not in GIVEN_TO_WARM_START]
         if not isinstance(self.warm_start, Mapping) or "data" not in self.warm_start:
