@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from textgym.cli.bench import bench
 from textgym.cli.errors import checked_input
 from textgym.cli.tune import tune
+from textgym.training.algorithm_settings import ValueSettings
 from textgym.training.algorithms import ALGORITHMS
 
 from .learning.figures import score_panels
@@ -96,7 +97,10 @@ def readme_table(rows: Sequence[Row], means: dict[str, Estimate]) -> str:
     tasks = list(dict.fromkeys(row.task for row in rows))
     found = {(row.task, row.algorithm): row for row in rows}
     lines = [["algorithm", *(f"`{task}`" for task in tasks), "all, normalised"], ["---", *["---:"] * (len(tasks) + 1)]]
-    lines.append(["untrained", *(f"{score_before(task, rows):.2f}" for task in tasks), "0"])
+    for title, is_by_value in (("untrained, tokens sampled", False), ("untrained, best tokens", True)):
+        before = [score_before(task, rows, is_by_value) for task in tasks]
+        if any(score is not None for score in before):
+            lines.append([title, *("-" if score is None else f"{score:.2f}" for score in before), "-"])
     for name in dict.fromkeys(row.algorithm for row in rows):
         scores = [found.get((task, name)) for task in tasks]
         texts = ["-" if row is None else _spread(row.score) for row in scores]
@@ -108,15 +112,24 @@ def draw(rows: Sequence[Row]) -> Figure:
     """Draw all scores."""
     tasks = list(dict.fromkeys(row.task for row in rows))
     scores = {task: {row.algorithm: row.score for row in rows if row.task == task} for task in tasks}
+    before = {task: {row.algorithm: row.before for row in rows if row.task == task} for task in tasks}
     cards = {task: card_of(task) for task in tasks}
     thresholds = {task: card.threshold if card else None for task, card in cards.items()}
     algorithms = list(dict.fromkeys(row.algorithm for row in rows))
-    return score_panels(scores, {task: score_before(task, rows) for task in tasks}, thresholds, algorithms)
+    return score_panels(scores, before, thresholds, algorithms)
 
 
-def score_before(task: str, rows: Sequence[Row]) -> float:
-    """Return the mean score of a task's runs before training."""
-    return fmean(row.before for row in rows if row.task == task)
+def score_before(task: str, rows: Sequence[Row], is_by_value: bool) -> float | None:
+    """Return the mean score of a task's runs before training, of algorithms that choose by value or of the others.
+
+    Values choose the best token, also before training, where the other policies sample. None where there is no run.
+    """
+    return _mean([row.before for row in rows if row.task == task and chooses_by_value(row.algorithm) == is_by_value])
+
+
+def chooses_by_value(algorithm: str) -> bool:
+    """Whether an algorithm learns what tokens are worth, and takes the best."""
+    return issubclass(ALGORITHMS[algorithm], ValueSettings)
 
 
 def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path) -> None:
@@ -187,6 +200,10 @@ def _record(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
 def _spread(estimate: Estimate) -> str:
     between = "" if estimate.low is None else f" ({estimate.low:.2f}, {estimate.high:.2f})"
     return f"{estimate.value:.2f}{between}"
@@ -197,7 +214,8 @@ def _about(rows: Sequence[Row]) -> str:
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return (
         f"Interquartile means of the score on held-out prompts over {seeds}, with 95 % intervals; normalised: 0 is the "
-        "untrained model's score, 1 the best known."
+        "untrained model's score with sampled tokens, 1 the best known. DQN and its relatives take the best token, "
+        "before training too."
     )
 
 

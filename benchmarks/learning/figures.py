@@ -92,7 +92,7 @@ def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequenc
 
 def score_panels(
     scores: Mapping[str, Mapping[str, Estimate]],
-    before: Mapping[str, float],
+    before: Mapping[str, Mapping[str, float]],
     thresholds: Mapping[str, float | None],
     algorithms: Sequence[str],
 ) -> Figure:
@@ -100,22 +100,23 @@ def score_panels(
 
     Args:
         scores: For each task the score of each algorithm.
-        before: For each task the score before training, drawn as a grey line.
+        before: For each task the score of each algorithm's policy before training, drawn in grey.
         thresholds: For each task where it counts as solved, drawn as a dotted line; None for nowhere.
         algorithms: All algorithms, from the top to the bottom.
     """
     figure = Figure(figsize=(1.6 + 2.6 * len(scores), 1.1 + 0.27 * len(algorithms)), layout="constrained")
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, (task, by_name) in zip(panels, scores.items(), strict=True):
-        axes.axvline(before[task], color="#bbbbbb", linewidth=2)
         threshold = thresholds[task]
         if threshold is not None:
             axes.axvline(threshold, color="#888888", linewidth=1, linestyle=(0, (1, 2)))
         for name, score in by_name.items():
             place = algorithms.index(name)
+            axes.plot([before[task][name]], [place], marker="|", markersize=15, markeredgewidth=2.5, color="#bbbbbb")
             _draw_estimate(axes, place, score, COLOURS[place % len(COLOURS)])
         axes.set_title(task, fontsize=10)
-        axes.set_xlim(-0.03, 1.03)
+        lows = [score.value if score.low is None else score.low for score in by_name.values()]
+        axes.set_xlim(min(0.0, *before[task].values(), *lows) - 0.03, 1.03)
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
     panels[0].set_yticks(range(len(algorithms)), list(algorithms))

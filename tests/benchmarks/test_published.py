@@ -25,7 +25,8 @@ def test_the_readme_has_a_row_an_algorithm_and_a_column_a_task() -> None:
     assert readme_table(rows, {"PPO": Estimate(0.7, 0.6, 0.8)}).splitlines() == [
         "| algorithm | `One` | `Two` | all, normalised |",
         "| --- | ---: | ---: | ---: |",
-        "| untrained | 0.10 | 0.10 | 0 |",
+        "| untrained, tokens sampled | 0.10 | 0.10 | - |",
+        "| untrained, best tokens | - | 0.10 | - |",
         "| PPO | 0.50 (0.40, 0.60) | 0.90 | 0.70 (0.60, 0.80) |",
         "| DQN | - | 0.20 (0.10, 0.30) | - |",
     ]
