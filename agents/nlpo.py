@@ -16,8 +16,9 @@ class NLPO(ClippedAlgorithm, PlainPPO):
 
     Tokens are sampled among these candidates only, which are stored with the episode, a bit for each token of the
     vocabulary; the update scores a token among those that it was sampled from, so its first ratios are 1 whatever the
-    mask policy has become. So do `predict`, evaluation and the reference of KL. What `language_model.save_pretrained`
-    writes is the policy without the cut.
+    mask policy has become. So do `predict`, evaluation and, where KL is paid for, the reference; the KL and perplexity
+    of an evaluation are against the whole reference, to which the cut itself is a distance. What
+    `language_model.save_pretrained` writes is the policy without the cut.
 
     Where this differs from the paper's released code (RL4LMs): there a refresh replaces the policy's mask model, but
     the logits processor that generation uses keeps the first one, so that all tokens are sampled from the nucleus of

@@ -70,9 +70,9 @@ def compare_policies(
     """Compare the distributions that two policies give the next token, at each of a buffer's generated ones.
 
     Distributions are those that tokens are sampled from: at the policies' temperature, over the tokens that the
-    environment allows and, where the episodes were cut down to candidates, over these. Both policies read whole
-    episodes, also in bfloat16, so that a policy has no divergence from itself. The logits of a few decisions are held
-    at a time.
+    environment allows and, of the policy alone, over its candidates, so that the cut counts as distance. Both policies
+    read whole episodes, also in bfloat16, so that one without candidates has no divergence from itself. The logits of
+    a few decisions are held at a time.
 
     Args:
         policy: The policy.
@@ -87,7 +87,8 @@ def compare_policies(
     def of_rows(
         hidden: Tensor, ref_hidden: Tensor, n_generated: Tensor, actions: Tensor, candidates: Tensor | None
     ) -> tuple[Tensor, ...]:
-        ref_logits = reference.decision_logits(ref_hidden, n_generated, candidates)
+        # The reference chooses among all tokens, whatever the policy is cut down to.
+        ref_logits = reference.decision_logits(ref_hidden, n_generated)
         logits = policy.decision_logits(hidden, n_generated, candidates)
         return exact_kl(logits, ref_logits), token_statistics(ref_logits, actions)[0]
 

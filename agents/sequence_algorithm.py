@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -251,7 +252,9 @@ class SequenceAlgorithm(CheckedPersistence):
         """Do what Stable-Baselines3's algorithm does after each step; on-policy ones do nothing."""
 
     def _record_episodes(self, judged: list[JudgedEpisode]) -> None:
-        """Log score, terms, length and entropy of a rollout's episodes."""
+        """Log score, terms, length and entropy of a rollout's episodes, and when it was done."""
+        # Beside Stable-Baselines3's own `time/time_elapsed`, which has whole seconds: small tasks are solved in a few.
+        self.logger.record("time/seconds", (time.time_ns() - self.start_time) / 1e9, exclude="tensorboard")
         scores = [item.judgement.score for item in judged]
         self.logger.record("rollout/score", safe_mean(scores))
         for name in judged[0].judgement.terms:

@@ -21,10 +21,11 @@ from textgym.training.run_folder import RunFolder, read_json, read_json_lines, w
 from textgym.training.settings_file import build_settings, write_settings
 
 from .grid import GridRun
+from .records import SECONDS_COLUMNS
 from .state import as_yaml, state_of
 
 WITHOUT_EFFECT = {"device", "checkpoint_seconds"}
-COLUMNS = (TOKENS_COLUMN, "time/time_elapsed", "rollout/score")
+COLUMNS = (TOKENS_COLUMN, *SECONDS_COLUMNS, "rollout/score")
 
 
 class KeptRuns:

@@ -1,7 +1,7 @@
 """What a report knows of each run, read from its folder."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from textgym.training.run_folder import RunFolder, read_json
 
 FloatArray = npt.NDArray[np.float64]
 ROLLOUTS_AT_THRESHOLD = 3
+# Runs of earlier versions have whole seconds only.
+SECONDS_COLUMNS = ("time/seconds", "time/time_elapsed")
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _read(path: Path) -> RunRecord:
         seed=settings["seed"],
         settings=settings,
         tokens=tokens,
-        seconds=_added_up(columns.get("time/time_elapsed", np.full(len(tokens), np.nan))),
+        seconds=_added_up(_seconds(columns, len(tokens))),
         score=columns.get("rollout/score", np.full(len(tokens), np.nan)),
         evaluation=folder.read_evaluation(),
         samples=[sample for sample in folder.read_samples() if sample["phase"] == "after"],
@@ -116,6 +118,11 @@ def _read(path: Path) -> RunRecord:
 
 def _name_of(reward: object) -> str:
     return "TextGen-v0" if reward == "reference_task" else str(reward)
+
+
+def _seconds(columns: Mapping[str, FloatArray], n_rows: int) -> FloatArray:
+    """Return the seconds of a session, in fractions where they were written."""
+    return next((columns[name] for name in SECONDS_COLUMNS if name in columns), np.full(n_rows, np.nan))
 
 
 def _added_up(elapsed: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """NLPO: candidates are those of the mask policy, stored, and scored among; the mask policy is renewed when said."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -128,10 +129,8 @@ def test_what_is_generated_does_not_depend_on_the_number_of_rows() -> None:
     assert len(sets[0]) == 40
 
 
-def test_evaluation_samples_and_scores_among_candidates() -> None:
-    model = algorithm(mask_update_interval=1)
-    assert evaluate(model, letter_task(), 60, reference=model.find_reference()).kl == pytest.approx(0, abs=1e-3)
-    model.learn(200)
+def test_evaluation_samples_among_candidates_and_compares_with_the_whole_reference() -> None:
+    model = algorithm(mask_update_interval=1).learn(200)
     result = evaluate(model, letter_task(), 12, reference=model.find_reference())
     other = language_model()
     total = 0.0
@@ -142,11 +141,21 @@ def test_evaluation_samples_and_scores_among_candidates() -> None:
         for token, is_candidate in zip(item.episode.text.token_ids, kept, strict=True):
             ours = full_logits(model.policy, context)[is_candidate].log_softmax(-1)
             with torch.no_grad():
-                theirs = other(input_ids=torch.tensor([context])).logits[0, -1][is_candidate].log_softmax(-1)
+                theirs = other(input_ids=torch.tensor([context])).logits[0, -1].log_softmax(-1)[is_candidate]
             total += float((ours.exp() * (ours - theirs)).sum())
             context.append(token)
     assert result.kl == pytest.approx(total / 12, rel=1e-3)
-    assert total > 0
+
+
+def test_before_training_the_cut_alone_is_the_distance_to_the_reference() -> None:
+    whole = algorithm(top_p=1.0)
+    assert evaluate(whole, letter_task(), 60, reference=whole.find_reference()).kl == pytest.approx(0, abs=1e-3)
+    cut = algorithm()
+    result = evaluate(cut, letter_task(), 60, reference=cut.find_reference())
+    n_tokens = sum(len(item.episode.text.token_ids) for item in result.episodes)
+    assert result.kl is not None
+    # A set with at least 0.7 of the probability is at most -log 0.7 away at each token.
+    assert 0 < result.kl <= -math.log(0.7) * n_tokens / 60 + 1e-6
 
 
 def test_predict_chooses_among_candidates() -> None:
