@@ -45,7 +45,7 @@ def exact_kl(logits: Tensor, other_logits: Tensor) -> Tensor:
     Args:
         logits: Unnormalised log-probabilities of p with finite entries, shape (N, V); a forbidden token has the least
             finite number.
-        other_logits: Likewise of q, with the same tokens forbidden.
+        other_logits: Likewise of q, which forbids no token that p allows.
 
     Returns:
         Nats, shape (N,).

@@ -144,6 +144,11 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         """The policy."""
         return self.policy
 
+    @property
+    def kl_price(self) -> float:
+        """Reward lost at present for each nat of KL to the reference."""
+        return self.kl_controller.price(self._current_progress_remaining)
+
     def _reference_policy(self) -> GPT2Policy:
         return self.policy
 
@@ -227,7 +232,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         ref_log_prob = reference.log_prob(self.rollout_buffer)
         log_prob = self.rollout_buffer.old_log_prob
         kl = estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
-        price = self.kl_controller.price(self._current_progress_remaining)
+        price = self.kl_price
         self.rollout_buffer.rewards -= price * kl
         kl_per_episode = float((log_prob - ref_log_prob)[:n_tokens].sum()) / n_episodes
         self.logger.record("rollout/kl", kl_per_episode)

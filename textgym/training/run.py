@@ -132,7 +132,7 @@ def execute(run: Run, console: Console) -> None:
         _save_language_model(run)
         _evaluate(run, "after", console, speed)
         seed, n = run.settings.evaluation.eval_seed, len(run.sample_task.prompts)
-        run.folder.write_tokens(view_tokens(run.policy, run.sample_task, run.reference, n, seed))
+        run.folder.write_tokens(view_tokens(run.model, run.sample_task, n, seed))
     _draw(run)
     _report(run, console)
 

@@ -3,78 +3,103 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.agents.generation import generate_episodes
-from textgym.agents.judging import JudgedEpisode, judge_episodes
-from textgym.agents.language_policy import LanguagePolicy
-from textgym.agents.reference import Reference
+from textgym.agents.judging import JudgedEpisode, judge_episodes, to_record
+from textgym.agents.kl import estimate_kl
+from textgym.agents.on_policy import SequenceOnPolicyAlgorithm
+from textgym.agents.sequence_algorithm import SequenceAlgorithm
 from textgym.task import TextTask
 
 
 @torch.no_grad()
-def view_tokens(
-    policy: LanguagePolicy, task: TextTask, reference: Reference | None, n_completions: int, seed: int
-) -> list[dict[str, Any]]:
-    """Write completions with a policy, and say of each token what the policy made of it.
+def view_tokens(model: SequenceAlgorithm, task: TextTask, n_completions: int, seed: int) -> list[dict[str, Any]]:
+    """Write completions with an algorithm's policy, and say of each token what was made of it.
 
     Args:
-        policy: The policy.
+        model: The algorithm, whose rewards, discount and price of KL advantages are estimated with.
         task: Its prompts are completed in order.
-        reference: What KL and ratio are measured against; None leaves both out.
         n_completions: How many.
         seed: Decides the random numbers.
 
     Returns:
-        For each completion `prompt`, `completion`, `score`, its `tokens` as text, and for each of these a number:
-        `value` (of the critic, before the token), `advantage` (the rewards from the token on less the value, which is
-        the advantage at λ = 1 and γ = 1), `kl` (over the whole vocabulary, in nats), `log_prob_ratio` (of the token,
-        policy to reference, in nats) and `entropy` (of the policy, in nats).
+        For each completion `prompt`, `completion`, `score`, its `tokens` as text, and for each of these a number where
+        the algorithm has one: `value` (of the rewards to come, before the token) and `advantage` (as training would
+        estimate it, before it is normalised; of learned Q values at λ = 1), which an algorithm without a critic has
+        not; `kl` (to the whole reference, exact over the vocabulary, in nats); `log_prob_ratio` (of the token, policy
+        to reference, in nats) and `entropy` (in nats), which a policy that always takes the best token has not.
     """
+    policy = model.network
     was_training = policy.training
     policy.set_training_mode(False)
     generated = generate_episodes(policy, task, range(n_completions), seed=seed)
-    views = [_view(policy, task, reference, item) for item in judge_episodes(task, generated)]
+    judged = list(judge_episodes(task, generated, model.potential_shaping, model.gamma))
+    if isinstance(model, SequenceOnPolicyAlgorithm):
+        figures = _figures_of_actor(model, judged)
+    else:
+        figures = _figures_of_values(model, judged)
     policy.set_training_mode(was_training)
-    return views
+    sizes = [len(item.rewards) for item in judged]
+    by_episode = {name: values.cpu().split(sizes) for name, values in figures.items()}
+    return [
+        {
+            "prompt": item.episode.text.prompt.text,
+            "completion": item.episode.text.text,
+            "score": item.judgement.score,
+            "tokens": [task.tokenizer.decode([token_id]) for token_id in item.episode.text.token_ids],
+            **{name: _numbers(values[number]) for name, values in by_episode.items()},
+        }
+        for number, item in enumerate(judged)
+    ]
 
 
-def _view(policy: LanguagePolicy, task: TextTask, reference: Reference | None, item: JudgedEpisode) -> dict[str, Any]:
-    text = item.episode.text
-    token_ids = torch.tensor(text.token_ids, device=policy.device)
-    observation = _packed(text.prompt.token_ids, text.token_ids, policy.device)
-    log_probs = _log_probs(policy, observation)  # (T, V)
-    value = item.episode.values.cpu()
-    rewards = item.rewards
-    to_come = rewards.flip(0).cumsum(0).flip(0)
-    view = {
-        "prompt": text.prompt.text,
-        "completion": text.text,
-        "score": item.judgement.score,
-        "tokens": [task.tokenizer.decode([token_id]) for token_id in text.token_ids],
-        "value": _numbers(value),
-        "advantage": _numbers(to_come - value),
-        "entropy": _numbers(-(log_probs.exp() * log_probs).sum(dim=1)),
-    }
+def _figures_of_actor(model: SequenceOnPolicyAlgorithm, judged: Sequence[JudgedEpisode]) -> dict[str, Tensor]:
+    """Return figures of a policy that samples, one entry a token, as its training would have them."""
+    policy = model.policy
+    buffer = _buffer(model, judged, model.gae_lambda)
+    evaluated = []
+    for number in range(len(judged)):
+        packed = buffer.packed(np.array([number]))
+        token_ids = packed["input_ids"][:, 1:][packed["is_decision"][:, :-1]]
+        values, log_prob, entropy = policy.evaluate_tokens(packed, token_ids)
+        evaluated.append((values[:, 0], log_prob, entropy))
+    buffer.old_values, buffer.old_log_prob, entropies = (torch.cat(parts) for parts in zip(*evaluated, strict=True))
+    distances = {}
+    reference = model.find_reference()
     if reference is not None:
-        gap = log_probs - _log_probs(reference.policy, observation)
-        view["kl"] = _numbers((log_probs.exp() * gap).sum(dim=1))
-        view["log_prob_ratio"] = _numbers(gap.gather(1, token_ids[:, None])[:, 0])
-    return view
+        divergence = reference.divergence(policy, buffer)
+        distances = {"kl": divergence.kl, "log_prob_ratio": buffer.old_log_prob - divergence.ref_log_prob}
+        paid_for = estimate_kl(buffer.old_log_prob, reference.log_prob(buffer), model.kl_estimator)
+        buffer.rewards -= model.kl_price * paid_for
+    of_critic = {} if policy.critic is None else _value_and_advantage(buffer)
+    return {**of_critic, **distances, "entropy": entropies}
 
 
-def _packed(prompt_ids: Sequence[int], token_ids: Sequence[int], device: torch.device) -> dict[str, Tensor]:
-    """Return one episode as a packed batch; see `LanguagePolicy`."""
-    input_ids = torch.tensor([[*prompt_ids, *token_ids]], device=device)
-    position = torch.arange(input_ids.shape[1], device=device)[None]
-    is_decision = (position >= len(prompt_ids) - 1) & (position < input_ids.shape[1] - 1)
-    return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "is_decision": is_decision}
+def _figures_of_values(model: SequenceAlgorithm, judged: Sequence[JudgedEpisode]) -> dict[str, Tensor]:
+    """Return figures of a policy that takes the token of the highest value, one entry a token."""
+    buffer = _buffer(model, judged, gae_lambda=1.0)
+    figures = _value_and_advantage(buffer)
+    reference = model.find_reference()
+    if reference is not None:
+        # All probability lies on the best token.
+        figures["kl"] = -reference.log_prob(buffer)
+    return figures
 
 
-def _log_probs(policy: LanguagePolicy, observation: dict[str, Tensor]) -> Tensor:
-    hidden, n_generated = policy.decisions(observation)
-    return torch.log_softmax(policy.decision_logits(hidden, n_generated), dim=-1)
+def _buffer(model: SequenceAlgorithm, judged: Sequence[JudgedEpisode], gae_lambda: float) -> EpisodeBuffer:
+    spaces = model.network.observation_space, model.network.action_space
+    buffer = EpisodeBuffer(1, *spaces, model.network.device, gae_lambda, model.gamma)
+    buffer.fill([to_record(item) for item in judged])
+    return buffer
+
+
+def _value_and_advantage(buffer: EpisodeBuffer) -> dict[str, Tensor]:
+    buffer.estimate_returns()
+    return {"value": buffer.old_values, "advantage": buffer.advantages}
 
 
 def _numbers(values: Tensor) -> list[float]:
