@@ -24,14 +24,13 @@ from matplotlib.figure import Figure
 from textgym.cli.bench import bench
 from textgym.cli.errors import checked_input
 from textgym.cli.tune import tune
-from textgym.training.algorithm_settings import ValueSettings
 from textgym.training.algorithms import ALGORITHMS
 
 from .learning.figures import score_panels
 from .learning.grid import GridRun, read_grid
 from .learning.kept_runs import KeptRuns, check_bundled_model
 from .learning.page import COLUMNS, cells, markdown
-from .learning.records import RunRecord, find_records
+from .learning.records import Choice, RunRecord, find_records
 from .learning.statistics import Estimate
 from .learning.summary import Row, card_of, over_tasks, summarise
 from .machine import describe_machine
@@ -39,6 +38,11 @@ from .main_job import RESULTS
 from .readme import README, write_into_readme
 
 TASKS = ("TextGen-v0", "TextGen-Sentiment-v0", "TextGen-Length-v0", "TextGen-Reverse-v0")
+UNTRAINED: dict[Choice, str] = {
+    "sampled": "untrained, tokens sampled",
+    "nucleus": "untrained, tokens of a nucleus (NLPO)",
+    "best tokens": "untrained, best tokens (DQN and its relatives)",
+}
 MARKS = ("<!-- published -->", "<!-- end of published -->")
 
 
@@ -97,8 +101,8 @@ def readme_table(rows: Sequence[Row], means: dict[str, Estimate]) -> str:
     tasks = list(dict.fromkeys(row.task for row in rows))
     found = {(row.task, row.algorithm): row for row in rows}
     lines = [["algorithm", *(f"`{task}`" for task in tasks), "all, normalised"], ["---", *["---:"] * (len(tasks) + 1)]]
-    for title, is_by_value in (("untrained, tokens sampled", False), ("untrained, best tokens", True)):
-        before = [score_before(task, rows, is_by_value) for task in tasks]
+    for choice, title in UNTRAINED.items():
+        before = [score_before(task, rows, choice) for task in tasks]
         if any(score is not None for score in before):
             lines.append([title, *("-" if score is None else f"{score:.2f}" for score in before), "-"])
     for name in dict.fromkeys(row.algorithm for row in rows):
@@ -119,17 +123,9 @@ def draw(rows: Sequence[Row]) -> Figure:
     return score_panels(scores, before, thresholds, algorithms)
 
 
-def score_before(task: str, rows: Sequence[Row], is_by_value: bool) -> float | None:
-    """Return the mean score of a task's runs before training, of algorithms that choose by value or of the others.
-
-    Values choose the best token, also before training, where the other policies sample. None where there is no run.
-    """
-    return _mean([row.before for row in rows if row.task == task and chooses_by_value(row.algorithm) == is_by_value])
-
-
-def chooses_by_value(algorithm: str) -> bool:
-    """Whether an algorithm learns what tokens are worth, and takes the best."""
-    return issubclass(ALGORITHMS[algorithm], ValueSettings)
+def score_before(task: str, rows: Sequence[Row], choice: Choice) -> float | None:
+    """Return the mean score before training of a task's runs that choose tokens in one way; None where none does."""
+    return _mean([row.before for row in rows if row.task == task and row.choice == choice])
 
 
 def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path) -> None:
@@ -214,8 +210,7 @@ def _about(rows: Sequence[Row]) -> str:
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return (
         f"Interquartile means of the score on held-out prompts over {seeds}, with 95 % intervals; normalised: 0 is the "
-        "untrained model's score with sampled tokens, 1 the best known. DQN and its relatives take the best token, "
-        "before training too."
+        "untrained model's score with sampled tokens, 1 the best known."
     )
 
 

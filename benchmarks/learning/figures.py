@@ -90,6 +90,44 @@ def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequenc
     return as_svg(figure)
 
 
+def chance_matrix(ranked: Sequence[str], chances: Mapping[str, Estimate]) -> str:
+    """Draw probabilities of improvement as a matrix: that of a row's algorithm over a column's.
+
+    Args:
+        ranked: The algorithms, from the top to the bottom.
+        chances: By "A > B" for each pair, A before B in `ranked`. Bold where the interval does not hold one half.
+    """
+    figure = Figure(figsize=(1.6 + 0.62 * len(ranked), 1.2 + 0.42 * len(ranked)), layout="constrained")
+    axes = figure.add_subplot()
+    matrix = [[_chance(first, second, chances) for second in ranked] for first in ranked]
+    values = [[0.5 if chance is None else chance.value for chance in row] for row in matrix]
+    axes.imshow(values, cmap="PuOr_r", vmin=-0.6, vmax=1.6, aspect="auto")
+    for place, row in enumerate(matrix):
+        for column, chance in enumerate(row):
+            if chance is not None:
+                is_certain = chance.low is not None and chance.high is not None and not chance.low <= 0.5 <= chance.high
+                axes.text(
+                    column, place, f"{chance.value:.2f}", ha="center", va="center", fontsize=9,
+                    fontweight="bold" if is_certain else "normal", color="#222222",
+                )  # fmt: skip
+    axes.set_xticks(range(len(ranked)), list(ranked), rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(ranked)), list(ranked))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return as_svg(figure)
+
+
+def _chance(first: str, second: str, chances: Mapping[str, Estimate]) -> Estimate | None:
+    """Return the probability that the first is better, whichever way round it is known; None for one and the same."""
+    if f"{first} > {second}" in chances:
+        return chances[f"{first} > {second}"]
+    reverse = chances.get(f"{second} > {first}")
+    if reverse is None:
+        return None
+    bounds = (None if bound is None else 1 - bound for bound in (reverse.high, reverse.low))
+    return Estimate(1 - reverse.value, *bounds)
+
+
 def score_panels(
     scores: Mapping[str, Mapping[str, Estimate]],
     before: Mapping[str, Mapping[str, float]],

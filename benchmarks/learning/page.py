@@ -11,14 +11,25 @@ import yaml
 from textgym.html_page import render_page
 from textgym.replacing import replacing_file
 
-from .figures import by_algorithm, frontier, intervals, learning_curves
+from .figures import by_algorithm, chance_matrix, frontier, intervals, learning_curves
 from .records import RunRecord
 from .statistics import Estimate
-from .summary import TEXT_FIGURES, Row, TextRow, card_of, describe_texts, over_tasks, summarise
+from .summary import (
+    TEXT_FIGURES,
+    Row,
+    TextRow,
+    card_of,
+    common_tasks,
+    describe_texts,
+    differing_settings,
+    over_tasks,
+    summarise,
+)
 
-COLUMNS = ("task", "algorithm", "seeds", "before", "score after (IQM, 95 %)", "KL", "solved", "tokens to solve",
-           "seconds to solve")  # fmt: skip
+COLUMNS = ("task", "algorithm", "seeds", "tokens", "before", "score after (IQM, 95 %)", "KL", "solved",
+           "tokens to solve", "seconds to solve")  # fmt: skip
 ROWS_OF_COMPLETIONS = 6
+MOST_INTERVALS = 6  # pairs of algorithms that are drawn one by one
 
 
 def write_report(records: Sequence[RunRecord], page: Path) -> Path:
@@ -32,13 +43,16 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         The Markdown file.
 
     Raises:
-        ValueError: If no run is finished.
+        ValueError: If no run is finished, or the page has the table's name or that of a folder.
     """
+    if page.suffix == ".md" or page.is_dir():
+        what = "is a folder" if page.is_dir() else "has the name of the table beside it"
+        raise ValueError(f"The page must be an HTML file, such as report.html; {page} {what}.")
     finished = [record for record in records if record.is_finished]
     if not finished:
         raise ValueError(f"None of the {len(records)} runs is finished; go on with them first.")
     algorithms = list(by_algorithm(finished))
-    rows, text_rows = summarise(finished), describe_texts(finished)
+    rows, text_rows = by_score(summarise(finished)), describe_texts(finished)
     # A column that is empty throughout, such as a judge's, is left out.
     shown = [name for name in TEXT_FIGURES if any(row.figures[name] is not None for row in text_rows)]
     tables = {
@@ -56,7 +70,10 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         tables=tables,
         term_tables=terms,
         mean_figure=intervals(means, "interquartile mean of normalised scores", algorithms) if means else None,
-        chance_figure=intervals(chances, "probability of improvement", algorithms) if chances else None,
+        chance_figure=_chance_figure(list(means), chances, algorithms) if chances else None,
+        chance_is_matrix=len(chances) > MOST_INTERVALS,
+        common_tasks=common_tasks(finished),
+        differences=_differences(finished),
         n_tasks=len({record.task for record in finished}),
         tasks=[_task(task, finished, algorithms) for task in dict.fromkeys(record.task for record in finished)],
         viewer=[_seen(record) for record in finished if record.tokens_seen],
@@ -69,6 +86,12 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         with replacing_file(path) as partial:
             partial.write_text(content, encoding="utf-8")
     return table
+
+
+def by_score(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of each task from the highest score to the lowest."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    return sorted(rows, key=lambda row: (tasks.index(row.task), -row.score.value))
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -84,18 +107,19 @@ def cells(row: Row) -> tuple[str, ...]:
         row.task,
         row.algorithm,
         str(n_runs),
+        f"{row.tokens:,.0f}",
         f"{row.before:.3f}",
         _interval(row.score),
         _number(row.kl, ".1f"),
         "-" if row.n_solved is None else f"{row.n_solved} of {n_runs}",
         _number(row.tokens_to_threshold, ",.0f"),
-        _number(row.seconds_to_threshold, ",.0f"),
+        _seconds(row.seconds_to_threshold),
     )
 
 
 def text_cells(row: TextRow, names: Sequence[str]) -> tuple[str, ...]:
     """Return the cells of a row on texts, with the figures of some names."""
-    forms = {"KL": ".1f", "perplexity": ",.1f", "tokens": ".1f", "ended": ".0%"}
+    forms = {"KL": ".1f", "perplexity": ",.1f", "tokens": ".1f", "ended": ".0%", "completions": ".0f"}
     return (row.task, row.name, *(_number(row.figures[name], forms.get(name, ".3f")) for name in names))
 
 
@@ -119,6 +143,30 @@ def _interval(estimate: Estimate) -> str:
 def _number(value: float | None, form: str) -> str:
     # 0 is added, so that no tiny negative number becomes -0.0.
     return "-" if value is None else format(round(value, 3) + 0.0, form)
+
+
+def _seconds(value: float | None) -> str:
+    """Return seconds with a decimal where there are few."""
+    return _number(value, ".1f" if value is not None and value < 10 else ",.0f")
+
+
+def _chance_figure(ranked: Sequence[str], chances: Mapping[str, Estimate], algorithms: Sequence[str]) -> str:
+    """Draw probabilities of improvement: with intervals where there are few, as a matrix where there are many."""
+    if len(chances) > MOST_INTERVALS:
+        return chance_matrix(ranked, chances)
+    return intervals(chances, "probability of improvement", algorithms)
+
+
+def _differences(records: Sequence[RunRecord]) -> list[str]:
+    """Return in words where runs that a row sums up have other settings than one another."""
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.task, record.algorithm), []).append(record)
+    return [
+        f"{algorithm} on {task}: {name} is {', '.join(values)}"
+        for (task, algorithm), runs in groups.items()
+        for name, values in differing_settings(runs).items()
+    ]
 
 
 def _task(task: str, finished: Sequence[RunRecord], algorithms: Sequence[str]) -> dict[str, Any]:

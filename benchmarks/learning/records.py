@@ -1,19 +1,23 @@
 """What a report knows of each run, read from its folder."""
 
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import yaml
 
+from textgym.training.algorithm_settings import ValueSettings
+from textgym.training.algorithms import ALGORITHMS, NLPOSettings
 from textgym.training.logs import TOKENS_COLUMN, read_columns
 from textgym.training.run_folder import RunFolder, read_json
 
 FloatArray = npt.NDArray[np.float64]
+Choice = Literal["sampled", "nucleus", "best tokens"]
 ROLLOUTS_AT_THRESHOLD = 3
 # Runs of earlier versions have whole seconds only.
 SECONDS_COLUMNS = ("time/seconds", "time/time_elapsed")
@@ -57,6 +61,14 @@ class RunRecord:
         return "after" in self.evaluation
 
     @property
+    def choice(self) -> Choice:
+        """How its policy chooses tokens where it is evaluated, also before training."""
+        kind = ALGORITHMS.get(self.settings["algorithm"]["name"], object)
+        if issubclass(kind, ValueSettings):
+            return "best tokens"
+        return "nucleus" if issubclass(kind, NLPOSettings) else "sampled"
+
+    @property
     def final_score(self) -> float:
         """Mean score of the evaluation after training."""
         return float(self.evaluation["after"]["score"])
@@ -79,25 +91,44 @@ class RunRecord:
 def find_records(folders: Sequence[Path]) -> list[RunRecord]:
     """Read all runs in some folders and the folders below, sorted by task, algorithm and seed.
 
+    One that cannot be read is left out with a warning. Where a task has a seed of an algorithm twice, the names of
+    folders tell the algorithm's runs apart.
+
     Raises:
         ValueError: If a folder does not exist, or there is no run.
     """
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"There is no folder {folder}; name folders of runs, such as runs/bench.")
-    configs = sorted({config.resolve() for folder in folders for config in folder.rglob("config.yaml")})
-    runs = [config.parent for config in configs if RunFolder(config.parent).versions.is_file()]
-    if not runs:
+    roots: dict[Path, Path] = {}
+    for folder in folders:
+        for config in folder.resolve().rglob("config.yaml"):
+            roots.setdefault(config.parent, folder.resolve())
+    found = [(record, roots[path]) for path in sorted(roots) if (record := _read_or_warn(path)) is not None]
+    if not found:
         raise ValueError(
             f"There is no run in {', '.join(map(str, folders))}; textgym train and textgym bench make some."
         )
-    records = _told_apart([_read(path) for path in runs])
-    return sorted(records, key=lambda one: (one.task, one.algorithm, one.seed))
+    return sorted(_told_apart(found), key=lambda one: (one.task, one.algorithm, one.seed))
+
+
+def _read_or_warn(path: Path) -> RunRecord | None:
+    """Read a run; None, and a warning, where its files are damaged, and None alone where it is no run."""
+    if not RunFolder(path).versions.is_file():
+        return None
+    try:
+        return _read(path)
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | TypeError) else str(error)
+        warnings.warn(f"The run in {path} cannot be read and is left out: {reason}", stacklevel=3)
+        return None
 
 
 def _read(path: Path) -> RunRecord:
     folder = RunFolder(path)
     settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    if not isinstance(settings, dict):
+        raise ValueError(f"{folder.config.name} must hold settings, got {settings!r}")
     columns = {name: np.array(values) for name, values in read_columns(folder.progress).items()}
     tokens = columns.get(TOKENS_COLUMN, np.empty(0))
     return RunRecord(
@@ -107,7 +138,7 @@ def _read(path: Path) -> RunRecord:
         seed=settings["seed"],
         settings=settings,
         tokens=tokens,
-        seconds=_added_up(_seconds(columns, len(tokens))),
+        seconds=_added_up(_seconds(columns, len(tokens)), columns.get("time/iterations")),
         score=columns.get("rollout/score", np.full(len(tokens), np.nan)),
         evaluation=folder.read_evaluation(),
         samples=[sample for sample in folder.read_samples() if sample["phase"] == "after"],
@@ -125,19 +156,33 @@ def _seconds(columns: Mapping[str, FloatArray], n_rows: int) -> FloatArray:
     return next((columns[name] for name in SECONDS_COLUMNS if name in columns), np.full(n_rows, np.nan))
 
 
-def _added_up(elapsed: FloatArray) -> FloatArray:
-    """Turn times that begin anew with each session into one time."""
+def _added_up(elapsed: FloatArray, iterations: FloatArray | None) -> FloatArray:
+    """Turn times that begin anew with each session, as the numbers of rollouts do, into one time."""
     steps = np.diff(elapsed, prepend=0.0)
-    return np.cumsum(np.where(steps < 0, elapsed, steps))
+    begins_anew = steps < 0
+    if iterations is not None:
+        begins_anew |= np.diff(iterations, prepend=0.0) <= 0
+    return np.cumsum(np.where(begins_anew, elapsed, steps))
 
 
-def _told_apart(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """Add the folder's name to the algorithm where two runs would otherwise be the same."""
-    given = list(records)
-    counts = Counter((one.task, one.algorithm, one.seed) for one in given)
-    return [
-        replace(one, algorithm=f"{one.algorithm} ({one.folder.name})")
-        if counts[one.task, one.algorithm, one.seed] > 1
-        else one
-        for one in given
-    ]
+def _told_apart(found: Sequence[tuple[RunRecord, Path]]) -> list[RunRecord]:
+    """Add a folder's name to the algorithm where a task has one of its seeds twice.
+
+    Args:
+        found: The runs, each with that of the given folders which it was found in.
+    """
+    counts = Counter((one.task, one.algorithm, one.seed) for one, _ in found)
+    counts_in_root = Counter((one.task, one.algorithm, one.seed, root) for one, root in found)
+    repeated = {algorithm for (_, algorithm, _), count in counts.items() if count > 1}
+    repeated_in_root = {algorithm for (_, algorithm, _, _), count in counts_in_root.items() if count > 1}
+    names = Counter(root.name for root in {root for _, root in found})
+
+    def told_apart(one: RunRecord, root: Path) -> RunRecord:
+        if one.algorithm not in repeated:
+            return one
+        name = root.name if names[root.name] == 1 else str(root)
+        if one.algorithm in repeated_in_root and one.folder != root:
+            name = str(one.folder.relative_to(root))
+        return replace(one, algorithm=f"{one.algorithm} ({name})")
+
+    return [told_apart(one, root) for one, root in found]

@@ -11,7 +11,7 @@ import numpy as np
 from textgym.task_card import UNTRAINED, TaskCard, read_card
 
 from .figures import by_algorithm
-from .records import RunRecord
+from .records import Choice, RunRecord
 from .statistics import Estimate, FloatArray, interquartile_mean, probability_of_improvement
 
 
@@ -23,17 +23,21 @@ class Row:
         task: The task.
         algorithm: The algorithm.
         seeds: Seeds of its finished runs.
+        choice: How tokens are chosen in evaluations.
+        tokens: Mean tokens trained on.
         before: Mean score before training.
         score: Interquartile mean of the scores after training.
         kl: Mean KL to the first model, in nats a completion; None without a reference.
         n_solved: Runs that reached the threshold in training; None where the task has none.
-        tokens_to_threshold: Median tokens until then, of the runs that did; None where fewer than half did.
+        tokens_to_threshold: Median tokens until then, where a run that did not counts as never; None for never.
         seconds_to_threshold: Likewise in seconds of training.
     """
 
     task: str
     algorithm: str
     seeds: list[int]
+    choice: Choice
+    tokens: float
     before: float
     score: Estimate
     kl: float | None
@@ -48,7 +52,7 @@ class TextRow:
 
     Attributes:
         task: The task.
-        algorithm: The algorithm; "before training" for the first model.
+        algorithm: The algorithm; "before training" for the first model, and how it chose tokens if it did not sample.
         is_greedy: Whether the completions always take the most probable token, or are sampled.
         figures: By name of a figure, see `TEXT_FIGURES`, its mean over the runs; None where it is not known of all.
         terms: Likewise of each term of the reward, by its name.
@@ -77,8 +81,10 @@ TEXT_FIGURES = {
     "self-BLEU": "self_bleu",
     "tokens": "n_tokens",
     "ended": "ended_share",
+    "completions": "n_completions",
 }
 BEFORE = "before training"
+NOT_COMPARED = ("seed", "device", "checkpoint_seconds")
 
 
 def card_of(task: str) -> TaskCard | None:
@@ -90,7 +96,7 @@ def card_of(task: str) -> TaskCard | None:
 
 
 def summarise(records: Sequence[RunRecord]) -> list[Row]:
-    """Return a row for each algorithm on each task, of finished runs."""
+    """Return a row for each algorithm on each task, of finished runs, in the order in which they come."""
     rows = []
     for task in dict.fromkeys(record.task for record in records):
         card = card_of(task)
@@ -99,18 +105,42 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
     return rows
 
 
+def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    """Return those settings, by dotted names, in which runs that a row sums up are not alike, with their values.
+
+    Seeds are meant to differ; where and how often a run was saved changes nothing.
+    """
+    flat = [_flat(run.settings) for run in runs]
+    names = dict.fromkeys(name for one in flat for name in one if name not in NOT_COMPARED)
+    values = {name: list(dict.fromkeys(repr(one.get(name)) for one in flat)) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
+
+
 def describe_texts(records: Sequence[RunRecord]) -> list[TextRow]:
     """Return what completions are like, of finished runs: for each task before training, then for each algorithm.
 
-    Each has a row of sampled completions, and one of greedy ones where all its runs have written some.
+    Each has a row of sampled completions, and one of greedy ones where all its runs have written some. What takes the
+    best token anyway has one row.
     """
     rows = []
     for task in dict.fromkeys(record.task for record in records):
         runs = [record for record in records if record.task == task]
-        rows += _text_rows(task, BEFORE, [run.evaluation["before"] for run in runs])
+        for choice in dict.fromkeys(run.choice for run in runs):
+            name = BEFORE if choice == "sampled" else f"{BEFORE}, {choice}"
+            rows += _text_rows(task, name, choice, [run.evaluation["before"] for run in runs if run.choice == choice])
         for algorithm, own in by_algorithm(runs).items():
-            rows += _text_rows(task, algorithm, [run.evaluation["after"] for run in own])
+            rows += _text_rows(task, algorithm, own[0].choice, [run.evaluation["after"] for run in own])
     return rows
+
+
+def common_tasks(records: Sequence[RunRecord]) -> list[str]:
+    """Return the tasks that all algorithms ran on."""
+    algorithms = by_algorithm(records)
+    return [
+        task
+        for task in dict.fromkeys(record.task for record in records)
+        if all(any(run.task == task for run in runs) for runs in algorithms.values())
+    ]
 
 
 def over_tasks(records: Sequence[RunRecord]) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
@@ -120,12 +150,7 @@ def over_tasks(records: Sequence[RunRecord]) -> tuple[dict[str, Estimate], dict[
         Interquartile mean of normalised scores of each algorithm (0: the untrained model, 1: the best known score), and
         the probability that one beats another, by "A > B"; both are empty where no task is common to all.
     """
-    algorithms = by_algorithm(records)
-    tasks = [
-        task
-        for task in dict.fromkeys(record.task for record in records)
-        if all(any(run.task == task for run in runs) for runs in algorithms.values())
-    ]
+    algorithms, tasks = by_algorithm(records), common_tasks(records)
     if not tasks:
         return {}, {}
     scores = {
@@ -152,27 +177,43 @@ def normalised(run: RunRecord) -> float:
 
 def _row(task: str, algorithm: str, runs: Sequence[RunRecord], threshold: float | None) -> Row:
     indices = [None if threshold is None else run.index_at(threshold) for run in runs]
-    solved = [(run, index) for run, index in zip(runs, indices, strict=True) if index is not None]
-    is_usual = len(solved) * 2 >= len(runs) and bool(solved)
-    seconds = [float(run.seconds[index]) for run, index in solved]
+    tokens = [math.inf if index is None else run.tokens[index] for run, index in zip(runs, indices, strict=True)]
+    seconds = [math.inf if index is None else run.seconds[index] for run, index in zip(runs, indices, strict=True)]
     kl = [run.final_kl for run in runs if run.final_kl is not None]
     return Row(
         task=task,
         algorithm=algorithm,
         seeds=[run.seed for run in runs],
+        choice=runs[0].choice,
+        tokens=float(np.mean([run.evaluation["after"]["tokens"] for run in runs])),
         before=float(np.mean([run.evaluation["before"]["score"] for run in runs])),
         score=interquartile_mean([_scores(runs)]),
         kl=float(np.mean(kl)) if kl else None,
-        n_solved=None if threshold is None else len(solved),
-        tokens_to_threshold=float(np.median([run.tokens[index] for run, index in solved])) if is_usual else None,
-        seconds_to_threshold=float(np.median(seconds)) if is_usual and not math.isnan(sum(seconds)) else None,
+        n_solved=None if threshold is None else sum(index is not None for index in indices),
+        tokens_to_threshold=_finite_median(tokens),
+        seconds_to_threshold=_finite_median(seconds),
     )
 
 
-def _text_rows(task: str, algorithm: str, evaluations: Sequence[Mapping[str, Any]]) -> list[TextRow]:
+def _finite_median(values: Sequence[float]) -> float | None:
+    """Return a median; None where it is infinite or not known."""
+    # Of an even number NumPy takes the mean of two, which infinity is too where one of them is.
+    median = float(np.median(values))
+    return median if math.isfinite(median) else None
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in settings.items():
+        is_section = isinstance(value, dict) and not prefix
+        flat.update(_flat(value, f"{name}.") if is_section else {f"{prefix}{name}": value})
+    return flat
+
+
+def _text_rows(task: str, algorithm: str, choice: Choice, evaluations: Sequence[Mapping[str, Any]]) -> list[TextRow]:
     rows = [_text_row(task, algorithm, False, evaluations)]
     greedy = [one["greedy"] for one in evaluations if "greedy" in one]
-    if len(greedy) == len(evaluations):
+    if len(greedy) == len(evaluations) and choice != "best tokens":
         rows.append(_text_row(task, algorithm, True, greedy))
     return rows
 

@@ -1,5 +1,6 @@
 """Reports of runs that were written by hand: what is read, what is left out, and what is refused."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,16 @@ import yaml
 from playwright.sync_api import Browser, expect
 
 from tests.agents.tiny import exactly
-from textgym.benchmarks.learning.page import COLUMNS, cells, markdown, text_cells, write_report
+from textgym.benchmarks.learning.figures import chance_matrix
+from textgym.benchmarks.learning.page import COLUMNS, by_score, cells, markdown, text_cells, write_report
 from textgym.benchmarks.learning.records import RunRecord, find_records
-from textgym.benchmarks.learning.summary import describe_texts, normalised, over_tasks, summarise
+from textgym.benchmarks.learning.summary import (
+    describe_texts,
+    differing_settings,
+    normalised,
+    over_tasks,
+    summarise,
+)
 
 SESSION = {
     "device": "cpu: thing", "cores": 2, "torch_threads": 1, "platform": "Linux", "python": "3.11",
@@ -66,13 +74,14 @@ def test_a_task_is_solved_at_the_third_of_three_rollouts_whose_mean_reaches_it(r
 def test_a_row_says_what_its_seeds_did(records: list[RunRecord]) -> None:
     finished = [one for one in records if one.is_finished]
     a2c, ppo = summarise(finished)
+    assert [row.algorithm for row in by_score([a2c, ppo])] == ["PPO", "A2C"]
     assert (ppo.algorithm, ppo.seeds, ppo.score.value, ppo.kl, ppo.n_solved) == ("PPO", [1, 2], 1.0, 2.5, 2)
     # 500 tokens for seed 1, 400 for seed 2.
     assert (ppo.tokens_to_threshold, ppo.seconds_to_threshold) == (450, 9)
     assert (a2c.n_solved, a2c.tokens_to_threshold) == (0, None)
     assert a2c.score.value == pytest.approx(0.4)
     line = markdown(COLUMNS, [cells(a2c)]).splitlines()[2]
-    assert line.startswith("| TextGen-Copy-v0 | A2C | 2 | 0.100 | 0.400 [0.300, 0.500] | 2.5 |")
+    assert line.startswith("| TextGen-Copy-v0 | A2C | 2 | 300 | 0.100 | 0.400 [0.300, 0.500] | 2.5 |")
 
 
 def test_a_row_says_what_texts_are_like_and_leaves_out_what_an_older_run_has_not_written(
@@ -178,6 +187,88 @@ def test_runs_that_would_be_the_same_are_told_apart_by_their_folders(tmp_path: P
     write_run(tmp_path / "second", "PPO", 1, [0.1, 0.3])
     found = find_records([tmp_path / "first", tmp_path / "second"])
     assert [one.algorithm for one in found] == ["PPO (first)", "PPO (second)"]
+    assert [one.algorithm for one in find_records([tmp_path])] == ["PPO (first)", "PPO (second)"]
+
+
+def test_two_experiments_stay_two_with_all_their_seeds(tmp_path: Path) -> None:
+    for experiment, seeds in (("first", (1, 2)), ("second", (2, 3))):
+        for seed in seeds:
+            write_run(tmp_path / experiment / "Copy" / "PPO" / f"seed-{seed}", "PPO", seed, [0.1, 0.2])
+        write_run(tmp_path / experiment / "Copy" / "A2C" / "seed-1", "A2C", seeds[0], [0.1, 0.2])
+    found = find_records([tmp_path / "first", tmp_path / "second"])
+    assert [(one.algorithm, one.seed) for one in found] == [
+        ("A2C", 1), ("A2C", 2), ("PPO (first)", 1), ("PPO (first)", 2), ("PPO (second)", 2), ("PPO (second)", 3)
+    ]  # fmt: skip
+
+
+def test_a_damaged_run_is_left_out_with_a_warning_that_names_the_file(tmp_path: Path) -> None:
+    write_run(tmp_path / "whole", "PPO", 1, [0.1, 0.2])
+    write_run(tmp_path / "cut", "PPO", 2, [0.1, 0.2])
+    (tmp_path / "cut" / "evaluation.json").write_text('{"a', encoding="utf-8")
+    with pytest.warns(UserWarning, match="cannot be read and is left out: .*evaluation.json is damaged, it is no JSON"):
+        assert [one.folder.name for one in find_records([tmp_path])] == ["whole"]
+    (tmp_path / "cut" / "config.yaml").write_text("", encoding="utf-8")
+    with pytest.warns(UserWarning, match="config.yaml must hold settings, got None"):
+        find_records([tmp_path])
+
+
+def test_a_session_that_is_stopped_early_and_gone_on_with_slowly_loses_no_time(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "PPO", 1, [0.1, 0.2, 0.3])
+    rows = ["time/total_timesteps,time/seconds,time/time_elapsed,time/iterations,rollout/score"]
+    rows += ["100,1.5,1,1,0.1", "200,2.5,2,2,0.2", "300,2.75,2,1,0.3"]
+    (tmp_path / "run" / "progress.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (found,) = find_records([tmp_path])
+    assert found.seconds.tolist() == [1.5, 2.5, 5.25]
+
+
+def test_a_run_that_never_solves_its_task_counts_as_the_longest(tmp_path: Path) -> None:
+    solving = [0.5, 0.9, 1.0, 1.0, 1.0]
+    for seed, scores in enumerate([solving, [0.1] * 2 + solving, [0.1] * 4 + solving, [0.1] * 5, [0.1] * 5], start=1):
+        write_run(tmp_path / f"s{seed}", "PPO", seed, scores)
+    (row,) = summarise(find_records([tmp_path]))
+    # Solved after 400, 600 and 800 tokens, and twice not.
+    assert (row.n_solved, row.tokens_to_threshold) == (3, 800)
+    (without_first,) = summarise(find_records([tmp_path / f"s{seed}" for seed in (2, 3, 4, 5)]))
+    assert (without_first.n_solved, without_first.tokens_to_threshold) == (2, None)
+
+
+def test_runs_of_one_row_that_are_not_alike_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "PPO", 1, [0.1, 0.2])
+    write_run(tmp_path / "b", "PPO", 2, [0.1, 0.2])
+    settings = yaml.safe_load((tmp_path / "b" / "config.yaml").read_text(encoding="utf-8"))
+    settings["algorithm"]["learning_rate"] = 0.5
+    (tmp_path / "b" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert differing_settings(find_records([tmp_path])) == {"algorithm.learning_rate": ["None", "0.5"]}
+    write_report(find_records([tmp_path]), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "PPO on TextGen-Copy-v0: algorithm.learning_rate is None, 0.5" in page
+
+
+def test_what_policies_before_training_do_is_not_mixed(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "PPO", 1, [0.1, 0.2])
+    write_run(tmp_path / "b", "DQN", 1, [0.1, 0.3])
+    write_run(tmp_path / "c", "NLPO", 1, [0.1, 0.2])
+    found = find_records([tmp_path])
+    names = [row.name for row in describe_texts(found) if "greedy" not in row.name]
+    assert names[:3] == ["before training, best tokens", "before training, nucleus", "before training"]
+    assert "DQN, greedy" not in {row.name for row in describe_texts(found)}
+    assert "PPO, greedy" in {row.name for row in describe_texts(found)}
+
+
+def test_many_algorithms_are_compared_in_a_matrix(tmp_path: Path) -> None:
+    for place, name in enumerate(("PPO", "A2C", "RLOO", "GRPO")):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{name}{seed}", name, seed, [0.1, 0.2 * place + 0.01 * seed])
+    found = find_records([tmp_path])
+    means, chances = over_tasks(found)
+    assert list(means) == ["GRPO", "RLOO", "A2C", "PPO"]
+    matrix = base64.b64decode(chance_matrix(list(means), chances).partition(",")[2]).decode()
+    # Matplotlib writes a text as a drawing with the text beside it.
+    assert matrix.count("<!-- 1.00 -->") == matrix.count("<!-- 0.00 -->") == 6
+    write_report(found, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    # Six pairs are drawn one by one; a seventh would make a matrix.
+    assert "the first algorithm scores higher" in page
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -188,3 +279,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "stopped", "PPO", 1, [0.1], finished=False)
     with pytest.raises(ValueError, match=exactly("None of the 1 runs is finished; go on with them first.")):
         write_report(find_records([tmp_path]), tmp_path / "report.html")
+    for name, what in (("table.md", "has the name of the table beside it"), ("stopped", "is a folder")):
+        message = f"The page must be an HTML file, such as report.html; {tmp_path / name} {what}."
+        with pytest.raises(ValueError, match=exactly(message)):
+            write_report(find_records([tmp_path]), tmp_path / name)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from textgym.benchmarks.learning.records import Choice
 from textgym.benchmarks.learning.statistics import Estimate
 from textgym.benchmarks.learning.summary import Row
 from textgym.benchmarks.published import MARKS, main, readme_table
@@ -14,19 +15,19 @@ from textgym.benchmarks.published import MARKS, main, readme_table
 TASK = "TextGen-Copy-v0"
 
 
-def row(task: str, algorithm: str, score: Estimate) -> Row:
+def row(task: str, algorithm: str, score: Estimate, choice: Choice = "sampled") -> Row:
     """One algorithm on one task."""
-    return Row(task, algorithm, [1, 2], 0.1, score, 1.0, 0, None, None)
+    return Row(task, algorithm, [1, 2], choice, 1000, 0.1, score, 1.0, 0, None, None)
 
 
 def test_the_readme_has_a_row_an_algorithm_and_a_column_a_task() -> None:
     rows = [row("One", "PPO", Estimate(0.5, 0.4, 0.6)), row("Two", "PPO", Estimate(0.9, None, None)),
-            row("Two", "DQN", Estimate(0.2, 0.1, 0.3))]  # fmt: skip
+            row("Two", "DQN", Estimate(0.2, 0.1, 0.3), "best tokens")]  # fmt: skip
     assert readme_table(rows, {"PPO": Estimate(0.7, 0.6, 0.8)}).splitlines() == [
         "| algorithm | `One` | `Two` | all, normalised |",
         "| --- | ---: | ---: | ---: |",
         "| untrained, tokens sampled | 0.10 | 0.10 | - |",
-        "| untrained, best tokens | - | 0.10 | - |",
+        "| untrained, best tokens (DQN and its relatives) | - | 0.10 | - |",
         "| PPO | 0.50 (0.40, 0.60) | 0.90 | 0.70 (0.60, 0.80) |",
         "| DQN | - | 0.20 (0.10, 0.30) | - |",
     ]

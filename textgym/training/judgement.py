@@ -39,6 +39,7 @@ def to_figures(evaluation: Evaluation, greedy: Evaluation, judge: float | None =
 def _of_completions(evaluation: Evaluation) -> dict[str, Any]:
     """Return the figures that sampled and greedy completions have."""
     return {
+        "n_completions": len(evaluation.episodes),
         "score": evaluation.score,
         "terms": {name: _finite(value) for name, value in evaluation.terms.items()},
         "n_tokens": evaluation.n_tokens,

@@ -148,8 +148,14 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of one JSON object a line; nothing where there is none."""
-    return [json.loads(line) for line in whole_lines(path)] if path.is_file() else []
+    """Read a file of one JSON object a line; nothing where there is none.
+
+    Raises:
+        ValueError: If a line is no JSON, with its number.
+    """
+    if not path.is_file():
+        return []
+    return [_from_json(line, f"{path}, line {number}") for number, line in enumerate(whole_lines(path), start=1)]
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -159,8 +165,19 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    return _from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def _from_json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place} is damaged, it is no JSON: {error}") from error
 
 
 def write_json(path: Path, data: Any) -> None:
