@@ -156,7 +156,7 @@ def progress(folder: Path) -> list[dict[str, str]]:
 ROLLOUT_KEYS = [
     *("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/score", "rollout/reward/share_of_a", "rollout/kl"),
     *("rollout/kl_coef", "rollout/n_tokens", "rollout/ended_share", "rollout/entropy"),
-    *("time/fps", "time/total_timesteps", "time/iterations", "time/time_elapsed"),
+    *("time/fps", "time/total_timesteps", "time/iterations", "time/time_elapsed", "time/seconds"),
 ]
 TRAIN_KEYS = [
     *("train/approx_kl", "train/clip_fraction", "train/clip_range", "train/entropy_loss", "train/explained_variance"),

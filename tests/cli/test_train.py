@@ -29,7 +29,7 @@ from textgym.training.logs import read_progress
 def learned_rows(run: Path) -> list[dict[str, str]]:
     """Return what a run logged of its rollouts and updates; only times differ, and the count of rollouts a session."""
     rows = read_progress(run / "progress.csv")
-    differing = ("time/fps", "time/time_elapsed", "time/iterations")
+    differing = ("time/fps", "time/seconds", "time/time_elapsed", "time/iterations")
     return [{key: value for key, value in row.items() if key not in differing} for row in rows]
 
 
@@ -99,7 +99,7 @@ def test_a_run_is_also_judged_greedily_and_by_a_judge_that_it_does_not_learn_fro
     assert "the judge's score" in result.output
     assert "length_window" not in read_progress(run / "progress.csv")[-1].keys() | after["terms"].keys()
     assert set(after["greedy"]) == {
-        "score", "terms", "n_tokens", "ended_share", "distinct_1", "distinct_2", "self_bleu",
+        "n_completions", "score", "terms", "n_tokens", "ended_share", "distinct_1", "distinct_2", "self_bleu",
     }  # fmt: skip
     assert after["perplexity"] > 1
     assert 0 <= after["self_bleu"] <= 1
