@@ -1,7 +1,7 @@
 """Keep a folder to one process at a time, by a lock of the operating system that ends with the process."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 LOCK = ".lock"
@@ -30,3 +30,25 @@ def locked_folder(folder: Path, refusal: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def held_output(folder: Path, refusal: str) -> Iterator[None]:
+    """Make an output folder where there is none, and keep other processes out of it while this is entered.
+
+    Args:
+        folder: The folder.
+        refusal: What to say when another process is in it.
+
+    Raises:
+        ValueError: If another process is in it, or it cannot be made or written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The output {folder} is a file; name a folder.")
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked_folder(folder, refusal))
+        except OSError as error:
+            raise ValueError(f"The output folder {folder} cannot be made or written to: {error.strerror}.") from error
+        yield

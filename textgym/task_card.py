@@ -67,17 +67,21 @@ def read_card(task_id: str) -> TaskCard:
             that registers it.
 
     Raises:
-        ValueError: If no such environment is registered (with the nearest match), or it is of another kind.
+        ValueError: If no such environment is registered (with the nearest match), it is of another kind, or its module
+            cannot be imported, whose own error is the cause.
     """
     module, _, name = task_id.rpartition(":")
     if module:
-        import_module(module)
+        _import_module(module, task_id)
     spec = gymnasium.registry.get(name)
     if spec is None:
         near = difflib.get_close_matches(name, task_ids(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"There is no task {task_id!r}; expected one of {', '.join(task_ids())}.{hint}")
-    kind = _env_class(spec)
+    try:
+        kind = _env_class(spec)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Task {task_id!r}: its class {spec.entry_point} cannot be imported: {error}.") from error
     if kind is None:
         raise ValueError(f"{task_id!r} is no task to train on: expected an environment of tokens.")
     text = inspect.getdoc(kind) or ""
@@ -92,6 +96,20 @@ def read_card(task_id: str) -> TaskCard:
         threshold=float(threshold[1]) if threshold else None,
         arguments=arguments,
     )
+
+
+def _import_module(module: str, task_id: str) -> None:
+    try:
+        import_module(module)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module}.".startswith(f"{missing}."):
+            raise ValueError(
+                f"Task {task_id!r}: there is no module {missing!r}. Install it, or run from the folder that it is in."
+            ) from error
+        # The module is there: what is wrong is in it, or in what it imports.
+        message = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+        raise ValueError(f"Task {task_id!r}: its module cannot be imported: {message}.") from error
 
 
 def _may_be_task(spec: Any) -> bool:

@@ -8,6 +8,15 @@ from .pool import RunPool
 from .state import progress_of
 
 
+def count(number: int, thing: str) -> str:
+    """Return a number of things.
+
+    >>> count(1, "thread"), count(2, "thread")
+    ('1 thread', '2 threads')
+    """
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 class BenchmarkDisplay:
     """Shows a pool of runs: live in a terminal, elsewhere one line for each run that begins or ends.
 
@@ -22,7 +31,7 @@ class BenchmarkDisplay:
         self._bars: dict[str, TaskID] = {}
         self._working: dict[str, GridRun] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[amount]}"),
             TextColumn("{task.fields[score]}"),
@@ -51,22 +60,24 @@ class BenchmarkDisplay:
             if name in self._bars:
                 self._progress.remove_task(self._bars.pop(name))
             if name in failed:
-                self.console.print(f"failed   {name}: {failed[name].last_line}", soft_wrap=True, highlight=False)
+                self.console.print(
+                    f"failed   {name}: {failed[name].reason}", soft_wrap=True, highlight=False, markup=False
+                )
             elif self._working[name] not in pool.succeeded:
-                self.console.print(f"stopped  {name}", soft_wrap=True, highlight=False)
+                self.console.print(f"stopped  {name}", soft_wrap=True, highlight=False, markup=False)
             else:
                 _, score = progress_of(self._working[name])
                 last = "" if score is None else f", score {score:.3f} in its last rollout"
-                self.console.print(f"finished {name}{last}", soft_wrap=True, highlight=False)
+                self.console.print(f"finished {name}{last}", soft_wrap=True, highlight=False, markup=False)
         for name, run in working.items():
             self._show(name, run)
         self._working = working
         n_over = len(pool.succeeded) + len(pool.failures)
-        self._progress.update(self._total, completed=n_over, amount=f"{n_over} of {self.n_runs} runs")
+        self._progress.update(self._total, completed=n_over, amount=f"{n_over} of {count(self.n_runs, 'run')}")
 
     def _show(self, name: str, run: GridRun) -> None:
         if name not in self._working and not self.console.is_terminal:
-            self.console.print(f"begun    {name}", soft_wrap=True, highlight=False)
+            self.console.print(f"begun    {name}", soft_wrap=True, highlight=False, markup=False)
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=run.total_tokens, amount="", score="")
         n_tokens, score = progress_of(run)

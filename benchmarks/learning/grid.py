@@ -8,6 +8,13 @@ from typing import Any
 from textgym.training.settings_file import build_settings, read_mapping
 
 KEYS = ("tasks", "algorithms", "seeds", "total_tokens", "settings")
+# What the values of a grid's file must be; a run's settings check total_tokens.
+EXPECTED = {
+    "tasks": "a list of ids of tasks",
+    "algorithms": "a list of names, YAML files, or mappings of settings with a name",
+    "seeds": "a number of seeds from 1 on, or a list of whole numbers",
+    "settings": "a mapping of settings to values",
+}
 
 
 @dataclass(frozen=True)
@@ -17,13 +24,14 @@ class Grid:
     Args:
         tasks: Ids of registered tasks.
         algorithms: Each a name, or a mapping of the algorithm's settings with its name; with a `label` where one
-            algorithm comes more than once. `read_grid` takes YAML files of a run's settings as well.
+            algorithm comes more than once. `read_grid` takes YAML files of a run's settings as well, and `LABEL=`
+            before a name or a file.
         seeds: The seeds.
         total_tokens: Tokens of each run; None for what the task says.
         settings: Further settings of every run, in the form of a training run's YAML file.
 
     Raises:
-        ValueError: If there is nothing to run, or two runs would have one folder.
+        ValueError: If there is nothing to run, two runs would have one folder, or a label is not the name of a folder.
     """
 
     tasks: Sequence[str]
@@ -37,10 +45,11 @@ class Grid:
         labels = [algorithm_label(one) for one in self.algorithms]
         for name, values in (("tasks", self.tasks), ("algorithms", labels), ("seeds", self.seeds)):
             if not values:
-                raise ValueError(f"A benchmark needs at least one of its {name}, got none.")
+                option = "algos" if name == "algorithms" else name
+                raise ValueError(f"{name} must have at least one entry, got none; give --{option}, or a grid's {name}.")
             twice = [value for index, value in enumerate(values) if value in values[:index]]
             if twice:
-                remedy = " Give each a label of its own." if name == "algorithms" else ""
+                remedy = " Give each a label of its own, such as tuned=best.yaml." if name == "algorithms" else ""
                 raise ValueError(f"The {name} of a benchmark must differ, got {twice[0]!r} twice.{remedy}")
 
     def runs(self, folder: Path) -> list["GridRun"]:
@@ -110,12 +119,26 @@ def algorithm_label(algorithm: str | Mapping[str, Any]) -> str:
         return algorithm
     if "name" not in algorithm:
         raise ValueError(f"An algorithm of a benchmark must be a name or have one, got {dict(algorithm)}.")
-    return str(algorithm.get("label", algorithm["name"]))
+    if "label" not in algorithm:
+        return str(algorithm["name"])
+    label = algorithm["label"]
+    is_folder = isinstance(label, str | int | float) and not {"/", "\\"} & set(str(label))
+    if not is_folder or str(label).strip() in ("", ".", ".."):
+        raise ValueError(
+            f"The label of an algorithm names its folder: it must be text without / and \\, and not .., got {label!r}."
+        )
+    return str(label)
 
 
-def _algorithm(given: Any) -> Any:
-    """Return the settings of an algorithm that is given as the YAML file of a training run, such as a tuned one's."""
-    if not isinstance(given, str) or not given.endswith((".yaml", ".yml")):
+def _algorithm(given: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    """Return an algorithm as `Grid` takes it, of a YAML file of a training run, such as a tuned one's, its settings."""
+    if not isinstance(given, str):
+        return given
+    label, equals, named = given.partition("=")
+    if equals and not {"/", "\\"} & set(label) and not Path(given).is_file():
+        algorithm = _algorithm(named)
+        return {**({"name": algorithm} if isinstance(algorithm, str) else algorithm), "label": label}
+    if not given.endswith((".yaml", ".yml")):
         return given
     settings = read_mapping(Path(given)).get("algorithm")
     if not isinstance(settings, dict):
@@ -124,21 +147,19 @@ def _algorithm(given: Any) -> Any:
 
 
 def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
-    """Read a grid from a YAML file, with the keys of `Grid`; `seeds` may be a number n, for 1 to n.
+    """Read a grid from a YAML file, with the keys of `Grid`.
+
+    `seeds` may be a number n, for 1 to n, and `tasks` or `algorithms` one entry that is in no list.
 
     Args:
         path: The file; None for none.
         overrides: What goes before it.
 
     Raises:
-        ValueError: If the file is no such mapping.
+        ValueError: If the file is no such mapping, or a value of another kind.
         OSError: If it cannot be read.
     """
-    data = {} if path is None else read_mapping(path)
-    unknown = [key for key in data if key not in KEYS]
-    if unknown:
-        raise ValueError(f"{path} has the key {unknown[0]!r}; expected some of {', '.join(KEYS)}.")
-    data = {**data, **overrides}
+    data = {**({} if path is None else _read_file(path)), **overrides}
     seeds = data.get("seeds", 5)
     if isinstance(seeds, int):
         seeds = range(1, seeds + 1)
@@ -146,3 +167,39 @@ def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
         data.get("tasks", []), list(map(_algorithm, data.get("algorithms", ["PPO"]))), list(seeds),
         data.get("total_tokens"), data.get("settings", {}),
     )  # fmt: skip
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    data = read_mapping(path)
+    unknown = [key for key in data if key not in KEYS]
+    if unknown:
+        raise ValueError(f"{path} has the key {unknown[0]!r}; expected some of {', '.join(KEYS)}.")
+    for key in ("tasks", "algorithms"):
+        if isinstance(data.get(key), str | dict):
+            data[key] = [data[key]]
+    for key, expected in EXPECTED.items():
+        if key in data and not _is_right(key, data[key]):
+            raise ValueError(f"{path}: {key} must be {expected}, got {data[key]!r}.")
+    for key in ("task", "algorithm"):
+        section = data.get("settings", {}).get(key, {})
+        if not isinstance(section, dict):
+            raise ValueError(f"{path}: settings.{key} must be {EXPECTED['settings']}, got {section!r}.")
+    return data
+
+
+def _is_right(key: str, value: Any) -> bool:
+    """Return whether a value of a grid's file is of the kind that its key expects."""
+    if key == "settings":
+        return isinstance(value, dict)
+    if key == "seeds" and _is_whole(value):
+        return bool(value >= 1)
+    if not isinstance(value, list):
+        return False
+    if key == "seeds":
+        return all(map(_is_whole, value))
+    return all(isinstance(one, str) or (key == "algorithms" and isinstance(one, dict)) for one in value)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number; Python takes True for 1."""
+    return isinstance(value, int) and not isinstance(value, bool)

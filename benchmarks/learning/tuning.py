@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import yaml
 from optuna.trial import TrialState
+from sqlalchemy.exc import DatabaseError
 
 from textgym.replacing import replacing_file
 from textgym.training.algorithm_settings import AlgorithmSettings
@@ -15,10 +16,11 @@ from textgym.training.algorithms import ALGORITHMS
 from textgym.training.run_folder import RunFolder
 from textgym.training.settings_file import build_settings
 
+from .display import count
 from .grid import Grid, GridRun
 from .pool import RunPool
 from .search_space import default_settings, suggest
-from .state import state_of
+from .state import UnusableFolderError, excess_tokens, state_of
 
 # A benchmark's seeds begin with 1, and what is published must not be tuned on the seeds that it is measured with.
 FIRST_SEED = 101
@@ -58,12 +60,35 @@ class Search:
         """Settings of the best trial, in the form of a training run's YAML file."""
         return self.folder / "best.yaml"
 
+    @property
+    def name(self) -> str:
+        """What its study is called; a folder has one."""
+        return f"{self.task} {self.algorithm} {self.total_tokens or 'all'} tokens, {self.n_seeds} seeds"
+
     def open(self) -> optuna.Study:
-        """Open the study, or make it."""
+        """Open the study, or make it.
+
+        Raises:
+            UnusableFolderError: If the folder holds another search, or its study.db is no study.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "study.db"
+        storage = f"sqlite:///{file.resolve()}"
+        try:
+            others = [name for name in optuna.get_all_study_names(storage) if name != self.name]
+        except DatabaseError as error:
+            raise UnusableFolderError(
+                f"{file} is no study of an earlier search ({error.orig}); delete it, or give another --output."
+            ) from error
+        if others:
+            # The runs' folders, and the best settings, do not say which search they are of.
+            raise UnusableFolderError(
+                f"{self.folder} holds the search {' and '.join(map(repr, others))}, and this one is {self.name!r}; "
+                "give it another --output."
+            )
         study = optuna.create_study(
-            storage=f"sqlite:///{(self.folder / 'study.db').resolve()}",
-            study_name=f"{self.task} {self.algorithm} {self.total_tokens or 'all'} tokens, {self.n_seeds} seeds",
+            storage=storage,
+            study_name=self.name,
             direction="maximize",
             load_if_exists=True,
             sampler=optuna.samplers.TPESampler(seed=FIRST_SEED),
@@ -85,9 +110,8 @@ class Search:
         best["algorithm"] = {"name": self.algorithm, **study.best_params}
         if self.total_tokens is not None:
             best["total_tokens"] = self.total_tokens
-        about = (
-            f"# The best of {n_done(study)} trials, with a score of {study.best_value:.3f} over {self.n_seeds} seeds.\n"
-        )
+        trials, seeds = count(n_done(study), "trial"), count(self.n_seeds, "seed")
+        about = f"# The best of {trials}, with a score of {study.best_value:.3f} over {seeds}.\n"
         with replacing_file(self.best_file) as file:
             file.write_text(about + yaml.safe_dump(best, sort_keys=False), encoding="utf-8")
 
@@ -122,6 +146,7 @@ def tune(
 
     Raises:
         KeyboardInterrupt: If it came; the same call goes on then.
+        UnusableFolderError: If the folder holds another search, or a trial's folder a run that is none of this one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = search.open()
@@ -131,7 +156,10 @@ def tune(
         if not batch:
             return study
         runs = {number: search.runs(number, settings) for number, settings in batch.items()}
-        waiting = [run for several in runs.values() for run in several if state_of(run) != "finished"]
+        planned = [run for several in runs.values() for run in several]
+        for run in planned:
+            _check_budget(run)
+        waiting = [run for run in planned if state_of(run) != "finished"]
         RunPool(waiting, jobs, threads).run(look)
         for number, settings in batch.items():
             value = _score(runs[number])
@@ -152,6 +180,15 @@ def _next_trials(search: Search, study: optuna.Study, n_trials: int, n_at_once: 
             trial = study.ask()
             begun[trial.number] = suggest(trial, kind)
     return dict(list(begun.items())[:n_at_once])
+
+
+def _check_budget(run: GridRun) -> None:
+    tokens = excess_tokens(run)
+    if tokens:
+        raise UnusableFolderError(
+            f"The run in {run.folder} was trained with {tokens:,} tokens, this search has {run.total_tokens:,}; "
+            "give it another --output, or delete that folder."
+        )
 
 
 def _score(runs: Sequence[GridRun]) -> float | None:

@@ -18,6 +18,7 @@ from textgym.benchmarks.learning.state import command_of, progress_of, state_of
 
 COPY, REVERSE = "TextGen-Copy-v0", "TextGen-Reverse-v0"
 DIFFER = "of a benchmark must differ, got"
+LABELS = "Give each a label of its own, such as tuned=best.yaml."
 
 
 def a_run(folder: Path, **changes: Any) -> GridRun:
@@ -56,10 +57,11 @@ def test_without_tokens_each_run_has_its_tasks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tasks", "algorithms", "seeds", "message"),
     [
-        ([], ["PPO"], [1], "A benchmark needs at least one of its tasks, got none."),
-        ([COPY], ["PPO"], [], "A benchmark needs at least one of its seeds, got none."),
+        ([], ["PPO"], [1], "tasks must have at least one entry, got none; give --tasks, or a grid's tasks."),
+        ([COPY], [], [1], "algorithms must have at least one entry, got none; give --algos, or a grid's algorithms."),
+        ([COPY], ["PPO"], [], "seeds must have at least one entry, got none; give --seeds, or a grid's seeds."),
         ([COPY, COPY], ["PPO"], [1], f"The tasks {DIFFER} '{COPY}' twice."),
-        ([COPY], ["PPO", {"name": "PPO"}], [1], f"The algorithms {DIFFER} 'PPO' twice. Give each a label of its own."),
+        ([COPY], ["PPO", {"name": "PPO"}], [1], f"The algorithms {DIFFER} 'PPO' twice. {LABELS}"),
         ([COPY], [{"gamma": 1}], [1], "An algorithm of a benchmark must be a name or have one, got {'gamma': 1}."),
     ],
 )  # fmt: skip
@@ -77,6 +79,71 @@ def test_a_grid_is_read_from_a_file_and_the_command_line_goes_before_it(tmp_path
     file.write_text("task: [a]\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has the key 'task'; expected some of tasks, algorithms"):
         read_grid(file, {})
+
+
+def test_one_task_or_algorithm_in_a_grid_needs_no_list(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(f"tasks: {COPY}\nalgorithms: PPO\nseeds: 1\n", encoding="utf-8")
+    assert read_grid(file, {}) == Grid([COPY], ["PPO"], [1])
+    file.write_text(f"tasks: {COPY}\nalgorithms: {{name: PPO, gamma: 0.5}}\nseeds: [0, 7]\n", encoding="utf-8")
+    assert read_grid(file, {}) == Grid([COPY], [{"name": "PPO", "gamma": 0.5}], [0, 7])
+
+
+TASKS_EXPECTED = "tasks must be a list of ids of tasks, got"
+ALGORITHMS_EXPECTED = "algorithms must be a list of names, YAML files, or mappings of settings with a name, got"
+SEEDS_EXPECTED = "seeds must be a number of seeds from 1 on, or a list of whole numbers, got"
+MAPPING_EXPECTED = "must be a mapping of settings to values, got"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("tasks: 3", f"{TASKS_EXPECTED} 3."),
+        ("tasks: [3]", f"{TASKS_EXPECTED} [3]."),
+        ("tasks:", f"{TASKS_EXPECTED} None."),
+        ("algorithms: [5]", f"{ALGORITHMS_EXPECTED} [5]."),
+        ("algorithms:", f"{ALGORITHMS_EXPECTED} None."),
+        ("seeds: 1.5", f"{SEEDS_EXPECTED} 1.5."),
+        ("seeds: true", f"{SEEDS_EXPECTED} True."),
+        ("seeds: abc", f"{SEEDS_EXPECTED} 'abc'."),
+        ("seeds: 0", f"{SEEDS_EXPECTED} 0."),
+        ("seeds: [1, true]", f"{SEEDS_EXPECTED} [1, True]."),
+        ("settings: 3", f"settings {MAPPING_EXPECTED} 3."),
+        ("settings: {task: TextGen-Copy-v0}", f"settings.task {MAPPING_EXPECTED} 'TextGen-Copy-v0'."),
+        ("settings: {algorithm: PPO}", f"settings.algorithm {MAPPING_EXPECTED} 'PPO'."),
+    ],
+)
+def test_a_value_of_another_kind_in_a_grid_is_one_error(tmp_path: Path, line: str, message: str) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(f"{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=exactly(f"{file}: {message}")):
+        read_grid(file, {"tasks": [COPY]} if "tasks" not in line else {})
+
+
+@pytest.mark.parametrize("label", ["../../x", "a/b", "a\\b", "..", ".", "", " ", None, [1]])
+def test_a_label_that_leads_out_of_the_folder_is_refused(label: Any) -> None:
+    message = (
+        f"The label of an algorithm names its folder: it must be text without / and \\, and not .., got {label!r}."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        Grid([COPY], [{"name": "PPO", "label": label}], [1])
+
+
+def test_labels_stand_before_names_and_files_where_one_algorithm_comes_twice(tmp_path: Path) -> None:
+    best = tmp_path / "lr=2" / "best.yaml"
+    best.parent.mkdir()
+    best.write_text("algorithm: {name: A2C, learning_rate: 0.002}\n", encoding="utf-8")
+    algorithms = ["A2C", f"tuned={best}", "again=A2C"]
+    runs = read_grid(None, {"tasks": [COPY], "algorithms": algorithms, "seeds": 1}).runs(tmp_path)
+    assert [run.algorithm for run in runs] == ["A2C", "tuned", "again"]
+    assert [run.settings["algorithm"] for run in runs] == [
+        {"name": "A2C"}, {"name": "A2C", "learning_rate": 0.002}, {"name": "A2C"},
+    ]  # fmt: skip
+    assert runs[1].folder == tmp_path / COPY / "tuned" / "seed-1"
+    unlabelled = read_grid(None, {"tasks": [COPY], "algorithms": [str(best)], "seeds": 1})
+    assert unlabelled.runs(tmp_path)[0].algorithm == "A2C", "an = in a folder's name begins no file"
+    with pytest.raises(ValueError, match="names its folder"):
+        read_grid(None, {"tasks": [COPY], "algorithms": [f"={best}"]})
 
 
 def test_a_finished_run_is_skipped_a_begun_one_is_gone_on_with(tmp_path: Path) -> None:
@@ -118,7 +185,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_named(tmp_path: Path) -> N
     pool.run(lambda one: looks.append(len(one.working)))
     assert pool.succeeded == []
     assert {failure.run.task for failure in pool.failures} == {COPY, REVERSE}
-    assert all(failure.exit_code != 0 and failure.last_line for failure in pool.failures)
+    assert all(failure.exit_code == 2 and "'toaster'" in failure.reason for failure in pool.failures)
     assert looks[-1] == 0
     assert max(looks) == 2
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from tests.agents.tiny import exactly
 from tests.cli.conftest import run_command
@@ -154,3 +155,79 @@ def test_trials_whose_runs_fail_are_told_as_failed(tmp_path: Path, monkeypatch: 
     assert [(number, value) for number, _, value in reported] == [(0, None), (1, None)]
     assert n_done(study) == 0
     assert not (tmp_path / "best.yaml").exists()
+
+
+TUNE = ("tune", "--task", COPY, "--algo", "A2C", "--trials", 1, "--output", "search")
+HELD = f"'{COPY} A2C 300 tokens, 1 seeds'"
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [
+        (("--seeds", 1, "--tokens", 200), f"{COPY} A2C 200 tokens, 1 seeds"),
+        (("--seeds", 2, "--tokens", 300), f"{COPY} A2C 300 tokens, 2 seeds"),
+        (("--seeds", 1, "--tokens", 300, "--algo", "PPO"), f"{COPY} PPO 300 tokens, 1 seeds"),
+    ],
+)
+def test_a_folder_is_not_searched_with_another_budget(
+    options: tuple[object, ...], other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_search(Path("search"), n_seeds=1).open()
+    Path("search/best.yaml").write_text("algorithm: {name: A2C}\n", encoding="utf-8")
+    refused = run_command(*TUNE, *options)
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        f"Error: search holds the search {HELD}, and this one is '{other}'; give it another --output.\n",
+    )
+    assert Path("search/best.yaml").read_text(encoding="utf-8") == "algorithm: {name: A2C}\n"
+
+
+def test_a_study_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("search").mkdir()
+    Path("search/study.db").write_text("no database, but long enough to be taken for one", encoding="utf-8")
+    refused = run_command(*TUNE)
+    message = "is no study of an earlier search (file is not a database); delete it, or give another --output."
+    assert (refused.exit_code, refused.stderr) == (2, f"Error: search/study.db {message}\n")
+
+
+def test_a_trials_folder_with_a_run_of_another_search_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = make_search(Path("search"), n_seeds=1)
+    options = ("--seeds", 1, "--tokens", 300)
+    settings = default_settings(build_settings({"task": {"name": COPY}, "algorithm": {"name": "A2C"}}).algorithm)
+    run = search.runs(0, settings)[0]
+    pretend_finished(run, 0.5)
+    (run.folder / "config.yaml").write_text("total_tokens: 1000\n", encoding="utf-8")
+    refused = run_command(*TUNE, *options)
+    message = "was trained with 1,000 tokens, this search has 300; give it another --output, or delete that folder."
+    assert (refused.exit_code, refused.stderr) == (2, f"Error: The run in {run.folder} {message}\n")
+    run.config.write_text("algorithm: {name: A2C, learning_rate: 1}\n", encoding="utf-8")
+    refused = run_command(*TUNE, *options)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"Error: The run in {run.folder} was begun with other settings (algorithm, ")
+
+
+def test_a_second_search_in_one_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with FileLock("search/.lock"):
+        refused = run_command(*TUNE)
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "Error: Another textgym tune is at work in search; wait until that has ended, or give another --output.\n",
+    )
+    assert [path.name for path in Path("search").iterdir()] == [".lock"]
+
+
+def test_the_best_of_one_trial_over_one_seed_is_no_plural(tmp_path: Path) -> None:
+    search = make_search(tmp_path, n_seeds=1)
+    study = search.open()
+    trial = study.ask()
+    suggest(trial, ALGORITHMS["A2C"])
+    study.tell(trial, 0.5)
+    search.write_best(study)
+    about = "# The best of 1 trial, with a score of 0.500 over 1 seed.\n"
+    assert search.best_file.read_text(encoding="utf-8").startswith(about)

@@ -12,6 +12,9 @@ from textgym.training.run_folder import RunFolder
 def test_all_tasks_are_listed_and_one_is_described() -> None:
     printed = run_command("tasks").output
     assert [task_id for task_id in task_ids() if task_id not in printed] == []
+    copy = next(line for line in printed.splitlines() if "TextGen-Copy-v0" in line)
+    assert [cell.strip() for cell in copy.split("│")[3:7]] == ["0.10", "0.11", "1.00", "0.95"]
+    assert max(map(len, printed.splitlines())) <= 100
     described = run_command("tasks", "TextGen-Copy-v0").output
     assert "Write the prompt again" in described
     assert "untrained model" in described

@@ -1,5 +1,7 @@
 """`textgym tasks`: what there is to train on, and what is known of it."""
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +35,8 @@ def tasks(
     if name is None:
         _print_table([read_card(task_id) for task_id in task_ids()], report_console())
         return
+    # A task of the user's own is found in the folder that the command runs in, as `python -m` finds it.
+    sys.path.insert(0, str(Path.cwd()))
     with checked_input():
         card = read_card(name)
     report_console().print(Markdown(f"# {card.id}\n\n{card.description}"))
@@ -43,12 +47,13 @@ def _print_table(cards: "list[TaskCard]", console: "Console") -> None:
 
     from textgym.task_card import RANDOM, UNTRAINED
 
-    table = Table(caption="scores of random tokens and of the untrained model, and the score at which it is solved")
+    table = Table(caption="scores of random tokens, of the untrained model, the best known, and when it is solved")
     table.add_column("task", no_wrap=True)
     table.add_column("what it asks")
-    for heading in ("random", "untrained", "solved"):
+    for heading in ("random", "untrained", "best\nknown", "solved"):
         table.add_column(heading, justify="right")
     for card in cards:
-        numbers = [card.reference_scores.get(RANDOM), card.reference_scores.get(UNTRAINED), card.threshold]
+        scores = card.reference_scores
+        numbers = [scores.get(RANDOM), scores.get(UNTRAINED), max(scores.values(), default=None), card.threshold]
         table.add_row(card.id, card.summary, *("-" if number is None else f"{number:.2f}" for number in numbers))
     console.print(table)

@@ -1,14 +1,19 @@
 """`textgym tune`: search for an algorithm's settings on a task, and write the best ones down."""
 
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .errors import checked_input, needs_extra
+from textgym.folder_lock import held_output
+
+from .errors import checked_input, needs_extra, refuse
 from .stopping import stop_on_terminate
 
 INTERRUPTED = 130
+WAIT = "wait until that has ended, or give another --output."
 
 
 def tune(
@@ -21,30 +26,36 @@ def tune(
         Path | None, typer.Option("--output", "-o", help="Folder of the search. [default: runs/tune/TASK/ALGORITHM]")
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time. [default: one a core]", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of each. [default: cores / jobs]", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of each. [default: OMP_NUM_THREADS, or cores / jobs]", min=1)
+    ] = None,
 ) -> None:
     """Search for the settings with which an algorithm scores highest on a task.
 
     What is tried is printed first. Each trial trains with its settings once a seed, none of which is a seed of textgym
     bench, and is worth the mean score after training. The first trial has the defaults. Trials are stored in study.db,
-    an Optuna study in SQLite; called again, it goes on where it stopped. The best settings are written to best.yaml.
+    an Optuna study in SQLite; called again, it goes on where it stopped. The best settings are written to best.yaml. A
+    folder has one search: other tokens or seeds need another.
 
     For example:
 
     ```
     textgym tune --task TextGen-Copy-v0 --algo A2C --trials 20
     textgym train --config runs/tune/TextGen-Copy-v0/A2C/best.yaml --seed 1
-    textgym bench --tasks TextGen-Copy-v0 --algos PPO,runs/tune/TextGen-Copy-v0/A2C/best.yaml
+    textgym bench --tasks TextGen-Copy-v0 --algos A2C,tuned=runs/tune/TextGen-Copy-v0/A2C/best.yaml
     ```
     """
     needs_extra("tune", "optuna")
-    from textgym.benchmarks.learning.pool import n_cores
+    from textgym.benchmarks.learning.pool import n_cores, threads_each
     from textgym.benchmarks.learning.search_space import search_space
+    from textgym.benchmarks.learning.state import UnusableFolderError
     from textgym.benchmarks.learning.tuning import Search, n_done
     from textgym.benchmarks.learning.tuning import tune as search_for
     from textgym.training.algorithms import ALGORITHMS
     from textgym.training.report import report_console
 
+    # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
+    sys.path.insert(0, str(Path.cwd()))
     with checked_input():
         search = Search(task, algo, output or Path("runs/tune") / task / algo, seeds, tokens)
     console = report_console()
@@ -58,8 +69,15 @@ def tune(
 
     n_jobs = jobs or n_cores()
     try:
-        with stop_on_terminate():
-            study = search_for(search, trials, n_jobs, threads or max(1, n_cores() // n_jobs), lambda _: None, report)
+        with ExitStack() as stack:
+            with checked_input():
+                stack.enter_context(
+                    held_output(search.folder, f"Another textgym tune is at work in {search.folder}; {WAIT}")
+                )
+            stack.enter_context(stop_on_terminate())
+            study = search_for(search, trials, n_jobs, threads or threads_each(n_jobs), lambda _: None, report)
+    except UnusableFolderError as error:
+        refuse(str(error))
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on with what is not finished.")
         raise typer.Exit(INTERRUPTED) from None
