@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, RolloutBufferSamples, 
 from torch import Tensor, nn
 
 from .episode_buffer import EpisodeBuffer
+from .fisher_matrix import FisherMatrix
 from .number_checks import check_numbers
 from .on_policy import SequenceOnPolicyAlgorithm, SequenceOptions
 from .policy import GPT2Policy
@@ -23,10 +24,11 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
     """sb3-contrib's TRPO with cached rollouts of whole episodes; its `train` runs unchanged.
 
     The step is the natural gradient's, as long as the trust region allows, and shortened until the objective has
-    risen inside of it; then the critic learns. Two things make that fit a language model. Gradients of all parameters
-    come from one backward pass, where sb3-contrib makes one for each. And the curvature of KL, which takes
-    `cg_max_steps` products with a matrix, two backward passes each, is measured on a share of the episodes (Schulman
-    et al. 2015, appendix C); objective, gradient and the trust region itself are those of all of them.
+    risen inside of it; then the critic learns. Three things make that fit a language model. Gradients of all parameters
+    come from one backward pass, where sb3-contrib makes one for each. The curvature of KL is the Fisher matrix, whose
+    products need no second derivatives (see `FisherMatrix`). And these, of which there are `cg_max_steps`, are measured
+    on a share of the episodes (Schulman et al. 2015, appendix C); objective, gradient and the trust region itself are
+    those of all of them.
 
     The critic must be a function of the actor's trunk or have a trunk of its own: of what they share, the critic's
     gradient changes nothing. Attention is switched to the implementation that can be differentiated twice.
@@ -84,6 +86,7 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         **options: Unpack[SequenceOptions],
     ) -> None:
         check_numbers({"batch_size": batch_size, "curvature_share": curvature_share})
+        self._curvature: FisherMatrix | None = None
         self.curvature_share = curvature_share
         super().__init__(
             policy,
@@ -127,45 +130,51 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
     def train(self) -> None:
         """Update as sb3-contrib does, with random numbers that follow from seed and number of the update."""
         with random_numbers_of(self.seed or 0, self._n_updates, self.device):
-            super().train()
+            try:
+                super().train()
+            finally:
+                self._curvature = None  # it holds a graph, which nothing can save
 
     def _compute_actor_grad(
         self, kl_div: Tensor, policy_objective: Tensor
     ) -> tuple[list[nn.Parameter], Tensor, Tensor, list[tuple[int, ...]]]:
-        """Return the actor's parameters, the objective's gradient, KL's, which can be differentiated again, and shapes.
+        """Return the actor's parameters, the objective's gradient, KL's, which is 0, and shapes.
 
-        The actor's parameters are those that the objective depends on, whatever their names.
+        The actor's parameters are those that the objective depends on, whatever their names. Of KL's gradient
+        sb3-contrib needs only what `hessian_vector_product` makes of it.
 
         Raises:
             NonFiniteError: If the objective's gradient is NaN or infinite.
         """
-        is_sampled = self.curvature_share < 1
         parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         # The graph of all episodes is let go before that of the sampled ones is made.
-        found = torch.autograd.grad(policy_objective, parameters, retain_graph=not is_sampled, allow_unused=True)
+        found = torch.autograd.grad(policy_objective, parameters, allow_unused=True)
         pairs = [pair for pair in zip(parameters, found, strict=True) if pair[1] is not None]
         actor = [parameter for parameter, _ in pairs]
         objective_gradient = torch.cat([gradient.flatten() for _, gradient in pairs])
         # The step is not an optimiser's, whose gradients are looked at.
         if is_spoilt(objective_gradient):
             raise self._non_finite("the gradient of the policy objective")
-        kl_gradients = torch.autograd.grad(self._sampled_kl() if is_sampled else kl_div, actor, create_graph=True)
-        return (
-            actor,
-            objective_gradient,
-            torch.cat([gradient.flatten() for gradient in kl_gradients]),
-            [parameter.shape for parameter in actor],
-        )
+        self._curvature = FisherMatrix(self._sampled_log_prob(), actor)
+        kl_gradient = torch.zeros_like(objective_gradient)
+        return actor, objective_gradient, kl_gradient, [parameter.shape for parameter in actor]
 
-    def _sampled_kl(self) -> Tensor:
-        """Return the mean KL of some episodes' tokens from the policy as it is, which is 0 and curved."""
+    def hessian_vector_product(
+        self, params: list[nn.Parameter], grad_kl: Tensor, vector: Tensor, retain_graph: bool = True
+    ) -> Tensor:
+        """Return the damped curvature of KL times a vector; what curves is what `_compute_actor_grad` has found."""
+        if self._curvature is None:
+            raise RuntimeError("hessian_vector_product is for use within train.")
+        return self._curvature.times(vector, retain_graph) + self.cg_damping * vector
+
+    def _sampled_log_prob(self) -> Tensor:
+        """Return the log-probabilities of all tokens at each decision of some episodes, shape (N, V)."""
         n_episodes = len(self.rollout_buffer.lengths)
         order = np.random.default_rng((self.seed or 0, self._n_updates)).permutation(n_episodes)
-        samples = self.rollout_buffer.samples(order[: math.ceil(self.curvature_share * n_episodes)])
-        distribution: Any = self.policy.get_distribution(samples.observations[:: self.sub_sampling_factor]).distribution
-        log_prob = distribution.logits  # (N, V), normalised
-        kl: Tensor = (log_prob.exp() * (log_prob - log_prob.detach())).sum(dim=-1).mean()
-        return kl
+        batch = SliceableBatch(self.rollout_buffer.packed(order[: math.ceil(self.curvature_share * n_episodes)]))
+        distribution: Any = self.policy.get_distribution(batch[:: self.sub_sampling_factor]).distribution
+        log_prob: Tensor = distribution.logits  # normalised
+        return log_prob
 
 
 class SliceableBatch(dict[str, Tensor]):
