@@ -10,6 +10,8 @@ from torch.nn import functional
 _PROMPT_STREAM = 1 << 63
 # Tokens whose probabilities are added up as one number before one of them is drawn.
 GROUP = 64
+# To find so many of the most probable tokens costs a quarter of sorting 4,096 and a thirteenth of sorting 50,257.
+MOST_OFTEN_ENOUGH = 512
 
 
 def episode_uniforms(seed: int, episode: int, max_new_tokens: int) -> np.ndarray:
@@ -112,8 +114,29 @@ def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> T
         raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}.")
     # Rounded sums reach 1 before the rarest tokens.
     if top_p is not None and top_p < 1:
-        ordered, order = logits.softmax(dim=-1).sort(descending=True)
-        is_outside = torch.zeros_like(logits, dtype=torch.bool)
-        is_outside.scatter_(1, order, ordered.cumsum(dim=-1) - ordered >= top_p)
-        logits = logits.masked_fill(is_outside, -torch.inf)
+        logits = logits.masked_fill(~_nucleus(logits.softmax(dim=-1), top_p), -torch.inf)
     return logits
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Return the smallest sets of tokens that have at least a probability, True at their members, shape (B, V)."""
+    # On a GPU sorting is cheap, and to ask whether a row needs more would make the host wait.
+    n_sorted = MOST_OFTEN_ENOUGH if probabilities.device.type == "cpu" else probabilities.shape[-1]
+    is_inside, is_whole = _nucleus_among(probabilities, top_p, min(n_sorted, probabilities.shape[-1]))
+    if probabilities.device.type == "cpu" and not is_whole.all():
+        rows = (~is_whole).nonzero()[:, 0]
+        is_inside[rows] = _nucleus_among(probabilities[rows], top_p, probabilities.shape[-1])[0]
+    return is_inside
+
+
+def _nucleus_among(probabilities: Tensor, top_p: float, n_sorted: int) -> tuple[Tensor, Tensor]:
+    """Return the sets as far as they lie among the most probable tokens, and which rows' do, shape (B,)."""
+    vocab_size = probabilities.shape[-1]
+    if n_sorted < vocab_size:
+        ordered, order = probabilities.topk(n_sorted)
+    else:
+        ordered, order = probabilities.sort(descending=True)
+    cumulative = ordered.cumsum(dim=-1)
+    is_inside = torch.zeros_like(probabilities, dtype=torch.bool)
+    is_inside.scatter_(1, order, cumulative - ordered < top_p)
+    return is_inside, (cumulative[:, -1] >= top_p) | (n_sorted == vocab_size)

@@ -143,6 +143,22 @@ def test_only_the_top_tokens_are_left(top_k: int | None, top_p: float | None, ke
     assert torch.equal(restricted[0, kept], FOUR[0, kept])
 
 
+@pytest.mark.parametrize("top_p", [0.1, 0.9, 0.9999])
+def test_nuclei_of_a_large_vocabulary_are_the_smallest_sets_of_their_probability(top_p: float) -> None:
+    """Of rows that a few tokens, some hundreds or nearly all are needed for."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((6, 5000), generator=generator) * torch.tensor([[8.0], [2.5], [0.01], [0.0], [3.0], [1.0]])
+    kept = restrict_to_top(logits, None, top_p) > -torch.inf
+    probabilities = logits.double().softmax(dim=-1)
+    for row, is_kept in zip(probabilities, kept, strict=True):
+        assert float(row[is_kept].sum()) >= top_p - 1e-6
+        # Without the least of them it would be too little, and none outside is more probable.
+        assert float(row[is_kept].sum() - row[is_kept].min()) < top_p + 1e-6
+        assert is_kept.all() or float(row[~is_kept].max()) <= float(row[is_kept].min())
+    alone = torch.cat([restrict_to_top(row[None], None, top_p) for row in logits]) > -torch.inf
+    assert torch.equal(kept, alone)
+
+
 @pytest.mark.parametrize(
     ("top_k", "top_p", "message"),
     [
