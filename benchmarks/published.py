@@ -99,7 +99,7 @@ def finished_runs(folder: Path) -> list[RunRecord]:
 
 
 def readme_table(rows: Sequence[Row], means: dict[str, Estimate]) -> str:
-    """Return scores as a table: a row an algorithm, a column a task, and what holds over all tasks."""
+    """Return scores and KL as a table: a row an algorithm, a column a task, and what holds over all tasks."""
     tasks = list(dict.fromkeys(row.task for row in rows))
     found = {(row.task, row.algorithm): row for row in rows}
     lines = [["algorithm", *(f"`{task}`" for task in tasks), "all, normalised"], ["---", *["---:"] * (len(tasks) + 1)]]
@@ -109,7 +109,7 @@ def readme_table(rows: Sequence[Row], means: dict[str, Estimate]) -> str:
             lines.append([title, *("-" if score is None else f"{score:.2f}" for score in before), "-"])
     for name in dict.fromkeys(row.algorithm for row in rows):
         scores = [found.get((task, name)) for task in tasks]
-        texts = ["-" if row is None else _spread(row.score) for row in scores]
+        texts = ["-" if row is None else _score_and_kl(row) for row in scores]
         lines.append([name, *texts, _spread(means[name]) if name in means else "-"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -207,12 +207,17 @@ def _spread(estimate: Estimate) -> str:
     return f"{estimate.value:.2f}{between}"
 
 
+def _score_and_kl(row: Row) -> str:
+    return _spread(row.score) if row.kl is None else f"{_spread(row.score)}, {row.kl:.0f}"
+
+
 def _about(rows: Sequence[Row]) -> str:
     counts = sorted({len(row.seeds) for row in rows})
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return (
-        f"Interquartile means of the score on held-out prompts over {seeds}, with 95 % intervals; normalised: 0 is the "
-        "untrained model's score with sampled tokens, 1 the best known."
+        f"Interquartile means of the score on held-out prompts over {seeds}, with 95 % intervals, and behind them the KL "
+        "to the untrained model in nats a completion; normalised: 0 is the untrained model's score with sampled tokens, "
+        "1 the best known."
     )
 
 

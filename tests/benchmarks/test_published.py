@@ -28,8 +28,8 @@ def test_the_readme_has_a_row_an_algorithm_and_a_column_a_task() -> None:
         "| --- | ---: | ---: | ---: |",
         "| untrained, tokens sampled | 0.10 | 0.10 | - |",
         "| untrained, best tokens (DQN and its relatives) | - | 0.10 | - |",
-        "| PPO | 0.50 (0.40, 0.60) | 0.90 | 0.70 (0.60, 0.80) |",
-        "| DQN | - | 0.20 (0.10, 0.30) | - |",
+        "| PPO | 0.50 (0.40, 0.60), 1 | 0.90, 1 | 0.70 (0.60, 0.80) |",
+        "| DQN | - | 0.20 (0.10, 0.30), 1 | - |",
     ]
 
 
