@@ -80,12 +80,13 @@ def test_threads_are_the_users_or_a_share_of_the_cores(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 def test_a_closed_terminal_stops_as_ctrl_c_does_unless_it_is_ignored() -> None:
-    before = signal.getsignal(signal.SIGHUP)
-    with pytest.raises(KeyboardInterrupt), stop_on_terminate():
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert signal.getsignal(signal.SIGHUP) == before
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # These tests may themselves run under nohup, which ignores it.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
+        with pytest.raises(KeyboardInterrupt), stop_on_terminate():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with stop_on_terminate():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
