@@ -39,7 +39,7 @@ class LengthEnv(TextGenEnv):
     | policy | score |
     |---|---:|
     | random tokens | 0.158 |
-    | untrained model | 0.224 |
+    | untrained model | 0.222 |
     | optimum | 1.000 |
 
     Solved at 0.95.

@@ -53,7 +53,7 @@ class SentimentEnv(TextGenEnv):
     | policy | score |
     |---|---:|
     | random tokens | 0.093 |
-    | untrained model | 0.092 |
+    | untrained model | 0.090 |
     | PPO, 60,000 tokens | 0.966 |
 
     Solved at 0.90.
