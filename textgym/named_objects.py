@@ -29,8 +29,8 @@ def find_object(path: str, what: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except Exception as error:
-        name = error.name if isinstance(error, ModuleNotFoundError) else None
-        if name is not None and f"{module_name}.".startswith(f"{name}."):
+        name = missing_module(error, module_name)
+        if name is not None:
             raise ValueError(
                 f"{what} {path!r}: there is no module {name!r}. Install it, or run from the folder that it is in."
             ) from error
@@ -41,6 +41,15 @@ def find_object(path: str, what: str) -> Any:
             raise ValueError(f"{what} {path!r}: there is no {attribute!r}.{nearest(attribute, dir(value))}")
         value = getattr(value, attribute)
     return value
+
+
+def missing_module(error: Exception, module_name: str) -> str | None:
+    """Return what is not there where importing a module failed: it, or a package that it lies in.
+
+    None where it is there, and what is wrong is in it or in what it imports.
+    """
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return missing if missing is not None and f"{module_name}.".startswith(f"{missing}.") else None
 
 
 def _place(error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 
 from .env import TextGenEnv
+from .named_objects import missing_module
 from .task_arguments import TaskArguments
 
 RANDOM = "random tokens"
@@ -102,8 +103,8 @@ def _import_module(module: str, task_id: str) -> None:
     try:
         import_module(module)
     except Exception as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing is not None and f"{module}.".startswith(f"{missing}."):
+        missing = missing_module(error, module)
+        if missing is not None:
             raise ValueError(
                 f"Task {task_id!r}: there is no module {missing!r}. Install it, or run from the folder that it is in."
             ) from error

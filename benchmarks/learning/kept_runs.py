@@ -21,10 +21,9 @@ from textgym.training.run_folder import RunFolder, read_json, read_json_lines, w
 from textgym.training.settings_file import build_settings, write_settings
 
 from .grid import GridRun
-from .records import SECONDS_COLUMNS
+from .records import SECONDS_COLUMNS, WITHOUT_EFFECT, flat_settings
 from .state import as_yaml, state_of
 
-WITHOUT_EFFECT = {"device", "checkpoint_seconds"}
 COLUMNS = (TOKENS_COLUMN, *SECONDS_COLUMNS, "rollout/score")
 
 
@@ -90,17 +89,8 @@ def check_bundled_model(folder: Path) -> None:
 
 def _has_same_settings(config: dict[str, Any], run: GridRun) -> bool:
     """Whether a run would be trained now as it was, as far as the settings that there were then go."""
-    then, now = _flat(config), _flat(yaml.safe_load(write_settings(build_settings(run.settings))))
+    then, now = flat_settings(config), flat_settings(yaml.safe_load(write_settings(build_settings(run.settings))))
     return all(then[name] == now[name] for name in then.keys() & now.keys() - WITHOUT_EFFECT)
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of all sections by their dotted names."""
-    flat = {}
-    for name, value in settings.items():
-        is_section = isinstance(value, dict) and name in ("task", "algorithm", "policy", "evaluation")
-        flat.update({f"{name}.{key}": part for key, part in value.items()} if is_section else {name: value})
-    return flat
 
 
 def _key(run: GridRun) -> str:

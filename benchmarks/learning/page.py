@@ -61,6 +61,7 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
     }
     terms = term_tables(text_rows)
     means, chances = over_tasks(finished)
+    is_matrix = len(chances) > MOST_INTERVALS
     text = render_page(
         Path(__file__).with_name("page.html.j2"),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -70,8 +71,8 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         tables=tables,
         term_tables=terms,
         mean_figure=intervals(means, "interquartile mean of normalised scores", algorithms) if means else None,
-        chance_figure=_chance_figure(list(means), chances, algorithms) if chances else None,
-        chance_is_matrix=len(chances) > MOST_INTERVALS,
+        chance_figure=_chance_figure(list(means), chances, algorithms, is_matrix) if chances else None,
+        chance_is_matrix=is_matrix,
         common_tasks=common_tasks(finished),
         differences=_differences(finished),
         n_tasks=len({record.task for record in finished}),
@@ -150,9 +151,11 @@ def _seconds(value: float | None) -> str:
     return _number(value, ".1f" if value is not None and value < 10 else ",.0f")
 
 
-def _chance_figure(ranked: Sequence[str], chances: Mapping[str, Estimate], algorithms: Sequence[str]) -> str:
-    """Draw probabilities of improvement: with intervals where there are few, as a matrix where there are many."""
-    if len(chances) > MOST_INTERVALS:
+def _chance_figure(
+    ranked: Sequence[str], chances: Mapping[str, Estimate], algorithms: Sequence[str], is_matrix: bool
+) -> str:
+    """Draw probabilities of improvement, as a matrix or with intervals, pair by pair."""
+    if is_matrix:
         return chance_matrix(ranked, chances)
     return intervals(chances, "probability of improvement", algorithms)
 

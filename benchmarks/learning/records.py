@@ -19,6 +19,9 @@ from textgym.training.run_folder import RunFolder, read_json
 FloatArray = npt.NDArray[np.float64]
 Choice = Literal["sampled", "nucleus", "best tokens"]
 ROLLOUTS_AT_THRESHOLD = 3
+SECTIONS = ("task", "algorithm", "policy", "evaluation")
+# Settings that change nothing of what is learned.
+WITHOUT_EFFECT = frozenset({"device", "checkpoint_seconds"})
 # Runs of earlier versions have whole seconds only.
 SECONDS_COLUMNS = ("time/seconds", "time/time_elapsed")
 
@@ -86,6 +89,15 @@ class RunRecord:
         means = np.convolve(self.score, np.ones(ROLLOUTS_AT_THRESHOLD) / ROLLOUTS_AT_THRESHOLD, mode="valid")
         reached = np.flatnonzero(means >= threshold)
         return int(reached[0]) + ROLLOUTS_AT_THRESHOLD - 1 if len(reached) else None
+
+
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of all sections by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_section = isinstance(value, dict) and name in SECTIONS
+        flat.update({f"{name}.{key}": part for key, part in value.items()} if is_section else {name: value})
+    return flat
 
 
 def find_records(folders: Sequence[Path]) -> list[RunRecord]:

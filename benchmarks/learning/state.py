@@ -12,6 +12,7 @@ from textgym.training.logs import TOKENS_COLUMN, read_progress
 from textgym.training.run_folder import RunFolder
 
 from .grid import GridRun
+from .records import WITHOUT_EFFECT
 
 State = Literal["finished", "begun", "new"]
 
@@ -77,7 +78,7 @@ def _check_same(run: GridRun) -> None:
     different = sorted(
         key
         for key in {*begun, *wanted}
-        if key not in ("total_tokens", "device", "checkpoint_seconds") and begun.get(key) != wanted.get(key)
+        if key not in {"total_tokens", *WITHOUT_EFFECT} and begun.get(key) != wanted.get(key)
     )
     if different:
         raise UnusableFolderError(

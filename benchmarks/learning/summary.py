@@ -11,7 +11,7 @@ import numpy as np
 from textgym.task_card import UNTRAINED, TaskCard, read_card
 
 from .figures import by_algorithm
-from .records import Choice, RunRecord
+from .records import WITHOUT_EFFECT, Choice, RunRecord, flat_settings
 from .statistics import Estimate, FloatArray, interquartile_mean, probability_of_improvement
 
 
@@ -84,7 +84,6 @@ TEXT_FIGURES = {
     "completions": "n_completions",
 }
 BEFORE = "before training"
-NOT_COMPARED = ("seed", "device", "checkpoint_seconds")
 
 
 def card_of(task: str) -> TaskCard | None:
@@ -110,8 +109,8 @@ def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
 
     Seeds are meant to differ; where and how often a run was saved changes nothing.
     """
-    flat = [_flat(run.settings) for run in runs]
-    names = dict.fromkeys(name for one in flat for name in one if name not in NOT_COMPARED)
+    flat = [flat_settings(run.settings) for run in runs]
+    names = dict.fromkeys(name for one in flat for name in one if name not in {"seed", *WITHOUT_EFFECT})
     values = {name: list(dict.fromkeys(repr(one.get(name)) for one in flat)) for name in names}
     return {name: found for name, found in values.items() if len(found) > 1}
 
@@ -200,14 +199,6 @@ def _finite_median(values: Sequence[float]) -> float | None:
     # Of an even number NumPy takes the mean of two, which infinity is too where one of them is.
     median = float(np.median(values))
     return median if math.isfinite(median) else None
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in settings.items():
-        is_section = isinstance(value, dict) and not prefix
-        flat.update(_flat(value, f"{name}.") if is_section else {f"{prefix}{name}": value})
-    return flat
 
 
 def _text_rows(task: str, algorithm: str, choice: Choice, evaluations: Sequence[Mapping[str, Any]]) -> list[TextRow]:

@@ -1,6 +1,5 @@
 """`textgym bench`: train every algorithm on every task with every seed, in parallel, and go on where it stopped."""
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from textgym.folder_lock import held_output
 from textgym.shell_words import as_typed
 
 from .errors import checked_input
+from .own_modules import find_own_modules
 from .stopping import stop_on_terminate
 
 INTERRUPTED = 130
@@ -60,8 +60,7 @@ def bench(
     from textgym.benchmarks.learning.pool import n_cores, threads_each
     from textgym.benchmarks.learning.state import excess_tokens, state_of
 
-    # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     given = {"tasks": _names(tasks), "algorithms": _names(algos), "seeds": seeds, "total_tokens": tokens}
     with ExitStack() as stack:
         with checked_input():

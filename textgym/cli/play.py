@@ -11,6 +11,7 @@ from textgym.training.settings_file import read_settings
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
 from .options import add_settings, given_settings
+from .own_modules import find_own_modules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +43,7 @@ def play(
     Each line that you type is one completion; the same environment, reward and token budget judge it as judge a
     model. An empty line, the end of the input or Ctrl-C ends the game.
     """
-    import sys
-
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     with checked_input():
         settings = read_settings(config, given_settings(context, options))
         silence_libraries()

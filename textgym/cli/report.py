@@ -1,12 +1,12 @@
 """`textgym report`: compare runs by a page and a table."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .errors import checked_input, refuse
+from .own_modules import find_own_modules
 
 
 def report(
@@ -34,8 +34,7 @@ def report(
         if error.name not in ("jinja2", "scipy"):
             raise
         refuse(f"textgym report needs {error.name}; install it by: pip install 'textgym[report]'")
-    # A task of the user's own is found in the folder that the command runs in, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     page = output or folders[0] / "report.html"
     with checked_input():
         table = write_report(find_records(folders), page)

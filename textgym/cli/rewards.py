@@ -1,13 +1,12 @@
 """`textgym rewards`: which rewards there are, and what one makes of a completion."""
 
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .errors import checked_input, refuse
 from .libraries import silence_libraries
+from .own_modules import find_own_modules
 
 
 def rewards(
@@ -52,7 +51,7 @@ def rewards(
     textgym rewards my_rewards:few_letters --check
     ```
     """
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     if reward is None:
         if texts is not None or columns or check:
             refuse("--try, --column and --check need a reward: textgym rewards NAME --try PROMPT COMPLETION.")

@@ -14,6 +14,7 @@ from textgym.shell_words import as_typed
 
 from .errors import checked_input, refuse, show_cause
 from .libraries import silence_libraries
+from .own_modules import find_own_modules
 
 if TYPE_CHECKING:
     from textgym.rlhf.loop import Loop
@@ -77,8 +78,7 @@ def rlhf(
     missing = [package for package in EXTRA if importlib.util.find_spec(package) is None]
     if missing:
         refuse(f"this command needs more packages ({', '.join(missing)}); install: pip install 'textgym[rlhf]'")
-    # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with checked_input():

@@ -4,13 +4,13 @@ import os
 import secrets
 import socket
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .errors import checked_input
 from .libraries import silence_libraries
+from .own_modules import find_own_modules
 
 LOOPBACK = "127.0.0.1"
 
@@ -48,7 +48,7 @@ def serve_reward(
         http://127.0.0.1:8000
     ```
     """
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     with checked_input():
         silence_libraries()
         from textgym.reward_protocol import resolve_reward

@@ -1,12 +1,11 @@
 """`textgym tasks`: what there is to train on, and what is known of it."""
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .errors import checked_input
+from .own_modules import find_own_modules
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,8 +34,7 @@ def tasks(
     if name is None:
         _print_table([read_card(task_id) for task_id in task_ids()], report_console())
         return
-    # A task of the user's own is found in the folder that the command runs in, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     with checked_input():
         card = read_card(name)
     report_console().print(Markdown(f"# {card.id}\n\n{card.description}"))

@@ -19,6 +19,7 @@ from textgym.training.shipped_configs import find_config
 from .errors import checked_input, refuse, show_cause
 from .libraries import silence_libraries
 from .options import add_settings, given_settings, option_name
+from .own_modules import find_own_modules
 
 if TYPE_CHECKING:
     from textgym.training.run import Run
@@ -67,8 +68,7 @@ def train(
     textgym train --algo A2C --task TextGen-Copy-v0
     ```
     """
-    # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     given = given_settings(context, options)
     if resume is not None:
         _check_resumable(given, config, output)

@@ -1,6 +1,5 @@
 """`textgym tune`: search for an algorithm's settings on a task, and write the best ones down."""
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from textgym.folder_lock import held_output
 
 from .errors import checked_input, needs_extra, refuse
+from .own_modules import find_own_modules
 from .stopping import stop_on_terminate
 
 INTERRUPTED = 130
@@ -54,8 +54,7 @@ def tune(
     from textgym.training.algorithms import ALGORITHMS
     from textgym.training.report import report_console
 
-    # A module of the user's own is found in the folder that the command runs in, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    find_own_modules()
     with checked_input():
         search = Search(task, algo, output or Path("runs/tune") / task / algo, seeds, tokens)
     console = report_console()
