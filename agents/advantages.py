@@ -41,12 +41,12 @@ def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_la
         raise ValueError(f"rewards and values must have one shape, got {rewards.shape} and {values.shape}.")
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
     deltas = rewards + gamma * next_values - values  # (B, T)
-    advantages = torch.zeros_like(deltas)
     following = torch.zeros_like(deltas[:, 0])
-    for step in reversed(range(deltas.shape[1])):
-        following = deltas[:, step] + gamma * gae_lambda * following
-        advantages[:, step] = following
-    return advantages
+    advantages = []
+    for delta in reversed(deltas.unbind(dim=1)):
+        following = delta + gamma * gae_lambda * following
+        advantages.append(following)
+    return torch.stack(advantages[::-1], dim=1)
 
 
 def leave_one_out_advantages(returns: Tensor, group_size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,10 @@ class Sampling:
 
 
 SAMPLED = Sampling()
+
+
+# The last graph of each device, whose memory the next one takes over.
+_last_graphs: dict[torch.device, torch.cuda.CUDAGraph] = {}
 
 
 class DecodingLimits(Protocol):
@@ -87,21 +92,23 @@ class Decoder:
     def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: np.ndarray) -> None:
         """Put new prompts' tokens, one prompt a row, and random numbers, shape (R, T), into rows that are free."""
         device = self.position.device
-        index = torch.tensor(rows, device=device)
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        lengths = np.array([len(prompt) for prompt in prompts])
         width = int(lengths.max())
-        padded = torch.full((len(rows), width), self.task.pad_token_id)
-        for row, prompt in enumerate(prompts):
-            padded[row, : len(prompt)] = torch.tensor(prompt)
+        tokens = np.full((len(rows), width), self.task.pad_token_id)
+        tokens[np.arange(width) < lengths[:, None]] = np.fromiter(chain.from_iterable(prompts), dtype=np.int64)
+        padded, last_position = torch.from_numpy(tokens), torch.from_numpy(lengths - 1)
+        last_token = padded.gather(1, last_position[:, None])[:, 0]
+        # All copies come before the prompts are read: the host waits in each for what it had launched before.
+        index, last_token, last_position = torch.stack([torch.tensor(rows), last_token, last_position]).to(device)
+        self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
+        self.last_token[index] = last_token
+        self.position[index] = last_position
+        self.n_generated[index] = 0
+        self.is_running[index] = True
         if width > 1:
             # The prompt's last token is left to the first decoding step, which chooses the token after it.
             positions = torch.arange(width - 1, device=device).expand(len(rows), -1)
             self.policy.cached_hidden_states(padded[:, :-1].to(device), positions, self.cache, index, width - 1)
-        self.last_token[index] = padded.gather(1, lengths[:, None] - 1)[:, 0].to(device)
-        self.position[index] = (lengths - 1).to(device)
-        self.n_generated[index] = 0
-        self.is_running[index] = True
-        self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
 
     def step(self) -> None:
         """Generate one token in every running row."""
@@ -147,14 +154,30 @@ class Decoder:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(3):
-                self.step()
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+            # At first use libraries make handles and workspaces, and kernels are loaded or compiled, which may not be
+            # captured. One step does all of it, since each runs the same kernels on the same shapes.
             self.step()
+            self.graph = self._captured_step()
+        torch.cuda.current_stream().wait_stream(stream)
         for name, tensor in self._state().items():
             tensor.copy_(saved[name])
+
+    def _captured_step(self) -> torch.cuda.CUDAGraph:
+        # `torch.cuda.graph` would first give back all memory that PyTorch holds and does not use, which the update then
+        # has to ask for again, in every iteration. Here this is done if there is too little for a few times the logits.
+        device, graph = self.position.device, torch.cuda.CUDAGraph()
+        needed = 16 * self.cache.num_rows * self.policy.vocab_size * torch.float32.itemsize
+        if torch.cuda.mem_get_info(device)[0] < needed:
+            torch.cuda.empty_cache()
+        # What a step puts there is of no use after it, so that graphs can have one memory in turn.
+        pool = (_last_graphs[device].pool(),) if device in _last_graphs else ()
+        graph.capture_begin(*pool)
+        try:
+            self.step()
+        finally:
+            graph.capture_end()
+        _last_graphs[device] = graph
+        return graph
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Drop all rows but the given ones, which become rows 0 to R - 1."""

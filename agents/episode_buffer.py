@@ -10,7 +10,6 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from .advantages import AdvantageEstimator, generalized_advantages
 from .flat_episodes import EpisodeRecord, FlatEpisodes
@@ -108,12 +107,14 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
 
         A return, which the critic learns, is advantage plus value.
         """
-        sizes = self.lengths.tolist()
-        rewards = pad_sequence(self.rewards.split(sizes), batch_first=True)  # (B, T)
-        values = pad_sequence(self.old_values.split(sizes), batch_first=True)
-        advantages = self.estimator(rewards, values)
-        is_token = torch.arange(rewards.shape[1]) < torch.from_numpy(self.lengths)[:, None]
-        self.advantages = advantages[is_token.to(self.device)]
+        # By index rather than by mask, whose size the host would have to ask the device for.
+        is_token = np.arange(self.lengths.max()) < self.lengths[:, None]
+        places = torch.from_numpy(is_token.ravel().nonzero()[0]).to(self.device)
+        rewards, values = (
+            part.new_zeros(is_token.size).index_copy_(0, places, part).view(is_token.shape)
+            for part in (self.rewards, self.old_values)
+        )  # (B, T) each
+        self.advantages = self.estimator(rewards, values).flatten()[places]
         self.target_returns = self.advantages + self.old_values
 
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]

@@ -1,6 +1,7 @@
 """Ragged episodes in flat tensors, each token stored once, and packed batches of any of them."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +79,9 @@ class FlatEpisodes:
                     "token_ids, rewards, values and log_prob must be equally long, and have at least one entry, got "
                     f"lengths {sorted(sizes)}."
                 )
-        tokens = [token for episode in episodes for token in (*episode.prompt_ids, *episode.token_ids)]
-        new_tokens = torch.tensor(tokens, dtype=torch.int32, device=self.device)
+        texts = chain.from_iterable((episode.prompt_ids, episode.token_ids) for episode in episodes)
+        tokens = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
+        new_tokens = torch.from_numpy(tokens).to(self.device)
         new_rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
         self.token_ids = torch.cat([self.token_ids, new_tokens])
         self.rewards = torch.cat([self.rewards, new_rewards])
@@ -118,7 +120,7 @@ class FlatEpisodes:
 
     def token_index(self, episodes: np.ndarray) -> Tensor:
         """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
-        ranges = _ranges(_starts(self.lengths)[episodes], self.lengths[episodes])
+        ranges = joined_ranges(_starts(self.lengths)[episodes], self.lengths[episodes])
         return torch.from_numpy(ranges).to(self.device)
 
 
@@ -126,6 +128,7 @@ def _starts(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], sizes.cumsum()[:-1]])
 
 
-def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Join the ranges from each start, of each size."""
-    return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+def joined_ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Join the ranges from each start, of each size, shape (sum of `sizes`,)."""
+    shifts: np.ndarray = np.repeat(starts - _starts(sizes), sizes)
+    return shifts + np.arange(len(shifts))

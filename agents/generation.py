@@ -16,8 +16,10 @@ from textgym.prompts import Prompt
 from textgym.task import FinishedEpisode, FinishReason, TextTask
 
 from .decoder import SAMPLED, Decoder, Sampling
+from .flat_episodes import joined_ranges
 from .language_policy import LanguagePolicy
 from .sampling import episode_uniforms, prompt_generator
+from .term_watch import is_spoilt
 from .token_rules import token_rules
 
 
@@ -31,6 +33,7 @@ class GeneratedEpisode(NamedTuple):
         values: Critic's value before each token, shape (T,), on the policy's device.
         candidates: What each token was chosen among, shape (T, ⌈V / 8⌉), see `LanguagePolicy.candidates`; None for all
             that the environment allows.
+        is_finite: Whether `log_prob` holds neither NaN nor infinity.
     """
 
     number: int
@@ -38,6 +41,13 @@ class GeneratedEpisode(NamedTuple):
     log_prob: Tensor
     values: Tensor
     candidates: Tensor | None = None
+    is_finite: bool = True
+
+
+class _EndedRow(NamedTuple):
+    row: int
+    token_ids: list[int]
+    reason: FinishReason
 
 
 # Once no prompt is left to refill with, rows are dropped when this share of them still runs.
@@ -110,14 +120,9 @@ def generate_episodes(
             checked = {new: checked[old] for new, old in enumerate(rows)}
         decoder.run(lookahead)
         ended = _ended_rows(decoder, task, playing, checked)
-        for row, token_ids, reason in ended:
-            number, prompt = playing.pop(row)
-            length = len(token_ids)
-            text = task.finish(prompt, token_ids, reason)
-            log_prob, values = decoder.log_prob[row, :length].clone(), decoder.values[row, :length].clone()
-            candidates = decoder.candidates[row, :length].clone() if policy.candidate_bytes else None
-            heapq.heappush(finished, GeneratedEpisode(number, text, log_prob, values, candidates))
-        free = [row for row, _, _ in ended]
+        for episode in _finished(decoder, task, playing, ended):
+            heapq.heappush(finished, episode)
+        free = [item.row for item in ended]
         while finished and finished[0].number == due_number:
             yield heapq.heappop(finished)
             due_number = next(due, -1)
@@ -133,10 +138,10 @@ def _check_rules(policy: LanguagePolicy, task: TextTask) -> None:
 
 def _ended_rows(
     decoder: Decoder, task: TextTask, playing: dict[int, tuple[int, Prompt]], checked: dict[int, int]
-) -> list[tuple[int, list[int], FinishReason]]:
+) -> list[_EndedRow]:
     """Find rows that have ended, with their tokens and the reason; one look at the device, and one copy if any has."""
     state = torch.stack([decoder.n_generated, decoder.is_running.long()]).tolist()
-    ended: list[tuple[int, list[int], FinishReason]] = []
+    ended: list[_EndedRow] = []
     rows_to_read = sorted(playing) if task.stop else [row for row in sorted(playing) if not state[1][row]]
     if not rows_to_read:
         return ended
@@ -145,11 +150,42 @@ def _ended_rows(
         stopped_at = task.stop_length(token_ids, checked[row]) if task.stop else None
         checked[row] = len(token_ids)
         if stopped_at is not None:
-            decoder.is_running[row] = False
-            ended.append((row, token_ids[:stopped_at], "stop"))
+            ended.append(_EndedRow(row, token_ids[:stopped_at], "stop"))
         elif not state[1][row]:
-            ended.append((row, token_ids, "eos" if token_ids[-1] == task.eos_token_id else "length"))
+            ended.append(_EndedRow(row, token_ids, "eos" if token_ids[-1] == task.eos_token_id else "length"))
+    stopped = [item.row for item in ended if item.reason == "stop"]
+    if stopped:
+        decoder.is_running[stopped] = False
     return ended
+
+
+def _finished(
+    decoder: Decoder, task: TextTask, playing: dict[int, tuple[int, Prompt]], ended: list[_EndedRow]
+) -> Iterator[GeneratedEpisode]:
+    """Take episodes that have ended from what is played: one copy for all of what the policy said of each."""
+    if not ended:
+        return
+    lengths = [len(item.token_ids) for item in ended]
+    first = np.zeros(len(ended), dtype=np.int64)
+    places = np.stack([np.repeat([item.row for item in ended], lengths), joined_ranges(first, np.array(lengths))])
+    rows, columns = torch.from_numpy(places).to(decoder.log_prob.device)
+    log_prob, values, candidates = (
+        part[rows, columns].split(lengths) for part in (decoder.log_prob, decoder.values, decoder.candidates)
+    )
+    # One question to the device, unless the answer is bad.
+    is_finite = [True] * len(ended)
+    if is_spoilt(torch.cat(log_prob)):
+        is_finite = [not is_spoilt(part) for part in log_prob]
+    for index, (row, token_ids, reason) in enumerate(ended):
+        number, prompt = playing.pop(row)
+        yield GeneratedEpisode(
+            number,
+            task.finish(prompt, token_ids, reason),
+            log_prob[index],
+            values[index],
+            candidates[index] if decoder.policy.candidate_bytes else None,
+            is_finite[index],
+        )
 
 
 def _prompt(task: TextTask, seed: int, number: int) -> Prompt:

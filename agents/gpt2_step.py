@@ -1,5 +1,6 @@
 """GPT-2's cached forward pass in a few plain operations, for decoding where the general one is mostly overhead."""
 
+from collections.abc import Callable
 from typing import TypeGuard, cast
 
 import torch
@@ -10,8 +11,10 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 from transformers.pytorch_utils import Conv1D
 
 from .activations import is_tanh_gelu
+from .decode_attention import attention_kernel
 from .few_rows import Product, few_rows_product
-from .kv_cache import RowCache
+from .fused import fused
+from .kv_cache import RowCache, RowCacheLayer
 
 # From so many on, rows by heads by cached positions, plain products are the faster attention of one query a row.
 MIN_SCORES = 1 << 14
@@ -58,6 +61,7 @@ class GPT2Step:
 
     def __init__(self, trunk: GPT2Model, n_rows: int, dtype: torch.dtype = torch.float32) -> None:
         self.trunk, self.dtype = trunk, dtype
+        self.head_width = trunk.config.n_embd // trunk.config.n_head
         self.blocks = [_BlockStep(cast(GPT2Block, block), trunk.config.n_head, n_rows, dtype) for block in trunk.h]
 
     def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache, mask: Tensor) -> Tensor:
@@ -75,36 +79,45 @@ class GPT2Step:
         trunk = self.trunk
         hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)
         hidden += functional.embedding(positions.flatten(), trunk.wpe.weight)  # (R m, D)
+        attend = self._attention(input_ids, cache, mask)
+        normed = _norm(self.blocks[0].first_norm, hidden, self.dtype)
+        for number, (block, layer) in enumerate(zip(self.blocks, cache.row_layers, strict=True), start=1):
+            joined = block.into_attention(normed).view(*input_ids.shape, 3, block.n_heads, -1)
+            normed = _add_and_norm(hidden, block.out_of_attention(attend(joined, layer)), block.second_norm, self.dtype)
+            update = block.narrow(block.widen(normed))
+            if number == len(self.blocks):
+                # The language head's input stays in float32.
+                return _add_and_norm(hidden, update, trunk.ln_f, torch.float32).view(*input_ids.shape, -1)
+            normed = _add_and_norm(hidden, update, self.blocks[number].first_norm, self.dtype)
+        raise AssertionError("GPT-2 has at least one block")
+
+    def _attention(self, input_ids: Tensor, cache: RowCache, mask: Tensor) -> Callable[[Tensor, RowCacheLayer], Tensor]:
+        """Return what appends queries, keys and values, shape (R, m, 3, H, D/H), to a layer and attends, (R m, D)."""
+        kernel = attention_kernel(input_ids.device, self.head_width)
+        if kernel is not None and input_ids.shape[1] == 1 and cache.rows is None:
+            positions = cache.positions[:, 0]
+            return lambda joined, layer: kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), positions)
         # Attention would do so in every block.
-        mask = torch.zeros(mask.shape, device=mask.device, dtype=self.dtype).masked_fill_(~mask, -torch.inf)
-        for block, layer in zip(self.blocks, cache.row_layers, strict=True):
-            joined = block.project(hidden).view(*input_ids.shape, 3, block.n_heads, -1)
+        added = torch.zeros(mask.shape, device=mask.device, dtype=self.dtype).masked_fill_(~mask, -torch.inf)
+
+        def attend(joined: Tensor, layer: RowCacheLayer) -> Tensor:
             queries, new_keys, new_values = joined.permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
             keys, values = layer.update(new_keys, new_values)
-            attended = _attend(queries, keys, values, mask)
-            block.finish(hidden, attended.transpose(1, 2).reshape(hidden.shape))
-        return _norm(trunk.ln_f, hidden).view(*input_ids.shape, -1)
+            return _attend(queries, keys, values, added).transpose(1, 2).reshape(input_ids.numel(), -1)
+
+        return attend
 
 
 class _BlockStep:
-    """What a block does before and after its attention, for rows of shape (N, D)."""
+    """A block's norms and products, of rows of shape (N, D)."""
 
     def __init__(self, block: GPT2Block, n_heads: int, n_rows: int, dtype: torch.dtype) -> None:
-        self.n_heads, self.dtype = n_heads, dtype
+        self.n_heads = n_heads
         self.first_norm, self.second_norm = block.ln_1, block.ln_2
         self.into_attention, self.out_of_attention, self.narrow = (
             _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_proj)
         )
         self.widen = _product(block.mlp.c_fc, n_rows, dtype, has_gelu=True)
-
-    def project(self, hidden: Tensor) -> Tensor:
-        """Return queries, keys and values, shape (N, 3 D)."""
-        return self.into_attention(_norm(self.first_norm, hidden).to(self.dtype))
-
-    def finish(self, hidden: Tensor, attended: Tensor) -> None:
-        """Add what was attended to and what the feed-forward layers make of it to hidden states, in place."""
-        hidden += self.out_of_attention(attended)
-        hidden += self.narrow(self.widen(_norm(self.second_norm, hidden).to(self.dtype)))
 
 
 def _product(linear: Conv1D, n_rows: int, dtype: torch.dtype, *, has_gelu: bool = False) -> Product:
@@ -123,5 +136,18 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tens
     return attended
 
 
-def _norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
-    return torch.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+def _norm(norm: nn.LayerNorm, hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
+
+
+def _add_and_norm(hidden: Tensor, update: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:
+    """Add to hidden states in place, and return their norm in a precision."""
+    return _added_and_normed(hidden, update, norm.weight, norm.bias, norm.eps, dtype)
+
+
+@fused(least_width=512)
+def _added_and_normed(
+    hidden: Tensor, update: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype
+) -> Tensor:
+    hidden += update
+    return torch.layer_norm(hidden, weight.shape, weight, bias, eps).to(dtype)

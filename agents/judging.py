@@ -3,14 +3,16 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from textgym.reward_protocol import StepReward
 from textgym.shaping import pay_where_earned
-from textgym.task import Judgement, TextTask
+from textgym.task import FinishedEpisode, Judgement, TextTask
 
 from .flat_episodes import EpisodeRecord
 from .generation import GeneratedEpisode
@@ -94,21 +96,22 @@ def _judge(
     if potential_shaping:
         texts = [episode.text for episode in episodes]
         judgements = pay_where_earned(task, texts, judgements, task.potentials, gamma)
-    return [
-        JudgedEpisode(episode, judgement, _token_rewards(task, episode, judgement))
-        for episode, judgement in zip(episodes, judgements, strict=True)
-    ]
+    rewards = _token_rewards(task, [episode.text for episode in episodes], judgements)
+    return [JudgedEpisode(*parts) for parts in zip(episodes, judgements, rewards, strict=True)]
 
 
-def _token_rewards(task: TextTask, episode: GeneratedEpisode, judgement: Judgement) -> Tensor:
-    """Pay the score at the last token, or spread as the reward says, and step rewards where they fall."""
-    n_tokens = len(episode.text.token_ids)
-    if judgement.token_rewards is None:
-        rewards = torch.zeros(n_tokens)
-        rewards[-1] = judgement.score
-    else:
-        rewards = torch.tensor(judgement.token_rewards)
+def _token_rewards(task: TextTask, episodes: list[FinishedEpisode], judgements: list[Judgement]) -> list[Tensor]:
+    """Pay each score at the last token, or spread as the reward says, and step rewards where they fall."""
+    lengths = [len(episode.token_ids) for episode in episodes]
+    paid = np.zeros(sum(lengths))
+    for end, length, judgement in zip(accumulate(lengths), lengths, judgements, strict=True):
+        if judgement.token_rewards is None:
+            paid[end - 1] = judgement.score
+        else:
+            paid[end - length : end] = judgement.token_rewards
+    rewards = list(torch.from_numpy(paid).float().split(lengths))
     if isinstance(task.reward, StepReward):
-        prefixes = [task.completion_text(episode.text.token_ids[:length]) for length in range(1, n_tokens + 1)]
-        rewards += torch.tensor(task.step_rewards([episode.text.prompt] * n_tokens, prefixes))
+        for episode, earned in zip(episodes, rewards, strict=True):
+            prefixes = [task.completion_text(episode.token_ids[: end + 1]) for end in range(len(earned))]
+            earned += torch.tensor(task.step_rewards([episode.prompt] * len(earned), prefixes))
     return rewards

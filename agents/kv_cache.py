@@ -48,6 +48,12 @@ class RowCacheLayer(CacheLayerMixin):
             keys, values = keys[rows], values[rows]
         return keys, values
 
+    def whole(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all cached keys and values; where none have come yet, allocated for such as these, (B, H, m, D/H)."""
+        if not self.is_initialized:
+            self.lazy_initialization(like, like)
+        return self.keys, self.values
+
     def get_seq_length(self) -> int:
         """Return the attended length, as `transformers` asks for where no position ids are given."""
         return self.owner.attended_length

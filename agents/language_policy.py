@@ -1,34 +1,26 @@
-"""A causal language model as a Stable-Baselines3 policy: logits over the allowed tokens, and the choice of one."""
+"""A causal language model as a Stable-Baselines3 policy that chooses one token at a time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
-from torch.nn import functional
 
-from .candidates import unpack_candidates
-from .few_rows import Product
-from .finished_logits import finish_logits, has_finished_logits
+from .language_head import LanguageHead
 from .lora import LoraSource
 from .model_check import check_language_model
-from .number_checks import check_numbers
-from .precision import Autocast, aligned_rows, precision
-from .sampling import draw_by_probability, draw_tokens, restrict_to_top
+from .precision import Autocast
+from .sampling import draw_tokens, draw_with_log_prob, restrict_to_top
 from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
-from .token_statistics import head_statistics, token_statistics
-from .trunk import ModelSource, Trunk
+from .trunk import ModelSource
 
 OBSERVATION_KEYS = ("input_ids", "attention_mask", "is_generated")
 
 
-class LanguagePolicy(Trunk):
+class LanguagePolicy(LanguageHead):
     """What actor-critic and value-based policies on a language model share.
 
     The distribution over actions is softmax(logits / temperature) over the tokens that the environment allows; all
@@ -76,12 +68,11 @@ class LanguagePolicy(Trunk):
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if temperature == 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
-        check_numbers({"temperature": temperature, "frozen_layers": frozen_layers})
         super().__init__(
             observation_space,
             action_space,
+            temperature=temperature,
+            token_rules=token_rules,
             model=model,
             frozen_layers=frozen_layers,
             lora=lora,
@@ -90,12 +81,7 @@ class LanguagePolicy(Trunk):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self.temperature = temperature
-        self.token_rules = token_rules
         self.term_watch = TermWatch()
-        self._decoding_head: Product | None = None
-        banned = torch.tensor(token_rules.banned_token_ids, dtype=torch.long)
-        self.register_buffer("banned_token_ids", banned, persistent=False)
         check_language_model(self, self.context_length)
 
     @property
@@ -122,77 +108,6 @@ class LanguagePolicy(Trunk):
         if isinstance(obs, dict) and "candidates" in obs:
             return obs["candidates"]
         return self.candidates(hidden, n_generated)
-
-    def decision_logits(self, hidden: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
-        """Return logits over allowed tokens, divided by the temperature.
-
-        Args:
-            hidden: Hidden states, shape (N, D).
-            n_generated: Tokens generated before each decision, shape (N,).
-            candidates: As `candidates` returns them; all other tokens are forbidden too.
-
-        Returns:
-            Float32, shape (N, V), the least finite number at forbidden tokens.
-        """
-        logits = self.model_logits(hidden)
-        if self.temperature != 1.0:
-            logits = logits / self.temperature
-        return self.forbid(logits, n_generated, candidates)
-
-    def model_logits(self, hidden: Tensor) -> Tensor:
-        """Return the language model's own logits after hidden states, shape (N, D), as float32, shape (N, V)."""
-        with precision(hidden.device, self.autocast):
-            logits = (self._decoding_head or self._head)(hidden)
-        if logits.shape[1] > self.vocab_size:
-            logits = logits[:, : self.vocab_size]
-        return finish_logits(logits.float(), self.language_model.config)
-
-    def _head(self, hidden: Tensor) -> Tensor:
-        """Return logits, shape (N, V'), V' ≥ V."""
-        head = self.plain_head
-        if head is None or head.bias is not None:
-            logits: Tensor = self.language_model.get_output_embeddings()(hidden)
-            return logits
-        return functional.linear(hidden, aligned_rows(head.weight))
-
-    def statistics_of(
-        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the log-probabilities of chosen tokens and the entropies of the distributions, shape (N,) each.
-
-        Args:
-            hidden: Hidden states, shape (N, D).
-            n_generated: Tokens generated before each decision, shape (N,).
-            token_ids: The tokens, among those that are allowed, shape (N,).
-            candidates: As `candidates` returns them.
-        """
-        head = self.plain_head
-        is_finished_otherwise = has_finished_logits(self.language_model.config)
-        if head is None or head.bias is not None or self.autocast is not None or is_finished_otherwise:
-            return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
-        weight = head.weight[: self.vocab_size] if len(head.weight) > self.vocab_size else head.weight
-        forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
-        return head_statistics(hidden, weight, token_ids, self.temperature, forbid)
-
-    @contextmanager
-    def decoding_with(self, head: Product) -> Iterator[None]:
-        """Compute logits by a head of `make_decoding_head`, which belongs to a rollout, for the time of one step."""
-        self._decoding_head = head
-        try:
-            yield
-        finally:
-            self._decoding_head = None
-
-    def forbid(self, logits: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
-        """Put the least finite number in the place of forbidden tokens' logits, shape (N, V), which are changed."""
-        rules, lowest = self.token_rules, torch.finfo(logits.dtype).min
-        if rules.banned_token_ids:
-            logits.index_fill_(1, cast(Tensor, self.banned_token_ids), lowest)
-        if rules.min_new_tokens and rules.eos_token_id is not None:
-            logits[:, rules.eos_token_id].masked_fill_(n_generated < rules.min_new_tokens, lowest)
-        if candidates is not None:
-            logits.masked_fill_(~unpack_candidates(candidates, self.vocab_size), lowest)
-        return logits
 
     def choose(
         self,
@@ -221,15 +136,13 @@ class LanguagePolicy(Trunk):
         if candidates is None:
             candidates = self.candidates(hidden, n_generated)
         logits = self.decision_logits(hidden, n_generated, candidates)
-        # One softmax serves both: `logsumexp` alone would cost three times as much.
-        probabilities = logits.softmax(dim=-1)
+        if not deterministic and top_k is None and top_p is None:
+            return draw_with_log_prob(logits, uniforms)
         if deterministic:
             token_ids = logits.argmax(dim=-1)
-        elif top_k is None and top_p is None:
-            token_ids = draw_by_probability(probabilities, uniforms)
         else:
             token_ids = draw_tokens(restrict_to_top(logits, top_k, top_p), uniforms)
-        return token_ids, probabilities.gather(1, token_ids[:, None])[:, 0].log()
+        return token_ids, logits.softmax(dim=-1).gather(1, token_ids[:, None])[:, 0].log()
 
     def values_of(self, hidden: Tensor) -> Tensor:
         """Return the value of hidden states, shape (N, D), as float32, shape (N,)."""

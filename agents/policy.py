@@ -9,7 +9,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
-from .chunking import in_chunks
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
@@ -19,9 +18,6 @@ from .precision import Autocast
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource
 
-# On the CPU what stays near its cache; on a GPU half a GB, since a few hundred rows leave it idle.
-MAX_LOGITS_PER_CHUNK = 1 << 24
-MAX_LOGITS_PER_CHUNK_ON_GPU = 1 << 27
 # The term of an actor-critic loss that each result of `evaluate_actions` leads to.
 LOSSES = {"values": "value loss", "log_prob": "policy loss", "entropy": "entropy loss"}
 
@@ -164,21 +160,12 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
     def _evaluate(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, n_generated = self.decisions(obs)
         candidates = self.stored_candidates(obs, hidden, n_generated)
-        # A chunk's logits are computed again in the backward pass rather than kept.
-        log_prob, entropy = in_chunks(
-            self.statistics_of, self.rows_per_chunk, hidden, n_generated, actions.long().flatten(), candidates
-        )
+        log_prob, entropy = self.statistics_of(hidden, n_generated, actions.long().flatten(), candidates)
         return self._values(obs, hidden), log_prob, entropy
 
     def evaluate_tokens(self, obs: PyTorchObs, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate single tokens, as `evaluate_actions` does, whatever an action is to a subclass."""
         return GPT2Policy.evaluate_actions(self, obs, token_ids)
-
-    @property
-    def rows_per_chunk(self) -> int:
-        """Decisions whose logits are held at once."""
-        most = MAX_LOGITS_PER_CHUNK if self.device.type == "cpu" else MAX_LOGITS_PER_CHUNK_ON_GPU
-        return max(1, most // self.vocab_size)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution over tokens at each decision."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .fused import fused
+
 _PROMPT_STREAM = 1 << 63
 # Tokens whose probabilities are added up as one number before one of them is drawn.
 GROUP = 64
@@ -46,6 +48,20 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
         Token ids, shape (B,). A token of probability 0 is never drawn.
     """
     return draw_by_probability(torch.softmax(logits.float(), dim=-1), uniforms)
+
+
+@fused(least_width=16_384)
+def draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw one token a row, as `draw_tokens` does, and return the tokens and their log-probabilities, shape (B,) each.
+
+    Args:
+        logits: Unnormalised log-probabilities, float32, shape (B, V).
+        uniforms: Numbers in [0, 1), shape (B,).
+    """
+    # One softmax serves both: `logsumexp` alone would cost three times as much.
+    probabilities = logits.softmax(dim=-1)
+    token_ids = draw_by_probability(probabilities, uniforms)
+    return token_ids, probabilities.gather(1, token_ids[:, None])[:, 0].log()
 
 
 def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:

@@ -31,7 +31,6 @@ from .number_checks import check_numbers
 from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
-from .term_watch import is_spoilt
 from .token_rules import token_rules
 
 
@@ -220,7 +219,7 @@ class SequenceAlgorithm(CheckedPersistence):
     def _finite(self, episodes: Iterator[GeneratedEpisode]) -> Iterator[GeneratedEpisode]:
         """Let episodes pass to the reward, unless what they were drawn from is NaN or infinite."""
         for episode in episodes:
-            if is_spoilt(episode.log_prob):
+            if not episode.is_finite:
                 raise self._non_finite("the policy's log_prob in a rollout")
             yield episode
 
@@ -237,10 +236,14 @@ class SequenceAlgorithm(CheckedPersistence):
         # `rollout/ep_*` then stand for this rollout rather than for the last 100 episodes.
         self.ep_info_buffer = deque(info["episode"] for info in ends.values())
         token_rewards = torch.cat([item.rewards for item in judged]).numpy()
+        is_end = np.zeros(len(token_rewards), dtype=np.bool_)
+        is_end[list(ends)] = True
         for start in range(0, len(token_rewards), env.num_envs):
             rewards = token_rewards[start : start + env.num_envs]
-            dones = np.array([start + index in ends for index in range(len(rewards))])
-            infos = [ends.get(start + index, {}) for index in range(len(rewards))]
+            dones = is_end[start : start + env.num_envs]
+            infos: list[dict[str, Any]] = [{} for _ in range(len(rewards))]
+            for index in dones.nonzero()[0].tolist():
+                infos[index] = ends[start + index]
             self.num_timesteps += len(rewards)
             callback.update_locals(locals())
             if not callback.on_step():

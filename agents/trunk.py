@@ -15,14 +15,14 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from textgym.models import load_language_model
 
 from .activations import fuse_activations
-from .few_rows import Product, few_rows_product
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
+from .gpt2_blocks import embedded, through_blocks
 from .gpt2_step import GPT2Step, is_plain_gpt2
 from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
 from .micro_batches import row_slices
 from .optimizer_settings import optimizer_settings
-from .precision import Autocast, aligned_rows, check_autocast, checkpointed_blocks, precision, product_dtype
+from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
@@ -132,6 +132,10 @@ class Trunk(BasePolicy):
         """
         trunk = self.language_model.base_model if trunk is None else trunk
         is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
+        if input_ids.is_cuda and is_plain_gpt2(trunk):
+            hidden = embedded(trunk, input_ids) if frozen_hidden is None else frozen_hidden
+            n_done = 0 if frozen_hidden is None else self.n_shared_layers
+            return through_blocks(trunk, hidden, n_done, product_dtype(self.autocast), is_checkpointed)
         with precision(input_ids.device, self.autocast), checkpointed_blocks(trunk, is_checkpointed):
             if frozen_hidden is not None:
                 hidden = upper_hidden_states(trunk, self.n_shared_layers, frozen_hidden)
@@ -157,30 +161,6 @@ class Trunk(BasePolicy):
         if is_plain_gpt2(trunk):
             cache.step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast))
         return cache
-
-    @property
-    def plain_head(self) -> nn.Linear | None:
-        """The language head, where it is a matrix with nothing put into it, which can be gone round."""
-        head = self.language_model.get_output_embeddings()
-        is_plain = type(head) is nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
-        return head if is_plain else None
-
-    def make_decoding_head(self, num_rows: int) -> Product:
-        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V'), V' ≥ V.
-
-        Args:
-            num_rows: About how many rows get a token at a time.
-        """
-        plain = self.plain_head
-        if plain is not None:
-            dtype = product_dtype(self.autocast)
-            weight = plain.weight if plain.bias is not None else aligned_rows(plain.weight)
-            bias = None if plain.bias is None else plain.bias.to(dtype)
-            product = few_rows_product(weight.to(dtype).t(), bias, num_rows)
-            return lambda hidden: product(hidden.to(dtype))
-        head = self.language_model.get_output_embeddings()
-        # No module, which would be registered as a part of what it is kept in.
-        return lambda hidden: cast(Tensor, head(hidden))
 
     def cached_hidden_states(
         self,

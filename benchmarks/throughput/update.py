@@ -1,6 +1,7 @@
 """Update alone: tokens a second, against what the counted operations would take at the rate of matrix products."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +22,9 @@ NO_BFLOAT16 = "the processor has no instructions for it, and PyTorch emulates th
 
 
 def update_cases(setting: Setting) -> list[Callable[[], Case]]:
-    """Return a case for each precision that the device has."""
+    """Return a case for each precision that the CPU has, and on a GPU one for the setting's alone."""
+    if setting.device != "cpu":
+        return [partial(_make, setting, {})]
     if has_bfloat16(setting.device):
         return [partial(_make, replace(setting, autocast=autocast), {}) for autocast in PRECISIONS]
     return [partial(_make, replace(setting, autocast=None), {"TextGym update, bfloat16": NO_BFLOAT16})]
@@ -67,7 +70,14 @@ def update(algorithm: PPO) -> int:
 
 
 def operations_of(algorithm: PPO) -> int:
-    """Count the floating-point operations of one update, forward and backward, those of matrix products alone."""
-    with FlopCounterMode(display=False) as counter:
-        algorithm.train()
-    return int(counter.get_total_flops())
+    """Count the floating-point operations of one update, those of matrix products alone.
+
+    A forward pass is counted, and twice as much for the backward pass; what is computed in it again, to save memory, is
+    not work that had to be done.
+    """
+    (batch,) = algorithm.rollout_buffer.get(None)
+    # Compiled functions would hide their products.
+    as_written = nullcontext() if algorithm.device.type == "cpu" else torch.compiler.set_stance("force_eager")
+    with torch.no_grad(), as_written, FlopCounterMode(display=False) as counter:
+        algorithm.policy.evaluate_actions(batch.observations, batch.actions)
+    return 3 * algorithm.n_epochs * int(counter.get_total_flops())

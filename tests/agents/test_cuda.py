@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from tests.agents.tiny import gpt2_config, language_model, letter_task
 from textgym.agents import (
@@ -25,6 +26,9 @@ from textgym.agents import (
     MaskablePPO,
     TextGenVecEnv,
 )
+from textgym.agents.decode_attention import attention_kernel
+from textgym.agents.precision import Autocast
+from textgym.benchmarks.throughput.inputs import Setting, end_texts_at_random, make_model, make_unequal_task
 
 KINDS: list[Any] = [A2C, DQN, GRPO, NLPO, PPG, PPO, QRDQN, REINFORCE, RLOO, TRPO, DoubleDQN, MaskablePPO]
 VALUES = (DQN, DoubleDQN, QRDQN)
@@ -79,3 +83,78 @@ def test_it_trains_in_bfloat16_and_loads_on_the_cpu(kind: Any, tmp_path: Path) -
     loaded = kind.load(tmp_path / "saved.zip", device="cpu")
     for name, tensor in model.policy.state_dict().items():
         assert torch.equal(tensor.cpu(), loaded.policy.state_dict()[name]), name
+
+
+def wide_algorithm(device: str, autocast: Autocast | None = None) -> PPO:
+    """One whose network is so wide that its functions are compiled; texts of unequal length, rows that are refilled."""
+    setting = Setting(n_layer=2, n_embd=512, n_head=8, vocab_size=16_400, prompt_tokens=5, new_tokens=24)
+    task = make_unequal_task(setting, 10)
+    model = end_texts_at_random(make_model(setting), 8)
+    policy_kwargs = {"model": model, "autocast": autocast}
+    return PPO(
+        "GPT2Policy",
+        TextGenVecEnv(4, task),
+        n_steps=60,
+        batch_size=100,
+        n_epochs=2,
+        learning_rate=1e-4,
+        decode_rows=3,
+        policy_kwargs=policy_kwargs,
+        seed=0,
+        device=device,
+    )
+
+
+@pytest.mark.cuda
+def test_a_wide_network_learns_the_same_on_a_cuda_device_and_on_the_cpu() -> None:
+    models = [wide_algorithm(device).learn(1) for device in ("cpu", "cuda")]
+    assert tokens_of_first_rollout(models[0]) == tokens_of_first_rollout(models[1])
+    assert len(set(models[0].rollout_buffer.lengths.tolist())) > 3
+    initial = wide_algorithm("cpu").policy.language_model.state_dict()
+    ours, theirs = (model.policy.language_model.state_dict() for model in models)
+    moved = sum(float((ours[name] - tensor).abs().sum()) for name, tensor in initial.items())
+    apart = sum(float((ours[name] - tensor.cpu()).abs().sum()) for name, tensor in theirs.items())
+    assert 0 < apart < 0.05 * moved
+
+
+@pytest.mark.cuda
+def test_in_bfloat16_a_wide_network_samples_what_its_updates_score() -> None:
+    model = wide_algorithm("cuda", "bfloat16").learn(1, log_interval=1000)
+    logged = dict(model.logger.name_to_value)
+    assert 0 < logged["rollout/log_prob_gap"] < 0.1
+    assert logged["rollout/kl"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("head_width", [16, 64, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_appends_and_attends_as_pytorch_does(dtype: torch.dtype, head_width: int) -> None:
+    kernel = attention_kernel(torch.device("cuda"), head_width)
+    assert kernel is not None
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, device="cuda").to(dtype)
+
+    n_rows, n_heads, context_length = 5, 3, 200
+    joined = drawn(n_rows, 3, n_heads, head_width)
+    keys, values = (drawn(n_rows, n_heads, context_length, head_width) for _ in range(2))
+    positions = torch.tensor([0, 1, 63, 64, 199], device="cuda")
+    rows = torch.arange(n_rows, device="cuda")
+    new_keys, new_values = keys.clone(), values.clone()
+    new_keys[rows, :, positions] = joined[:, 1]
+    new_values[rows, :, positions] = joined[:, 2]
+    mask = (torch.arange(context_length, device="cuda") <= positions[:, None])[:, None, None]
+    queries = joined[:, 0, :, None].float()
+    exact = scaled_dot_product_attention(queries, new_keys.float(), new_values.float(), attn_mask=mask)
+    attended = kernel(joined, keys, values, positions)
+    assert torch.equal(keys, new_keys)
+    assert torch.equal(values, new_values)
+    error = (attended.float() - exact[:, :, 0].flatten(1)).norm() / exact.norm()
+    assert error < (1e-5 if dtype == torch.float32 else 0.005)
+
+
+def test_no_kernel_is_there_for_the_cpu_nor_for_heads_of_any_width() -> None:
+    assert attention_kernel(torch.device("cpu"), 64) is None
+    assert attention_kernel(torch.device("cuda"), 48) is None
+    assert attention_kernel(torch.device("cuda"), 8) is None

@@ -12,7 +12,7 @@ from tests.agents.tiny import EOS, VOCAB_SIZE, exactly, letter_policy, letter_ta
 from textgym.agents import GPT2Policy, generate_episodes
 from textgym.agents.advantages import generalized_advantages
 from textgym.agents.episode_buffer import EpisodeBuffer
-from textgym.agents.flat_episodes import EpisodeRecord
+from textgym.agents.flat_episodes import EpisodeRecord, joined_ranges
 from textgym.env import observation_space
 from textgym.task import TextTask
 
@@ -89,6 +89,10 @@ def test_advantages_and_returns_are_those_of_sb3s_buffer() -> None:
     np.testing.assert_allclose(ours.target_returns.numpy(), theirs.returns.flatten(), atol=1e-6)
     np.testing.assert_allclose(ours.returns, theirs.returns.flatten(), atol=1e-6)
     np.testing.assert_allclose(ours.values, theirs.values.flatten())
+
+
+def test_ranges_are_joined_from_each_start() -> None:
+    assert joined_ranges(np.array([5, 0, 7]), np.array([2, 3, 1])).tolist() == [5, 6, 0, 1, 2, 7]
 
 
 LENGTHS = {
@@ -299,7 +303,7 @@ def test_logits_in_chunks_change_nothing(tokens_per_chunk: int, monkeypatch: pyt
     assert len(batch.actions) > 80
     results = []
     for limit in (1 << 24, VOCAB_SIZE * tokens_per_chunk):
-        monkeypatch.setattr(textgym.agents.policy, "MAX_LOGITS_PER_CHUNK", limit)
+        monkeypatch.setattr(textgym.agents.language_head, "MAX_LOGITS_PER_CHUNK", limit)
         policy.zero_grad()
         _, log_prob, entropy = policy.evaluate_actions(batch.observations, batch.actions)
         (log_prob.mean() + entropy.mean()).backward()

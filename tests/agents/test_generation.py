@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.agents.tiny import (
     EOS,
@@ -23,7 +24,7 @@ from tests.agents.tiny import (
     single_context,
 )
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, generate_episodes
-from textgym.agents.decoder import Sampling
+from textgym.agents.decoder import Decoder, Sampling
 from textgym.agents.generation import GeneratedEpisode
 from textgym.agents.kv_cache import RowCache
 from textgym.agents.sampling import episode_uniforms
@@ -237,6 +238,74 @@ def test_top_k_leaves_only_the_most_probable_tokens_and_the_log_prob_of_all() ->
             torch.testing.assert_close(log_prob, logits.log_softmax(0)[token], atol=2e-5, rtol=0)
             context.append(token)
     assert n_second > 0
+
+
+class SpoiltAfterSix(GPT2Policy):
+    """Says NaN of every seventh token, which is then the last of the vocabulary, the end."""
+
+    def decision_logits(self, hidden: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
+        logits = super().decision_logits(hidden, n_generated, candidates)
+        return logits.masked_fill((n_generated == 6)[:, None], torch.nan)
+
+
+@pytest.mark.parametrize("num_rows", [3, 64])
+def test_only_episodes_with_a_log_prob_of_nan_are_said_not_to_be_finite(num_rows: int) -> None:
+    task = letter_task()
+    policy = letter_policy(task, policy_class=SpoiltAfterSix)
+    episodes = list(generate_episodes(policy, task, range(40), seed=0, num_rows=num_rows))
+    assert {len(item.text.token_ids) == 7 for item in episodes} == {False, True}
+    for item in episodes:
+        assert item.is_finite == bool(item.log_prob.isfinite().all()) == (len(item.text.token_ids) < 7)
+
+
+class CountedOperations(TorchDispatchMode):
+    """Counts what a device would be asked to do, but for the network's steps."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+        self.is_in_network = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.is_in_network and not func.is_view:
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+    def leave_out(self, owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Do not count what a method does."""
+        method = getattr(owner, name)
+
+        def uncounted(*args: Any, **kwargs: Any) -> Any:
+            self.is_in_network = True
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.is_in_network = False
+
+        monkeypatch.setattr(owner, name, uncounted)
+
+
+def test_a_rollout_asks_a_device_for_no_more_operations_where_there_are_more_episodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU each would be a launch, or a wait, an episode."""
+    names = []
+    for n_steps in (24, 240):
+        task = letter_task(banned_token_ids=[EOS], max_new_tokens=12)
+        env = TextGenVecEnv(4, task)
+        model = PPO(
+            "GPT2Policy", env, n_steps=n_steps, seed=0, reference=None, policy_kwargs={"model": language_model()},
+            device="cpu",
+        )  # fmt: skip
+        _, callback = model._setup_learn(4 * n_steps)
+        counted = CountedOperations()
+        with monkeypatch.context() as patch, counted:
+            counted.leave_out(Decoder, "run", patch)
+            counted.leave_out(GPT2Policy, "cached_hidden_states", patch)
+            model.collect_rollouts(env, callback, model.rollout_buffer, n_steps)
+        assert len(model.rollout_buffer.lengths) == n_steps / 3
+        names.append(counted.names)
+    assert Counter(names[0]) == Counter(names[1])
 
 
 class OneOrAll(GPT2Policy):

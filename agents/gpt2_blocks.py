@@ -1,0 +1,93 @@
+"""GPT-2's forward pass over whole texts in operations that a GPU can join into few, for updates and scoring there."""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import GPT2Model
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
+from transformers.pytorch_utils import Conv1D
+
+from .fused import fused
+from .precision import CHECKPOINT
+
+
+def embedded(trunk: GPT2Model, input_ids: Tensor) -> Tensor:
+    """Return what the first block of a trunk gets for rows of tokens, shape (B, L), as float32, shape (B, L, D)."""
+    hidden: Tensor = trunk.wte(input_ids) + trunk.wpe.weight[: input_ids.shape[1]]
+    return hidden
+
+
+def through_blocks(
+    trunk: GPT2Model, hidden: Tensor, first_block: int, dtype: torch.dtype, is_checkpointed: bool
+) -> Tensor:
+    """Run rows through a trunk's blocks and its last norm, with the numbers of its own forward pass up to rounding.
+
+    Without dropout. Causal attention never looks right, so that padding there needs no mask.
+
+    Args:
+        trunk: One of which `gpt2_step.is_plain_gpt2` is true.
+        hidden: What the first of the blocks gets, float32, shape (B, L, D).
+        first_block: Blocks before this one are left out.
+        dtype: Precision of products and attention, as autocast has it; sums and norms stay in float32.
+        is_checkpointed: Keep only the input of each block; the backward pass computes the rest again.
+
+    Returns:
+        The last hidden states, float32, shape (B, L, D).
+    """
+    for block in cast(list[GPT2Block], trunk.h[first_block:]):
+        arguments = (hidden, _weights(block), trunk.config.n_head, trunk.config.layer_norm_epsilon, dtype)
+        hidden = CHECKPOINT(_through_block, *arguments) if is_checkpointed else _through_block(*arguments)
+    last: Tensor = trunk.ln_f(hidden)
+    return last
+
+
+class _Affine(NamedTuple):
+    """Weight and bias of a norm, shape (D,) each, or of a product, shapes (D, D') and (D',)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class _BlockWeights(NamedTuple):
+    first_norm: _Affine
+    into_attention: _Affine
+    out_of_attention: _Affine
+    second_norm: _Affine
+    widen: _Affine
+    narrow: _Affine
+
+
+def _weights(block: GPT2Block) -> _BlockWeights:
+    def affine(part: nn.LayerNorm | Conv1D) -> _Affine:
+        return _Affine(part.weight, part.bias)
+
+    attention, feed_forward = block.attn, block.mlp
+    return _BlockWeights(
+        affine(block.ln_1),
+        affine(attention.c_attn),
+        affine(attention.c_proj),
+        affine(block.ln_2),
+        affine(feed_forward.c_fc),
+        affine(feed_forward.c_proj),
+    )
+
+
+@fused(least_width=512)
+def _through_block(hidden: Tensor, weights: _BlockWeights, n_heads: int, eps: float, dtype: torch.dtype) -> Tensor:
+    n_rows, length, width = hidden.shape
+    joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)
+    queries, keys, values = joined.view(n_rows, length, 3, n_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
+    attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+    hidden = hidden + _product(attended.transpose(1, 2).reshape(n_rows, length, width), weights.out_of_attention)
+    widened = _product(_norm(hidden, weights.second_norm, eps, dtype), weights.widen)
+    return hidden + _product(functional.gelu(widened, approximate="tanh"), weights.narrow)
+
+
+def _norm(hidden: Tensor, norm: _Affine, eps: float, dtype: torch.dtype) -> Tensor:
+    return torch.layer_norm(hidden, norm.weight.shape, norm.weight, norm.bias, eps).to(dtype)
+
+
+def _product(rows: Tensor, affine: _Affine) -> Tensor:
+    return functional.linear(rows, affine.weight.to(rows.dtype).t(), affine.bias.to(rows.dtype))

@@ -1,0 +1,182 @@
+"""The language head of a policy: logits over the allowed tokens, and what they say of tokens that were chosen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .candidates import unpack_candidates
+from .chunked_head import chunked_head_statistics
+from .chunking import in_chunks
+from .few_rows import Product, few_rows_product
+from .finished_logits import finish_logits, has_finished_logits
+from .number_checks import check_numbers
+from .precision import aligned_rows, precision, product_dtype
+from .token_rules import TokenRules
+from .token_statistics import head_statistics, token_statistics
+from .trunk import Trunk
+
+# On the CPU what stays near its cache; on a GPU half a GB in bfloat16, since a few hundred rows leave it idle.
+MAX_LOGITS_PER_CHUNK = 1 << 24
+MAX_LOGITS_PER_CHUNK_ON_GPU = 1 << 28
+# Log-probabilities of tokens and entropies of the distributions that they come from, shape (N,) each.
+Statistics = tuple[Tensor, Tensor]
+
+
+class LanguageHead(Trunk):
+    """A trunk with the language model's head on it.
+
+    The distribution over tokens is softmax(logits / temperature) over those that the environment allows.
+
+    Its arguments are those of `LanguagePolicy`.
+    """
+
+    def __init__(self, *spaces: Any, temperature: float, token_rules: TokenRules, **of_trunk: Any) -> None:
+        if temperature == 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
+        check_numbers({"temperature": temperature, "frozen_layers": of_trunk["frozen_layers"]})
+        super().__init__(*spaces, **of_trunk)
+        self.temperature = temperature
+        self.token_rules = token_rules
+        self._decoding_head: Product | None = None
+        banned = torch.tensor(token_rules.banned_token_ids, dtype=torch.long)
+        self.register_buffer("banned_token_ids", banned, persistent=False)
+
+    @property
+    def plain_head(self) -> nn.Linear | None:
+        """The language head, where it is a matrix with nothing put into it, which can be gone round."""
+        head = self.language_model.get_output_embeddings()
+        is_plain = type(head) is nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
+        return head if is_plain else None
+
+    def make_decoding_head(self, num_rows: int) -> Product:
+        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V'), V' ≥ V.
+
+        Args:
+            num_rows: About how many rows get a token at a time.
+        """
+        plain = self.plain_head
+        if plain is not None:
+            dtype = product_dtype(self.autocast)
+            weight = plain.weight if plain.bias is not None else aligned_rows(plain.weight)
+            bias = None if plain.bias is None else plain.bias.to(dtype)
+            product = few_rows_product(weight.to(dtype).t(), bias, num_rows)
+            return lambda hidden: product(hidden.to(dtype))
+        head = self.language_model.get_output_embeddings()
+        # No module, which would be registered as a part of what it is kept in.
+        return lambda hidden: cast(Tensor, head(hidden))
+
+    def decision_logits(self, hidden: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """Return logits over allowed tokens, divided by the temperature.
+
+        Args:
+            hidden: Hidden states, shape (N, D).
+            n_generated: Tokens generated before each decision, shape (N,).
+            candidates: As `candidates` returns them; all other tokens are forbidden too.
+
+        Returns:
+            Float32, shape (N, V), the least finite number at forbidden tokens.
+        """
+        logits = self.model_logits(hidden)
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        return self.forbid(logits, n_generated, candidates)
+
+    def model_logits(self, hidden: Tensor) -> Tensor:
+        """Return the language model's own logits after hidden states, shape (N, D), as float32, shape (N, V)."""
+        with precision(hidden.device, self.autocast):
+            logits = (self._decoding_head or self._head)(hidden)
+        # Converted before they are cut, since a GPU copies whole rows faster than parts of them.
+        logits = logits.float()
+        if logits.shape[1] > self.vocab_size:
+            logits = logits[:, : self.vocab_size]
+        return finish_logits(logits, self.language_model.config)
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        """Return logits, shape (N, V'), V' ≥ V."""
+        head = self.plain_head
+        if head is None or head.bias is not None:
+            logits: Tensor = self.language_model.get_output_embeddings()(hidden)
+            return logits
+        return functional.linear(hidden, aligned_rows(head.weight))
+
+    def statistics_of(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None
+    ) -> Statistics:
+        """Return the log-probabilities of chosen tokens and the entropies of the distributions, shape (N,) each.
+
+        The logits of `rows_per_chunk` decisions are held at once, and computed again in the backward pass.
+
+        Args:
+            hidden: Hidden states, shape (N, D).
+            n_generated: Tokens generated before each decision, shape (N,).
+            token_ids: The tokens, among those that are allowed, shape (N,).
+            candidates: As `candidates` returns them.
+        """
+        head = self.plain_head
+        has_plain_logits = head is not None and head.bias is None
+        has_plain_logits &= not has_finished_logits(self.language_model.config)
+        arguments = (hidden, n_generated, token_ids, candidates)
+        if has_plain_logits and hidden.is_cuda:
+            return self._chunked_statistics(*arguments)
+        is_exact = has_plain_logits and self.autocast is None
+        statistics = self._statistics_of_head if is_exact else self._statistics_of_logits
+        log_prob, entropy = in_chunks(statistics, self.rows_per_chunk, *arguments)
+        return log_prob, entropy
+
+    def _chunked_statistics(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
+    ) -> Statistics:
+        def forbid(logits: Tensor, rows: slice) -> Tensor:
+            return self.forbid(logits, n_generated[rows], None if candidates is None else candidates[rows])
+
+        scaled = hidden if self.temperature == 1.0 else hidden / self.temperature
+        dtype = product_dtype(self.autocast)
+        return chunked_head_statistics(scaled, self._head_weight, token_ids, forbid, dtype, self.rows_per_chunk)
+
+    def _statistics_of_head(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
+    ) -> Statistics:
+        forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
+        return head_statistics(hidden, self._head_weight, token_ids, self.temperature, forbid)
+
+    def _statistics_of_logits(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
+    ) -> Statistics:
+        return token_statistics(self.decision_logits(hidden, n_generated, candidates), token_ids)
+
+    @property
+    def _head_weight(self) -> Tensor:
+        """The language head's matrix, shape (V, D)."""
+        weight = cast(Tensor, self.language_model.get_output_embeddings().weight)
+        return weight[: self.vocab_size] if len(weight) > self.vocab_size else weight
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Decisions whose logits are held at once."""
+        most = MAX_LOGITS_PER_CHUNK if self.device.type == "cpu" else MAX_LOGITS_PER_CHUNK_ON_GPU
+        return max(1, most // self.vocab_size)
+
+    @contextmanager
+    def decoding_with(self, head: Product) -> Iterator[None]:
+        """Compute logits by a head of `make_decoding_head`, which belongs to a rollout, for the time of one step."""
+        self._decoding_head = head
+        try:
+            yield
+        finally:
+            self._decoding_head = None
+
+    def forbid(self, logits: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """Put the least finite number in the place of forbidden tokens' logits, shape (N, V), which are changed."""
+        rules, lowest = self.token_rules, torch.finfo(logits.dtype).min
+        if rules.banned_token_ids:
+            logits.index_fill_(1, cast(Tensor, self.banned_token_ids), lowest)
+        if rules.min_new_tokens and rules.eos_token_id is not None:
+            logits[:, rules.eos_token_id].masked_fill_(n_generated < rules.min_new_tokens, lowest)
+        if candidates is not None:
+            logits.masked_fill_(~unpack_candidates(candidates, self.vocab_size), lowest)
+        return logits

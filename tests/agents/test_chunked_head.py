@@ -1,0 +1,108 @@
+"""A head in chunks gives the log-probabilities, entropies and gradients of the usual formulas, whatever the chunks."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from textgym.agents import chunked_head
+from textgym.agents.chunked_head import chunked_head_statistics
+
+N_DECISIONS, WIDTH, VOCAB_SIZE = 11, 6, 37
+FORBIDDEN = [3, 36]
+
+
+def forbid(logits: Tensor, rows: slice) -> Tensor:
+    """Forbid two tokens everywhere, and token 5 at the first four decisions."""
+    lowest = torch.finfo(logits.dtype).min
+    logits.index_fill_(1, torch.tensor(FORBIDDEN, device=logits.device), lowest)
+    is_early = torch.arange(N_DECISIONS, device=logits.device)[rows] < 4
+    logits[:, 5].masked_fill_(is_early, lowest)
+    return logits
+
+
+def usual_statistics(hidden: Tensor, weight: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    is_forbidden = torch.zeros((N_DECISIONS, VOCAB_SIZE), dtype=torch.bool, device=hidden.device)
+    is_forbidden[:, FORBIDDEN] = True
+    is_forbidden[:4, 5] = True
+    logits = functional.linear(hidden, weight).masked_fill(is_forbidden, -1e4)
+    log_probs = logits.log_softmax(dim=-1)
+    return log_probs.gather(1, token_ids[:, None])[:, 0], -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def inputs(dtype: torch.dtype, device: str = "cpu", vocab_size: int = VOCAB_SIZE) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(N_DECISIONS, WIDTH, generator=generator).to(device, dtype).requires_grad_()
+    weight = torch.randn(vocab_size, WIDTH, generator=generator).to(device, dtype).requires_grad_()
+    token_ids = torch.randint(6, 36, (N_DECISIONS,), generator=generator).to(device)
+    return hidden, weight, token_ids
+
+
+def results(log_prob: Tensor, entropy: Tensor, *leaves: Tensor) -> list[Tensor]:
+    """Values, and the gradients of a sum in which each of them has a weight of its own."""
+    weights = torch.linspace(-1, 2, N_DECISIONS, device=log_prob.device, dtype=log_prob.dtype)
+    (weights * log_prob + weights.flip(0) * entropy).sum().backward()
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    assert len(gradients) == len(leaves)
+    return [log_prob.detach(), entropy.detach(), *gradients]
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 4, 11, 100])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_values_and_gradients_are_those_of_the_usual_formulas(
+    rows_per_chunk: int, is_padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_padded:
+        # As on a GPU.
+        monkeypatch.setattr(chunked_head, "aligned_rows", lambda matrix: functional.pad(matrix, (0, 0, 0, 27)))
+    hidden, weight, token_ids = inputs(torch.float64)
+    theirs = results(*usual_statistics(hidden, weight, token_ids), hidden, weight)
+    hidden, weight, token_ids = inputs(torch.float64)
+    statistics = chunked_head_statistics(hidden, weight, token_ids, forbid, torch.float64, rows_per_chunk)
+    for ours, usual in zip(results(*statistics, hidden, weight), theirs, strict=True):
+        torch.testing.assert_close(ours, usual)
+
+
+@pytest.mark.parametrize("needed", [(True, False), (False, True)])
+def test_only_gradients_that_are_asked_for_are_computed(needed: tuple[bool, bool]) -> None:
+    hidden, weight, token_ids = inputs(torch.float64)
+    whole = results(*chunked_head_statistics(hidden, weight, token_ids, forbid, torch.float64, 4), hidden, weight)
+    hidden, weight, token_ids = inputs(torch.float64)
+    leaves = [leaf.requires_grad_(is_needed) for leaf, is_needed in zip((hidden, weight), needed, strict=True)]
+    statistics = chunked_head_statistics(hidden, weight, token_ids, forbid, torch.float64, 4)
+    asked = [leaf for leaf in leaves if leaf.requires_grad]
+    torch.testing.assert_close(results(*statistics, *asked)[-1], whole[2 if needed[0] else 3])
+
+
+def test_products_in_bfloat16_are_near_those_of_float32() -> None:
+    """Numbers come out in float32, and so do gradients, with about the three digits that bfloat16 has."""
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        hidden, weight, token_ids = inputs(torch.float32)
+        statistics = chunked_head_statistics(hidden, weight, token_ids, forbid, dtype, 4)
+        found.append(results(*statistics, hidden, weight))
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+def test_no_decisions_are_no_numbers() -> None:
+    hidden, weight, token_ids = inputs(torch.float32)
+    log_prob, entropy = chunked_head_statistics(
+        hidden[:0], weight, token_ids[:0], lambda logits, rows: logits, torch.float32, 4
+    )
+    assert log_prob.shape == entropy.shape == (0,)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("vocab_size", [VOCAB_SIZE, 16_400])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_the_numbers_of_the_cpu(dtype: torch.dtype, vocab_size: int) -> None:
+    """The wide ones by compiled functions."""
+    found = []
+    for device in ("cpu", "cuda"):
+        hidden, weight, token_ids = inputs(torch.float32, device, vocab_size)
+        statistics = chunked_head_statistics(hidden, weight, token_ids, forbid, dtype, 4)
+        found.append([tensor.cpu() for tensor in results(*statistics, hidden, weight)])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() < (1e-5 if dtype == torch.float32 else 0.02) * ours.norm()

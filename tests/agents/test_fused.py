@@ -1,0 +1,160 @@
+"""A function that is compiled gives what it gives as it is written, for any number of rows, and where nothing compiles.
+
+GPUs apart, it is compiled on the CPU here, by the same compiler.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import GPT2Model
+
+from tests.agents.tiny import gpt2_config, language_model
+from textgym.agents import fused as module
+from textgym.agents.chunked_head import chunked_head_statistics
+from textgym.agents.fused import fused
+from textgym.agents.gpt2_blocks import embedded, through_blocks
+from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
+from textgym.agents.kv_cache import RowCache
+from textgym.agents.sampling import draw_with_log_prob
+
+
+def plain(rows: Tensor, others: Tensor, scale: float) -> Tensor:
+    return (rows.softmax(dim=-1) * scale).sum(dim=-1) + others
+
+
+@pytest.fixture(name="compiling")
+def _compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "is_compiled_for", lambda tensor: True)
+    torch._dynamo.reset()
+
+
+def test_on_the_cpu_a_function_runs_as_it_is_written() -> None:
+    calls = []
+
+    def counted(rows: Tensor) -> Tensor:
+        calls.append(len(rows))
+        return 2 * rows
+
+    run = fused(least_width=1)(counted)
+    assert torch.equal(run(torch.ones(3, 4)), torch.full((3, 4), 2.0))
+    run(torch.ones(5, 4))
+    assert calls == [3, 5]
+
+
+@pytest.mark.usefixtures("compiling")
+def test_compiled_once_it_serves_any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    really = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: really(function, backend=counting))
+    run = fused(least_width=8)(plain)
+    for n_rows in (6, 3, 17):
+        rows, others = torch.randn(n_rows, 8), torch.randn(n_rows)
+        torch.testing.assert_close(run(rows, others, 0.5), plain(rows, others, 0.5))
+    assert len(graphs) == 1
+
+
+def numbers_of_a_head() -> list[Tensor]:
+    """Log-probabilities, entropies and their gradients, of a wide vocabulary and two numbers of decisions."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(16_400, 8, generator=generator).requires_grad_()
+    found: list[Tensor] = []
+    for n_rows in (6, 5):
+        hidden = torch.randn(n_rows, 8, generator=generator).requires_grad_()
+        token_ids = torch.randint(16_400, (n_rows,), generator=generator)
+        statistics = chunked_head_statistics(hidden, weight, token_ids, lambda logits, rows: logits, torch.float32, 4)
+        torch.stack(statistics).square().sum().backward()
+        assert hidden.grad is not None
+        found += [*statistics, hidden.grad]
+    assert weight.grad is not None
+    return [*found, weight.grad]
+
+
+def wide_trunk() -> GPT2Model:
+    trunk = language_model(gpt2_config(n_embd=512, n_head=8)).base_model
+    assert is_plain_gpt2(trunk)
+    return trunk
+
+
+def numbers_of_blocks() -> list[Tensor]:
+    """Hidden states and gradients of two wide blocks, for rows of two shapes, and hidden states without gradients."""
+    trunk = wide_trunk()
+    generator = torch.Generator().manual_seed(1)
+    found: list[Tensor] = []
+    for shape in ((3, 9), (2, 5)):
+        input_ids = torch.randint(12, shape, generator=generator)
+        hidden = through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False)
+        hidden.square().sum().backward()
+        found.append(hidden)
+        with torch.no_grad():
+            found.append(through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False))
+    return found + [parameter.grad for parameter in trunk.parameters() if parameter.grad is not None]
+
+
+def numbers_of_decoding() -> list[Tensor]:
+    """Hidden states of a wide GPT-2 step by step, and tokens of a wide vocabulary, drawn."""
+    trunk = wide_trunk()
+    generator = torch.Generator().manual_seed(2)
+    cache = RowCache(2, 3, 9, torch.device("cpu"))
+    step, found = GPT2Step(trunk, 3), []
+    with torch.no_grad():
+        for position in range(4):
+            positions = torch.full((3, 1), position)
+            input_ids = torch.randint(12, (3, 1), generator=generator)
+            found.append(step(input_ids, positions, cache, cache.select(positions)))
+        for n_rows in (3, 5):
+            logits = torch.randn(n_rows, 16_400, generator=generator)
+            found += draw_with_log_prob(logits, torch.rand(n_rows, generator=generator))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [numbers_of_a_head, numbers_of_blocks, numbers_of_decoding])
+def test_what_agents_compile_gives_the_same_numbers(
+    numbers: Callable[[], list[Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_written = numbers()
+    compiled = []
+    really = torch.compile
+    monkeypatch.setattr(module, "is_compiled_for", lambda tensor: True)
+
+    def noted(function: Callable[..., object]) -> object:
+        compiled.append(function)
+        return really(function)
+
+    monkeypatch.setattr(torch, "compile", noted)
+    found = numbers()
+    assert compiled
+    assert len(found) == len(as_written) > 4
+    for ours, theirs in zip(found, as_written, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("compiling")
+def test_narrow_ones_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function: pytest.fail("compiled"))
+    rows, others = torch.randn(3, 7), torch.randn(3)
+    assert torch.equal(fused(least_width=8)(plain)(rows, others, 0.5), plain(rows, others, 0.5))
+
+
+@pytest.mark.usefixtures("compiling")
+def test_where_nothing_compiles_one_warning_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*args: object) -> None:
+        raise RuntimeError("there is no C compiler")
+
+    really = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: really(function, backend=no_compiler))
+    run = fused(least_width=8)(plain)
+    rows, others = torch.randn(3, 8), torch.randn(3)
+    with pytest.warns(UserWarning, match="plain runs slower: .*there is no C compiler"):
+        assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(rows, others, 0.5)

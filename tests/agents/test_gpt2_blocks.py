@@ -1,0 +1,90 @@
+"""GPT-2's blocks in plain operations give the hidden states and the gradients of its own forward pass."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import GPT2Model
+
+from tests.agents.tiny import gpt2_config, language_model
+from textgym.agents.frozen_layers import lower_hidden_states
+from textgym.agents.gpt2_blocks import embedded, through_blocks
+from textgym.agents.gpt2_step import is_plain_gpt2
+
+VOCAB_SIZE = 12
+
+
+def unlike_init(device: str = "cpu", width: int = 32) -> GPT2Model:
+    """A small trunk whose norms and biases, which start at 1 and 0, have numbers of their own."""
+    trunk = language_model(gpt2_config(n_embd=width, n_head=4)).base_model
+    assert is_plain_gpt2(trunk)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1 * (32 / width) ** 0.5)
+    trunk.to(torch.device(device))  # type: ignore[arg-type]
+    return trunk
+
+
+def tokens(device: str = "cpu") -> Tensor:
+    return torch.randint(VOCAB_SIZE, (3, 9), generator=torch.Generator().manual_seed(1)).to(device)
+
+
+def gradients(trunk: GPT2Model, hidden: Tensor) -> list[Tensor]:
+    """Gradients of a sum in which each entry has a weight of its own."""
+    trunk.zero_grad()
+    weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(2)).to(hidden.device)
+    (weights * hidden).sum().backward()
+    return [parameter.grad.clone() for parameter in trunk.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.equality
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+def test_hidden_states_and_gradients_are_those_of_the_forward_pass(is_checkpointed: bool) -> None:
+    trunk = unlike_init()
+    expected = trunk(tokens()).last_hidden_state
+    theirs = gradients(trunk, expected)
+    hidden = through_blocks(trunk, embedded(trunk, tokens()), 0, torch.float32, is_checkpointed)
+    ours = gradients(trunk, hidden)
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
+    assert len(ours) == len(theirs) == len(list(trunk.parameters()))
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-4)
+
+
+def test_blocks_go_on_from_what_the_first_ones_have_made() -> None:
+    trunk = unlike_init()
+    with torch.no_grad():
+        lower = lower_hidden_states(trunk, 1, tokens())
+        hidden = through_blocks(trunk, lower, 1, torch.float32, False)
+        torch.testing.assert_close(hidden, trunk(tokens()).last_hidden_state, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_in_bfloat16_they_are_as_near_to_the_exact_ones_as_the_forward_pass_under_autocast(device: str) -> None:
+    trunk = unlike_init(device)
+    exact = trunk(tokens(device)).last_hidden_state
+    exact_gradients = gradients(trunk, exact)
+    with torch.autocast(device, torch.bfloat16):
+        autocast = trunk(tokens(device)).last_hidden_state
+    autocast_gradients = gradients(trunk, autocast.float())
+    hidden = through_blocks(trunk, embedded(trunk, tokens(device)), 0, torch.bfloat16, False)
+    assert hidden.dtype == torch.float32
+    assert (hidden - exact).abs().mean() <= 1.5 * (autocast - exact).abs().mean()
+    for own, other, exact_one in zip(gradients(trunk, hidden), autocast_gradients, exact_gradients, strict=True):
+        assert own.dtype == torch.float32
+        assert (own - exact_one).norm() <= 1.5 * (other - exact_one).norm() + 1e-6
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("width", [32, 512])
+def test_a_gpu_gives_the_numbers_of_the_cpu_for_rows_of_any_length(width: int) -> None:
+    """The wide ones by a compiled function."""
+    for rows, length in ((3, 9), (2, 5), (1, 7)):
+        found = []
+        for device in ("cpu", "cuda"):
+            trunk = unlike_init(device, width)
+            part = tokens(device)[:rows, :length]
+            hidden = through_blocks(trunk, embedded(trunk, part), 0, torch.float32, False)
+            found.append([hidden.detach().cpu(), *(gradient.cpu() for gradient in gradients(trunk, hidden))])
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
