@@ -102,7 +102,7 @@ def _chunk_logits(inputs: Tensor, head: Tensor, vocab_size: int, forbid: Forbid,
     return logits
 
 
-@fused(least_width=16_384)
+@fused(least_rows=64, least_width=16_384)
 def _statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return log Σ exp z, log-probabilities and entropies of logits, shape (n, V'), each of shape (n,)."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -116,7 +116,7 @@ def _statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor, Tens
     return greatest + log_total, chosen - log_total, log_total - weighted / total
 
 
-@fused(least_width=16_384)
+@fused(least_rows=64, least_width=16_384)
 def _gradient(
     logits: Tensor,
     token_ids: Tensor,

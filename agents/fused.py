@@ -12,16 +12,18 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
-def fused(least_width: int) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
-    """Let a function be compiled by `torch.compile` where its first argument lies on a GPU and is wide.
+def fused(least_rows: int, least_width: int) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Let a function be compiled by `torch.compile` where its first argument lies on a GPU and is large.
 
     On the CPU it runs as it is written. So it does, with one warning, where nothing can be compiled, for want of Triton
     or of a C compiler; and without one where `TORCHDYNAMO_DISABLE=1` is set. What was compiled is kept on the disk, by
     PyTorch, for the next run.
 
     Args:
-        least_width: Size of the first argument's last dimension from which on it is compiled. A small network's time on
-            a GPU goes into launching kernels, and half a minute of compiling can be longer than its training.
+        least_rows: Size of the first argument's first dimension from which on it is compiled. Whoever wants a single
+            completion would wait for the compiler longer than for the text.
+        least_width: Size of its last dimension, likewise. A small network's time on a GPU goes into launching kernels,
+            and half a minute of compiling can be longer than its training.
 
     Returns:
         A decorator of functions of tensors and of what never changes. All sizes of the first argument but its last, and
@@ -36,7 +38,9 @@ def fused(least_width: int) -> Callable[[Callable[P, Result]], Callable[P, Resul
         def run(*args: P.args, **kwargs: P.kwargs) -> Result:
             nonlocal compiled, has_failed
             rows = args[0]
-            if has_failed or not isinstance(rows, Tensor) or not is_compiled_for(rows) or rows.shape[-1] < least_width:
+            if has_failed or not isinstance(rows, Tensor) or not is_compiled_for(rows):
+                return function(*args, **kwargs)
+            if len(rows) < least_rows or rows.shape[-1] < least_width:
                 return function(*args, **kwargs)
             if compiled is None:
                 # Its advice is for those who work on it.

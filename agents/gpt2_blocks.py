@@ -74,7 +74,7 @@ def _weights(block: GPT2Block) -> _BlockWeights:
     )
 
 
-@fused(least_width=512)
+@fused(least_rows=8, least_width=512)
 def _through_block(hidden: Tensor, weights: _BlockWeights, n_heads: int, eps: float, dtype: torch.dtype) -> Tensor:
     n_rows, length, width = hidden.shape
     joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)

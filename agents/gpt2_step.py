@@ -77,19 +77,19 @@ class GPT2Step:
             Shape (R, m, D).
         """
         trunk = self.trunk
-        hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)
-        hidden += functional.embedding(positions.flatten(), trunk.wpe.weight)  # (R m, D)
         attend = self._attention(input_ids, cache, mask)
-        normed = _norm(self.blocks[0].first_norm, hidden, self.dtype)
-        for number, (block, layer) in enumerate(zip(self.blocks, cache.row_layers, strict=True), start=1):
+        # A step is joined into few kernels; prompts come once, and one of them is not worth compiling for.
+        add_and_norm = _fused_add_and_norm if input_ids.shape[1] == 1 else _add_and_norm
+        hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)  # (R m, D)
+        update = functional.embedding(positions.flatten(), trunk.wpe.weight)
+        for block, layer in zip(self.blocks, cache.row_layers, strict=True):
+            normed = add_and_norm(hidden, update, *block.first_norm, self.dtype)
             joined = block.into_attention(normed).view(*input_ids.shape, 3, block.n_heads, -1)
-            normed = _add_and_norm(hidden, block.out_of_attention(attend(joined, layer)), block.second_norm, self.dtype)
+            update = block.out_of_attention(attend(joined, layer))
+            normed = add_and_norm(hidden, update, *block.second_norm, self.dtype)
             update = block.narrow(block.widen(normed))
-            if number == len(self.blocks):
-                # The language head's input stays in float32.
-                return _add_and_norm(hidden, update, trunk.ln_f, torch.float32).view(*input_ids.shape, -1)
-            normed = _add_and_norm(hidden, update, self.blocks[number].first_norm, self.dtype)
-        raise AssertionError("GPT-2 has at least one block")
+        # The language head's input stays in float32.
+        return add_and_norm(hidden, update, *_parts(trunk.ln_f), torch.float32).view(*input_ids.shape, -1)
 
     def _attention(self, input_ids: Tensor, cache: RowCache, mask: Tensor) -> Callable[[Tensor, RowCacheLayer], Tensor]:
         """Return what appends queries, keys and values, shape (R, m, 3, H, D/H), to a layer and attends, (R m, D)."""
@@ -113,7 +113,7 @@ class _BlockStep:
 
     def __init__(self, block: GPT2Block, n_heads: int, n_rows: int, dtype: torch.dtype) -> None:
         self.n_heads = n_heads
-        self.first_norm, self.second_norm = block.ln_1, block.ln_2
+        self.first_norm, self.second_norm = _parts(block.ln_1), _parts(block.ln_2)
         self.into_attention, self.out_of_attention, self.narrow = (
             _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_proj)
         )
@@ -136,18 +136,16 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tens
     return attended
 
 
-def _norm(norm: nn.LayerNorm, hidden: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
+def _parts(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+    return norm.weight, norm.bias, norm.eps
 
 
-def _add_and_norm(hidden: Tensor, update: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:
-    """Add to hidden states in place, and return their norm in a precision."""
-    return _added_and_normed(hidden, update, norm.weight, norm.bias, norm.eps, dtype)
-
-
-@fused(least_width=512)
-def _added_and_normed(
+def _add_and_norm(
     hidden: Tensor, update: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype
 ) -> Tensor:
+    """Add to hidden states in place, and return their norm in a precision."""
     hidden += update
     return torch.layer_norm(hidden, weight.shape, weight, bias, eps).to(dtype)
+
+
+_fused_add_and_norm = fused(least_rows=64, least_width=512)(_add_and_norm)

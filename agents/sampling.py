@@ -50,7 +50,7 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     return draw_by_probability(torch.softmax(logits.float(), dim=-1), uniforms)
 
 
-@fused(least_width=16_384)
+@fused(least_rows=64, least_width=16_384)
 def draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Draw one token a row, as `draw_tokens` does, and return the tokens and their log-probabilities, shape (B,) each.
 

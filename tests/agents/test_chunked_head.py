@@ -32,15 +32,15 @@ def usual_statistics(hidden: Tensor, weight: Tensor, token_ids: Tensor) -> tuple
 
 def inputs(dtype: torch.dtype, device: str = "cpu", vocab_size: int = VOCAB_SIZE) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(N_DECISIONS, WIDTH, generator=generator).to(device, dtype).requires_grad_()
-    weight = torch.randn(vocab_size, WIDTH, generator=generator).to(device, dtype).requires_grad_()
-    token_ids = torch.randint(6, 36, (N_DECISIONS,), generator=generator).to(device)
+    hidden = torch.randn(N_DECISIONS, WIDTH, generator=generator).to(dtype).requires_grad_()
+    weight = torch.randn(VOCAB_SIZE, WIDTH, generator=generator).to(dtype).requires_grad_()
+    token_ids = torch.randint(6, 36, (N_DECISIONS,), generator=generator)
     return hidden, weight, token_ids
 
 
 def results(log_prob: Tensor, entropy: Tensor, *leaves: Tensor) -> list[Tensor]:
     """Values, and the gradients of a sum in which each of them has a weight of its own."""
-    weights = torch.linspace(-1, 2, N_DECISIONS, device=log_prob.device, dtype=log_prob.dtype)
+    weights = torch.linspace(-1, 2, len(log_prob), device=log_prob.device, dtype=log_prob.dtype)
     (weights * log_prob + weights.flip(0) * entropy).sum().backward()
     gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
     assert len(gradients) == len(leaves)
@@ -95,14 +95,21 @@ def test_no_decisions_are_no_numbers() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("vocab_size", [VOCAB_SIZE, 16_400])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_gpu_gives_the_numbers_of_the_cpu(dtype: torch.dtype, vocab_size: int) -> None:
-    """The wide ones by compiled functions."""
+@pytest.mark.parametrize(("n_decisions", "vocab_size", "rows_per_chunk"), [(11, 37, 4), (150, 16_400, 70)])
+def test_a_gpu_gives_the_numbers_of_the_cpu(
+    n_decisions: int, vocab_size: int, rows_per_chunk: int, dtype: torch.dtype
+) -> None:
+    """The large ones by compiled functions."""
     found = []
     for device in ("cpu", "cuda"):
-        hidden, weight, token_ids = inputs(torch.float32, device, vocab_size)
-        statistics = chunked_head_statistics(hidden, weight, token_ids, forbid, dtype, 4)
+        generator = torch.Generator().manual_seed(0)
+        hidden = torch.randn(n_decisions, WIDTH, generator=generator).to(device).requires_grad_()
+        weight = torch.randn(vocab_size, WIDTH, generator=generator).to(device).requires_grad_()
+        token_ids = torch.randint(vocab_size, (n_decisions,), generator=generator).to(device)
+        statistics = chunked_head_statistics(
+            hidden, weight, token_ids, lambda logits, rows: logits, dtype, rows_per_chunk
+        )
         found.append([tensor.cpu() for tensor in results(*statistics, hidden, weight)])
     for ours, theirs in zip(*found, strict=True):
         assert (ours - theirs).norm() < (1e-5 if dtype == torch.float32 else 0.02) * ours.norm()

@@ -86,19 +86,19 @@ def test_it_trains_in_bfloat16_and_loads_on_the_cpu(kind: Any, tmp_path: Path) -
 
 
 def wide_algorithm(device: str, autocast: Autocast | None = None) -> PPO:
-    """One whose network is so wide that its functions are compiled; texts of unequal length, rows that are refilled."""
+    """So large a network that it is compiled; texts of unequal length, rows that are refilled."""
     setting = Setting(n_layer=2, n_embd=512, n_head=8, vocab_size=16_400, prompt_tokens=5, new_tokens=24)
-    task = make_unequal_task(setting, 10)
+    task = make_unequal_task(setting, 100)
     model = end_texts_at_random(make_model(setting), 8)
     policy_kwargs = {"model": model, "autocast": autocast}
     return PPO(
         "GPT2Policy",
         TextGenVecEnv(4, task),
-        n_steps=60,
-        batch_size=100,
+        n_steps=400,
+        batch_size=700,
         n_epochs=2,
         learning_rate=1e-4,
-        decode_rows=3,
+        decode_rows=64,
         policy_kwargs=policy_kwargs,
         seed=0,
         device=device,

@@ -38,7 +38,7 @@ def test_on_the_cpu_a_function_runs_as_it_is_written() -> None:
         calls.append(len(rows))
         return 2 * rows
 
-    run = fused(least_width=1)(counted)
+    run = fused(least_rows=1, least_width=1)(counted)
     assert torch.equal(run(torch.ones(3, 4)), torch.full((3, 4), 2.0))
     run(torch.ones(5, 4))
     assert calls == [3, 5]
@@ -54,7 +54,7 @@ def test_compiled_once_it_serves_any_number_of_rows(monkeypatch: pytest.MonkeyPa
 
     really = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: really(function, backend=counting))
-    run = fused(least_width=8)(plain)
+    run = fused(least_rows=3, least_width=8)(plain)
     for n_rows in (6, 3, 17):
         rows, others = torch.randn(n_rows, 8), torch.randn(n_rows)
         torch.testing.assert_close(run(rows, others, 0.5), plain(rows, others, 0.5))
@@ -66,10 +66,10 @@ def numbers_of_a_head() -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(16_400, 8, generator=generator).requires_grad_()
     found: list[Tensor] = []
-    for n_rows in (6, 5):
+    for n_rows in (130, 150):
         hidden = torch.randn(n_rows, 8, generator=generator).requires_grad_()
         token_ids = torch.randint(16_400, (n_rows,), generator=generator)
-        statistics = chunked_head_statistics(hidden, weight, token_ids, lambda logits, rows: logits, torch.float32, 4)
+        statistics = chunked_head_statistics(hidden, weight, token_ids, lambda logits, rows: logits, torch.float32, 64)
         torch.stack(statistics).square().sum().backward()
         assert hidden.grad is not None
         found += [*statistics, hidden.grad]
@@ -88,7 +88,7 @@ def numbers_of_blocks() -> list[Tensor]:
     trunk = wide_trunk()
     generator = torch.Generator().manual_seed(1)
     found: list[Tensor] = []
-    for shape in ((3, 9), (2, 5)):
+    for shape in ((9, 6), (8, 5)):
         input_ids = torch.randint(12, shape, generator=generator)
         hidden = through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False)
         hidden.square().sum().backward()
@@ -102,14 +102,14 @@ def numbers_of_decoding() -> list[Tensor]:
     """Hidden states of a wide GPT-2 step by step, and tokens of a wide vocabulary, drawn."""
     trunk = wide_trunk()
     generator = torch.Generator().manual_seed(2)
-    cache = RowCache(2, 3, 9, torch.device("cpu"))
-    step, found = GPT2Step(trunk, 3), []
+    cache = RowCache(2, 64, 9, torch.device("cpu"))
+    step, found = GPT2Step(trunk, 64), []
     with torch.no_grad():
         for position in range(4):
-            positions = torch.full((3, 1), position)
-            input_ids = torch.randint(12, (3, 1), generator=generator)
+            positions = torch.full((64, 1), position)
+            input_ids = torch.randint(12, (64, 1), generator=generator)
             found.append(step(input_ids, positions, cache, cache.select(positions)))
-        for n_rows in (3, 5):
+        for n_rows in (64, 70):
             logits = torch.randn(n_rows, 16_400, generator=generator)
             found += draw_with_log_prob(logits, torch.rand(n_rows, generator=generator))
     return found
@@ -138,10 +138,12 @@ def test_what_agents_compile_gives_the_same_numbers(
 
 
 @pytest.mark.usefixtures("compiling")
-def test_narrow_ones_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shape", [(3, 7), (2, 8)])
+def test_small_ones_are_not_compiled(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function: pytest.fail("compiled"))
-    rows, others = torch.randn(3, 7), torch.randn(3)
-    assert torch.equal(fused(least_width=8)(plain)(rows, others, 0.5), plain(rows, others, 0.5))
+    rows, others = torch.randn(shape), torch.randn(shape[0])
+    run = fused(least_rows=3, least_width=8)(plain)
+    assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))
 
 
 @pytest.mark.usefixtures("compiling")
@@ -151,7 +153,7 @@ def test_where_nothing_compiles_one_warning_says_why(monkeypatch: pytest.MonkeyP
 
     really = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: really(function, backend=no_compiler))
-    run = fused(least_width=8)(plain)
+    run = fused(least_rows=3, least_width=8)(plain)
     rows, others = torch.randn(3, 8), torch.randn(3)
     with pytest.warns(UserWarning, match="plain runs slower: .*there is no C compiler"):
         assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))
