@@ -17,28 +17,35 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from .fused import fused
 from .precision import aligned_rows
 
-Forbid = Callable[[Tensor, slice], Tensor]
+# Changes a chunk's logits in place, given also the slice of the decisions that they belong to.
+Forbid = Callable[[Tensor, slice], object]
 
 
 def chunked_head_statistics(
-    hidden: Tensor, weight: Tensor, token_ids: Tensor, forbid: Forbid, dtype: torch.dtype, rows_per_chunk: int
+    hidden: Tensor,
+    weight: Tensor,
+    token_ids: Tensor,
+    temperature: float,
+    forbid: Forbid,
+    dtype: torch.dtype,
+    rows_per_chunk: int,
 ) -> tuple[Tensor, Tensor]:
     """Return each token's log-probability and the entropy of the distribution that it comes from.
 
     Args:
-        hidden: Hidden states, float32, shape (N, D).
-        weight: The head's weight, float32, shape (V, D); it has no bias.
+        hidden: Hidden states, shape (N, D).
+        weight: The head's weight, shape (V, D); it has no bias.
         token_ids: Chosen tokens, allowed ones, shape (N,).
-        forbid: Puts the least finite number in the place of forbidden tokens' logits, in place; it is given those of
-            a chunk, shape (n, V), and the slice of the decisions that they belong to.
-        dtype: Precision of the products; all else is in float32.
+        temperature: Divides the logits, after the product, as where tokens are drawn.
+        forbid: Puts the least finite number in the place of forbidden tokens' logits, shape (n, V).
+        dtype: Precision of the products; all else is in float32, or more where this is more.
         rows_per_chunk: Decisions whose logits are held at once.
 
     Returns:
-        log_prob and entropy in nats, float32, shape (N,) each, differentiable once.
+        log_prob and entropy in nats, shape (N,) each, differentiable once.
     """
     log_prob, entropy = _OfChunks.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, token_ids, forbid, dtype, rows_per_chunk
+        hidden, weight, token_ids, temperature, forbid, dtype, rows_per_chunk
     )
     return log_prob, entropy
 
@@ -50,41 +57,48 @@ class _OfChunks(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         token_ids: Tensor,
+        temperature: float,
         forbid: Forbid,
         dtype: torch.dtype,
         rows_per_chunk: int,
     ) -> tuple[Tensor, Tensor]:
         inputs, head = hidden.to(dtype), aligned_rows(weight.to(dtype))
         parts = [
-            _statistics(_chunk_logits(inputs, head, len(weight), forbid, rows), token_ids[rows])
+            _statistics(_chunk_logits(inputs, head, len(weight), forbid, rows), token_ids[rows], temperature)
             for rows in _slices(len(hidden), rows_per_chunk)
         ]
         log_total, log_prob, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
         ctx.save_for_backward(inputs, head, token_ids, log_total, entropy)
-        ctx.vocab_size, ctx.forbid, ctx.rows_per_chunk = len(weight), forbid, rows_per_chunk  # type: ignore[attr-defined]
+        ctx.settings = len(weight), temperature, forbid, rows_per_chunk  # type: ignore[attr-defined]
         return log_prob, entropy
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
         inputs, head, token_ids, log_total, entropy = ctx.saved_tensors  # type: ignore[attr-defined]
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
-        vocab_size: int = ctx.vocab_size  # type: ignore[attr-defined]
+        vocab_size, temperature, forbid, rows_per_chunk = ctx.settings  # type: ignore[attr-defined]
         grad_hidden = torch.empty_like(inputs, dtype=torch.promote_types(inputs.dtype, torch.float32))
         grad_weight = torch.zeros_like(head, dtype=grad_hidden.dtype) if needs_weight else None
-        for rows in _slices(len(inputs), ctx.rows_per_chunk):  # type: ignore[attr-defined]
-            logits = _chunk_logits(inputs, head, vocab_size, ctx.forbid, rows)  # type: ignore[attr-defined]
+        for rows in _slices(len(inputs), rows_per_chunk):
+            logits = _chunk_logits(inputs, head, vocab_size, forbid, rows)
             grad = _gradient(
-                logits, token_ids[rows], log_total[rows], entropy[rows], grad_log_prob[rows], grad_entropy[rows]
+                logits,
+                token_ids[rows],
+                log_total[rows],
+                entropy[rows],
+                grad_log_prob[rows],
+                grad_entropy[rows],
+                temperature,
             )
             if needs_hidden:
                 grad_hidden[rows] = grad @ head
             if grad_weight is not None:
                 grad_weight += grad.t() @ inputs[rows]
         grad_weight = None if grad_weight is None else grad_weight[:vocab_size]
-        return grad_hidden if needs_hidden else None, grad_weight, None, None, None, None
+        return grad_hidden if needs_hidden else None, grad_weight, None, None, None, None, None
 
 
 def _slices(n_rows: int, rows_per_chunk: int) -> Iterator[slice]:
@@ -103,9 +117,9 @@ def _chunk_logits(inputs: Tensor, head: Tensor, vocab_size: int, forbid: Forbid,
 
 
 @fused(least_rows=64, least_width=16_384)
-def _statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log Σ exp z, log-probabilities and entropies of logits, shape (n, V'), each of shape (n,)."""
-    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+def _statistics(logits: Tensor, token_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log Σ exp z, log-probabilities and entropies, shape (n,) each, of logits z T, shape (n, V')."""
+    exact = _divided(logits, temperature)
     greatest = exact.amax(dim=-1)
     shifted = exact - greatest[:, None]
     exponentials = shifted.exp()
@@ -124,12 +138,19 @@ def _gradient(
     entropy: Tensor,
     grad_log_prob: Tensor,
     grad_entropy: Tensor,
+    temperature: float,
 ) -> Tensor:
-    """Return the logits' gradient in their precision, shape (n, V')."""
-    log_prob = logits.to(log_total.dtype) - log_total[:, None]
+    """Return the gradient of logits z T in their precision, shape (n, V')."""
+    log_prob = _divided(logits, temperature) - log_total[:, None]
     probability = log_prob.exp()
     is_chosen = torch.arange(logits.shape[1], device=logits.device) == token_ids[:, None]
     grad = (is_chosen.to(log_prob.dtype) - probability) * grad_log_prob[:, None]
     # A forbidden token's log-probability is finite, so that 0 times it is 0.
     grad = grad - probability * (log_prob + entropy[:, None]) * grad_entropy[:, None]
-    return grad.to(logits.dtype)
+    return (grad / temperature).to(logits.dtype)
+
+
+def _divided(logits: Tensor, temperature: float) -> Tensor:
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # A forbidden token's logit stays finite also at temperatures below 1.
+    return (exact / temperature).clamp(min=torch.finfo(exact.dtype).min)

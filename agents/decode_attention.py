@@ -1,6 +1,5 @@
 """Whether a GPU decodes with a kernel for attention, which wants Triton, or with PyTorch's own."""
 
-import subprocess
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -14,31 +13,35 @@ AttentionKernel = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 NARROWEST, WIDEST = 16, 256
 
 
-def attention_kernel(device: torch.device, head_width: int) -> AttentionKernel | None:
+def attention_kernel(device: torch.device, dtype: torch.dtype, head_width: int) -> AttentionKernel | None:
     """Return `decode_kernel.append_and_attend` where it works, and None elsewhere.
 
     Args:
         device: Where rows are decoded.
+        dtype: Precision of queries, keys and values.
         head_width: Width of an attention head.
     """
     is_power_of_two = head_width & (head_width - 1) == 0
     if device.type != "cuda" or not is_power_of_two or not NARROWEST <= head_width <= WIDEST:
         return None
-    return _kernel_of(device)
+    return _tried(device, dtype, head_width)
 
 
 @cache
-def _kernel_of(device: torch.device) -> AttentionKernel | None:
+def _tried(device: torch.device, dtype: torch.dtype, head_width: int) -> AttentionKernel | None:
     # PyTorch for CUDA brings Triton on Linux alone.
     if find_spec("triton") is None:
         return None
-    from .decode_kernel import append_and_attend
-
-    joined, cached = torch.zeros((1, 3, 1, 16), device=device), torch.zeros((1, 1, 1, 16), device=device)
+    joined = torch.zeros((1, 3, 1, head_width), device=device, dtype=dtype)
+    keys, values = (torch.zeros((1, 1, 1, head_width), device=device, dtype=dtype) for _ in range(2))
     try:
-        append_and_attend(joined, cached, cached.clone(), torch.zeros(1, dtype=torch.long, device=device))
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        reason = " ".join(str(error).split("\n\n")[0].split())
+        from .decode_kernel import append_and_attend
+
+        append_and_attend(joined, keys, values, torch.zeros(1, dtype=torch.long, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton's own errors have no base that is there without Triton
+        reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
         warnings.warn(f"Triton does not work here, so that decoding is slower: {reason}", stacklevel=2)
         return None
     return append_and_attend

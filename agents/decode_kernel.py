@@ -18,7 +18,7 @@ def append_and_attend(joined: Tensor, keys: Tensor, values: Tensor, positions: T
     """Append one token to each cached row, and let it attend to the row up to itself.
 
     Args:
-        joined: Query, key and value of each row's new token, contiguous, shape (B, 3, H, W), W a power of two.
+        joined: Query, key and value of each row's new token, shape (B, 3, H, W), W a power of two.
         keys: Cached keys, contiguous, shape (B, H, C, W); the new ones are written into them.
         values: Cached values, likewise.
         positions: Where in its row each new token stands, below C, shape (B,).
@@ -28,19 +28,21 @@ def append_and_attend(joined: Tensor, keys: Tensor, values: Tensor, positions: T
     """
     n_rows, _, n_heads, width = joined.shape
     attended = torch.empty((n_rows, n_heads * width), dtype=joined.dtype, device=joined.device)
-    _append_and_attend[(n_rows, n_heads)](
-        joined,
-        keys,
-        values,
-        positions,
-        attended,
-        keys.shape[2],
-        width**-0.5,
-        n_heads=n_heads,
-        width=width,
-        block=POSITIONS_PER_BLOCK,
-        num_warps=WARPS,
-    )
+    # Triton launches on the current device, whichever that of the tensors is.
+    with torch.cuda.device_of(joined):
+        _append_and_attend[(n_rows, n_heads)](
+            joined.contiguous(),
+            keys,
+            values,
+            positions.contiguous(),
+            attended,
+            keys.shape[2],
+            width**-0.5,
+            n_heads=n_heads,
+            width=width,
+            block=POSITIONS_PER_BLOCK,
+            num_warps=WARPS,
+        )
     return attended
 
 

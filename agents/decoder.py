@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .language_policy import LanguagePolicy
+from .step_graph import StepGraph
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,6 @@ class Sampling:
 
 
 SAMPLED = Sampling()
-
-
-# The last graph of each device, whose memory the next one takes over.
-_last_graphs: dict[torch.device, torch.cuda.CUDAGraph] = {}
 
 
 class DecodingLimits(Protocol):
@@ -87,7 +84,7 @@ class Decoder:
         self.candidates = torch.zeros(
             (num_rows, n_tokens + 1, policy.candidate_bytes), dtype=torch.uint8, device=device
         )
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.graph: StepGraph | None = None
 
     def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: np.ndarray) -> None:
         """Put new prompts' tokens, one prompt a row, and random numbers, shape (R, T), into rows that are free."""
@@ -151,33 +148,11 @@ class Decoder:
     def capture(self) -> None:
         """Record one step as a CUDA graph, to be replayed without launching kernel by kernel."""
         saved = {name: tensor.clone() for name, tensor in self._state().items()}
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            # At first use libraries make handles and workspaces, and kernels are loaded or compiled, which may not be
-            # captured. One step does all of it, since each runs the same kernels on the same shapes.
-            self.step()
-            self.graph = self._captured_step()
-        torch.cuda.current_stream().wait_stream(stream)
+        # A few times the logits.
+        memory = 16 * self.cache.num_rows * self.policy.vocab_size * torch.float32.itemsize
+        self.graph = StepGraph.of(self.policy, self.position.device, self.step, memory)
         for name, tensor in self._state().items():
             tensor.copy_(saved[name])
-
-    def _captured_step(self) -> torch.cuda.CUDAGraph:
-        # `torch.cuda.graph` would first give back all memory that PyTorch holds and does not use, which the update then
-        # has to ask for again, in every iteration. Here this is done if there is too little for a few times the logits.
-        device, graph = self.position.device, torch.cuda.CUDAGraph()
-        needed = 16 * self.cache.num_rows * self.policy.vocab_size * torch.float32.itemsize
-        if torch.cuda.mem_get_info(device)[0] < needed:
-            torch.cuda.empty_cache()
-        # What a step puts there is of no use after it, so that graphs can have one memory in turn.
-        pool = (_last_graphs[device].pool(),) if device in _last_graphs else ()
-        graph.capture_begin(*pool)
-        try:
-            self.step()
-        finally:
-            graph.capture_end()
-        _last_graphs[device] = graph
-        return graph
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         """Drop all rows but the given ones, which become rows 0 to R - 1."""

@@ -183,7 +183,8 @@ def _finished(
             task.finish(prompt, token_ids, reason),
             log_prob[index],
             values[index],
-            candidates[index] if decoder.policy.candidate_bytes else None,
+            # Apart, since one episode that is kept would keep those of all rows, which are large.
+            candidates[index].clone() if decoder.policy.candidate_bytes else None,
             is_finite[index],
         )
 

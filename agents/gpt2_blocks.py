@@ -14,7 +14,7 @@ from .precision import CHECKPOINT
 
 
 def embedded(trunk: GPT2Model, input_ids: Tensor) -> Tensor:
-    """Return what the first block of a trunk gets for rows of tokens, shape (B, L), as float32, shape (B, L, D)."""
+    """Return what the first block of a trunk gets for rows of tokens, shape (B, L), as shape (B, L, D)."""
     hidden: Tensor = trunk.wte(input_ids) + trunk.wpe.weight[: input_ids.shape[1]]
     return hidden
 
@@ -74,7 +74,7 @@ def _weights(block: GPT2Block) -> _BlockWeights:
     )
 
 
-@fused(least_rows=8, least_width=512)
+@fused(least_rows=512, least_width=512)
 def _through_block(hidden: Tensor, weights: _BlockWeights, n_heads: int, eps: float, dtype: torch.dtype) -> Tensor:
     n_rows, length, width = hidden.shape
     joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)

@@ -30,10 +30,14 @@ def is_plain_gpt2(trunk: nn.Module) -> TypeGuard[GPT2Model]:
     config = trunk.config
     if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights or config.add_cross_attention:
         return False
-    modules = list(trunk.modules())
-    if any(module._forward_hooks or module._forward_pre_hooks for module in modules):
+    if any(_is_hooked(module) for module in trunk.modules()) or type(trunk.ln_f) is not nn.LayerNorm:
         return False
     return type(trunk.wte) is type(trunk.wpe) is nn.Embedding and all(_is_plain_block(block) for block in trunk.h)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _is_plain_block(block: nn.Module) -> bool:
@@ -83,17 +87,17 @@ class GPT2Step:
         hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)  # (R m, D)
         update = functional.embedding(positions.flatten(), trunk.wpe.weight)
         for block, layer in zip(self.blocks, cache.row_layers, strict=True):
-            normed = add_and_norm(hidden, update, *block.first_norm, self.dtype)
+            hidden, normed = add_and_norm(hidden, update, *block.first_norm, self.dtype)
             joined = block.into_attention(normed).view(*input_ids.shape, 3, block.n_heads, -1)
             update = block.out_of_attention(attend(joined, layer))
-            normed = add_and_norm(hidden, update, *block.second_norm, self.dtype)
+            hidden, normed = add_and_norm(hidden, update, *block.second_norm, self.dtype)
             update = block.narrow(block.widen(normed))
         # The language head's input stays in float32.
-        return add_and_norm(hidden, update, *_parts(trunk.ln_f), torch.float32).view(*input_ids.shape, -1)
+        return _add_and_norm(hidden, update, *_parts(trunk.ln_f), torch.float32)[1].view(*input_ids.shape, -1)
 
     def _attention(self, input_ids: Tensor, cache: RowCache, mask: Tensor) -> Callable[[Tensor, RowCacheLayer], Tensor]:
         """Return what appends queries, keys and values, shape (R, m, 3, H, D/H), to a layer and attends, (R m, D)."""
-        kernel = attention_kernel(input_ids.device, self.head_width)
+        kernel = attention_kernel(input_ids.device, self.dtype, self.head_width)
         if kernel is not None and input_ids.shape[1] == 1 and cache.rows is None:
             positions = cache.positions[:, 0]
             return lambda joined, layer: kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), positions)
@@ -142,10 +146,10 @@ def _parts(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
 
 def _add_and_norm(
     hidden: Tensor, update: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype
-) -> Tensor:
-    """Add to hidden states in place, and return their norm in a precision."""
-    hidden += update
-    return torch.layer_norm(hidden, weight.shape, weight, bias, eps).to(dtype)
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of hidden states and an update, and its norm in a precision, shape (N, D) each."""
+    total = hidden + update
+    return total, torch.layer_norm(total, weight.shape, weight, bias, eps).to(dtype)
 
 
 _fused_add_and_norm = fused(least_rows=64, least_width=512)(_add_and_norm)

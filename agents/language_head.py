@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,11 +19,11 @@ from .number_checks import check_numbers
 from .precision import aligned_rows, precision, product_dtype
 from .token_rules import TokenRules
 from .token_statistics import head_statistics, token_statistics
-from .trunk import Trunk
+from .trunk import Trunk, TrunkArguments
 
-# On the CPU what stays near its cache; on a GPU half a GB in bfloat16, since a few hundred rows leave it idle.
+# On the CPU what stays near its cache; on a GPU half a GB in float32, since a few hundred rows leave it idle.
 MAX_LOGITS_PER_CHUNK = 1 << 24
-MAX_LOGITS_PER_CHUNK_ON_GPU = 1 << 28
+MAX_LOGITS_PER_CHUNK_ON_GPU = 1 << 27
 # Log-probabilities of tokens and entropies of the distributions that they come from, shape (N,) each.
 Statistics = tuple[Tensor, Tensor]
 
@@ -35,11 +36,19 @@ class LanguageHead(Trunk):
     Its arguments are those of `LanguagePolicy`.
     """
 
-    def __init__(self, *spaces: Any, temperature: float, token_rules: TokenRules, **of_trunk: Any) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        temperature: float,
+        token_rules: TokenRules,
+        **of_trunk: Unpack[TrunkArguments],
+    ) -> None:
         if temperature == 0:
             raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
-        check_numbers({"temperature": temperature, "frozen_layers": of_trunk["frozen_layers"]})
-        super().__init__(*spaces, **of_trunk)
+        check_numbers({"temperature": temperature})
+        super().__init__(observation_space, action_space, **of_trunk)
         self.temperature = temperature
         self.token_rules = token_rules
         self._decoding_head: Product | None = None
@@ -109,7 +118,8 @@ class LanguageHead(Trunk):
     ) -> Statistics:
         """Return the log-probabilities of chosen tokens and the entropies of the distributions, shape (N,) each.
 
-        The logits of `rows_per_chunk` decisions are held at once, and computed again in the backward pass.
+        The logits of a few decisions are held at once; where there are more, they are computed again in the backward
+        pass.
 
         Args:
             hidden: Hidden states, shape (N, D).
@@ -134,9 +144,12 @@ class LanguageHead(Trunk):
         def forbid(logits: Tensor, rows: slice) -> Tensor:
             return self.forbid(logits, n_generated[rows], None if candidates is None else candidates[rows])
 
-        scaled = hidden if self.temperature == 1.0 else hidden / self.temperature
         dtype = product_dtype(self.autocast)
-        return chunked_head_statistics(scaled, self._head_weight, token_ids, forbid, dtype, self.rows_per_chunk)
+        # The limit is one of bytes, and is written in entries of float32.
+        rows_per_chunk = self.rows_per_chunk * torch.float32.itemsize // dtype.itemsize
+        return chunked_head_statistics(
+            hidden, self._head_weight, token_ids, self.temperature, forbid, dtype, rows_per_chunk
+        )
 
     def _statistics_of_head(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None

@@ -21,6 +21,7 @@ from .gpt2_step import GPT2Step, is_plain_gpt2
 from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
 from .micro_batches import row_slices
+from .number_checks import check_numbers
 from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
 
@@ -37,6 +38,18 @@ class TrunkOptions(TypedDict, total=False):
     lora: LoraSource | None
     autocast: Autocast | None
     gradient_checkpointing: bool
+
+
+class TrunkArguments(TypedDict):
+    """The keyword arguments of a trunk; explained in `LanguagePolicy`."""
+
+    model: ModelSource
+    frozen_layers: int
+    lora: LoraSource | None
+    autocast: Autocast | None
+    gradient_checkpointing: bool
+    optimizer_class: type[torch.optim.Optimizer]
+    optimizer_kwargs: dict[str, Any] | None
 
 
 class Trunk(BasePolicy):
@@ -64,6 +77,7 @@ class Trunk(BasePolicy):
         optimizer_class: type[torch.optim.Optimizer],
         optimizer_kwargs: dict[str, Any] | None,
     ) -> None:
+        check_numbers({"frozen_layers": frozen_layers})
         if not isinstance(action_space, spaces.Discrete) or not isinstance(observation_space, spaces.Dict):
             raise TypeError(
                 f"{type(self).__name__} needs the spaces of TextGen-v0, Dict observations and Discrete actions, got "
@@ -135,7 +149,7 @@ class Trunk(BasePolicy):
         if input_ids.is_cuda and is_plain_gpt2(trunk):
             hidden = embedded(trunk, input_ids) if frozen_hidden is None else frozen_hidden
             n_done = 0 if frozen_hidden is None else self.n_shared_layers
-            return through_blocks(trunk, hidden, n_done, product_dtype(self.autocast), is_checkpointed)
+            return through_blocks(trunk, hidden, n_done, product_dtype(self.autocast), is_checkpointed).float()
         with precision(input_ids.device, self.autocast), checkpointed_blocks(trunk, is_checkpointed):
             if frozen_hidden is not None:
                 hidden = upper_hidden_states(trunk, self.n_shared_layers, frozen_hidden)

@@ -26,6 +26,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what compiles for CUDA read gradients of what has none, which PyTorch hides unless warnings are errors."""
+    for item in items:
+        if item.get_closest_marker("cuda") is not None:
+            item.add_marker(pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"))
+
+
 @pytest.fixture(scope="session")
 def corpus_folder() -> Path:
     """The folder of the training corpus: `$TEXTGYM_SHARED/corpus`, else `../shared/corpus` beside the checkout."""

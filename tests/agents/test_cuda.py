@@ -43,7 +43,7 @@ def algorithm(kind: Any, device: str, autocast: str | None = None) -> Any:
         settings |= {"n_steps": 30}
     if kind is TRPO:
         settings |= {"target_kl": 0.1, "curvature_share": 1.0}
-    model = language_model(gpt2_config(n_embd=32, n_head=4))
+    model = language_model(gpt2_config(n_embd=64, n_head=4))
     policy_kwargs = {"model": model, "autocast": autocast}
     return kind("GPT2Policy", TextGenVecEnv(2, task), policy_kwargs=policy_kwargs, seed=0, device=device, **settings)
 
@@ -60,7 +60,7 @@ def test_an_update_on_a_cuda_device_is_that_of_the_cpu(kind: Any) -> None:
     models = [algorithm(kind, device).learn(1) for device in ("cpu", "cuda")]
     assert models[1].network.device.type == "cuda"
     assert tokens_of_first_rollout(models[0]) == tokens_of_first_rollout(models[1])
-    initial = language_model(gpt2_config(n_embd=32, n_head=4)).state_dict()
+    initial = language_model(gpt2_config(n_embd=64, n_head=4)).state_dict()
     ours, theirs = (model.network.language_model.state_dict() for model in models)
     moved = sum(float((ours[name] - tensor).abs().sum()) for name, tensor in initial.items())
     apart = sum(float((ours[name] - tensor.cpu()).abs().sum()) for name, tensor in theirs.items())
@@ -129,7 +129,7 @@ def test_in_bfloat16_a_wide_network_samples_what_its_updates_score() -> None:
 @pytest.mark.parametrize("head_width", [16, 64, 128])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_kernel_appends_and_attends_as_pytorch_does(dtype: torch.dtype, head_width: int) -> None:
-    kernel = attention_kernel(torch.device("cuda"), head_width)
+    kernel = attention_kernel(torch.device("cuda"), dtype, head_width)
     assert kernel is not None
     generator = torch.Generator("cuda").manual_seed(0)
 
@@ -155,6 +155,6 @@ def test_the_kernel_appends_and_attends_as_pytorch_does(dtype: torch.dtype, head
 
 
 def test_no_kernel_is_there_for_the_cpu_nor_for_heads_of_any_width() -> None:
-    assert attention_kernel(torch.device("cpu"), 64) is None
-    assert attention_kernel(torch.device("cuda"), 48) is None
-    assert attention_kernel(torch.device("cuda"), 8) is None
+    assert attention_kernel(torch.device("cpu"), torch.float32, 64) is None
+    assert attention_kernel(torch.device("cuda"), torch.float32, 48) is None
+    assert attention_kernel(torch.device("cuda"), torch.float32, 8) is None

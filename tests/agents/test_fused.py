@@ -3,8 +3,8 @@
 GPUs apart, it is compiled on the CPU here, by the same compiler.
 """
 
-import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import GPT2Model
 
 from tests.agents.tiny import gpt2_config, language_model
+from textgym.agents import chunked_head, gpt2_blocks, gpt2_step, sampling
 from textgym.agents import fused as module
 from textgym.agents.chunked_head import chunked_head_statistics
-from textgym.agents.fused import fused
+from textgym.agents.fused import Fused, fused
 from textgym.agents.gpt2_blocks import embedded, through_blocks
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
 from textgym.agents.kv_cache import RowCache
@@ -53,7 +54,7 @@ def test_compiled_once_it_serves_any_number_of_rows(monkeypatch: pytest.MonkeyPa
         return graph.forward
 
     really = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function: really(function, backend=counting))
+    monkeypatch.setattr(torch, "compile", lambda function, fullgraph: really(function, backend=counting))
     run = fused(least_rows=3, least_width=8)(plain)
     for n_rows in (6, 3, 17):
         rows, others = torch.randn(n_rows, 8), torch.randn(n_rows)
@@ -69,7 +70,9 @@ def numbers_of_a_head() -> list[Tensor]:
     for n_rows in (130, 150):
         hidden = torch.randn(n_rows, 8, generator=generator).requires_grad_()
         token_ids = torch.randint(16_400, (n_rows,), generator=generator)
-        statistics = chunked_head_statistics(hidden, weight, token_ids, lambda logits, rows: logits, torch.float32, 64)
+        statistics = chunked_head_statistics(
+            hidden, weight, token_ids, 0.7, lambda logits, rows: None, torch.float32, 64
+        )
         torch.stack(statistics).square().sum().backward()
         assert hidden.grad is not None
         found += [*statistics, hidden.grad]
@@ -88,10 +91,11 @@ def numbers_of_blocks() -> list[Tensor]:
     trunk = wide_trunk()
     generator = torch.Generator().manual_seed(1)
     found: list[Tensor] = []
-    for shape in ((9, 6), (8, 5)):
+    for shape in ((60, 9), (130, 4)):
         input_ids = torch.randint(12, shape, generator=generator)
         hidden = through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False)
-        hidden.square().sum().backward()
+        # Not their squares, whose sum the last norm keeps as it is.
+        (hidden * torch.randn(hidden.shape, generator=generator)).sum().backward()
         found.append(hidden)
         with torch.no_grad():
             found.append(through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False))
@@ -116,33 +120,48 @@ def numbers_of_decoding() -> list[Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("numbers", [numbers_of_a_head, numbers_of_blocks, numbers_of_decoding])
+# PyTorch hides this one by itself unless warnings are errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize(
+    ("numbers", "functions"),
+    [
+        (numbers_of_a_head, (chunked_head._statistics, chunked_head._gradient)),
+        (numbers_of_blocks, (gpt2_blocks._through_block,)),
+        (numbers_of_decoding, (gpt2_step._fused_add_and_norm, sampling.draw_with_log_prob)),
+    ],
+)
 def test_what_agents_compile_gives_the_same_numbers(
-    numbers: Callable[[], list[Tensor]], monkeypatch: pytest.MonkeyPatch
+    numbers: Callable[[], list[Tensor]], functions: tuple[Fused[..., Any], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_written = numbers()
-    compiled = []
-    really = torch.compile
+    for function in functions:
+        monkeypatch.setattr(function, "compiled", None)
     monkeypatch.setattr(module, "is_compiled_for", lambda tensor: True)
-
-    def noted(function: Callable[..., object]) -> object:
-        compiled.append(function)
-        return really(function)
-
-    monkeypatch.setattr(torch, "compile", noted)
     found = numbers()
-    assert compiled
+    assert all(function.compiled is not None and not function.has_failed for function in functions)
     assert len(found) == len(as_written) > 4
     for ours, theirs in zip(found, as_written, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        assert (ours - theirs).float().norm() <= 1e-4 * theirs.float().norm()
 
 
-@pytest.mark.usefixtures("compiling")
-@pytest.mark.parametrize("shape", [(3, 7), (2, 8)])
-def test_small_ones_are_not_compiled(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", lambda function: pytest.fail("compiled"))
-    rows, others = torch.randn(shape), torch.randn(shape[0])
+def test_a_mistake_in_the_arguments_is_no_failure_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "is_compiled_for", lambda tensor: True)
     run = fused(least_rows=3, least_width=8)(plain)
+    with pytest.raises(Exception, match="size"):
+        run(torch.randn(3, 8), torch.randn(5), 0.5)
+    assert not run.has_failed
+
+
+def test_without_a_compiler_for_this_python_one_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(function: object, fullgraph: bool) -> None:
+        raise RuntimeError("torch.compile is not supported on Python 4")
+
+    monkeypatch.setattr(module, "is_compiled_for", lambda tensor: True)
+    monkeypatch.setattr(torch, "compile", unsupported)
+    run = fused(least_rows=3, least_width=8)(plain)
+    rows, others = torch.randn(3, 8), torch.randn(3)
+    with pytest.warns(UserWarning, match="plain runs slower: torch.compile is not supported on Python 4"):
+        assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))
     assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))
 
 
@@ -152,11 +171,10 @@ def test_where_nothing_compiles_one_warning_says_why(monkeypatch: pytest.MonkeyP
         raise RuntimeError("there is no C compiler")
 
     really = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function: really(function, backend=no_compiler))
+    monkeypatch.setattr(torch, "compile", lambda function, fullgraph: really(function, backend=no_compiler))
     run = fused(least_rows=3, least_width=8)(plain)
     rows, others = torch.randn(3, 8), torch.randn(3)
     with pytest.warns(UserWarning, match="plain runs slower: .*there is no C compiler"):
         assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        run(rows, others, 0.5)
+    # A second warning would be an error here.
+    assert torch.equal(run(rows, others, 0.5), plain(rows, others, 0.5))

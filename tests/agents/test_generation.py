@@ -285,10 +285,10 @@ class CountedOperations(TorchDispatchMode):
         monkeypatch.setattr(owner, name, uncounted)
 
 
-def test_a_rollout_asks_a_device_for_no_more_operations_where_there_are_more_episodes(
+def test_a_rollout_has_as_many_tensor_operations_where_there_are_more_episodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a GPU each would be a launch, or a wait, an episode."""
+    """On a GPU each would be a launch; copies to the host, and what the reward's worker does, are not seen."""
     names = []
     for n_steps in (24, 240):
         task = letter_task(banned_token_ids=[EOS], max_new_tokens=12)

@@ -143,6 +143,12 @@ def test_a_configuration_that_computes_otherwise_goes_the_general_way(changes: d
     assert not is_plain_gpt2(language_model(gpt2_config(**changes)).base_model)
 
 
+def test_a_replaced_forward_pass_goes_the_general_way() -> None:
+    trunk: Any = language_model().base_model
+    trunk.h[0].mlp.forward = refuse
+    assert not is_plain_gpt2(trunk)
+
+
 def test_another_architecture_goes_the_general_way() -> None:
     assert not is_plain_gpt2(language_model(llama_config()).base_model)
 
@@ -154,7 +160,9 @@ def refuse(*args: object, **kwargs: object) -> NoReturn:
 @pytest.mark.equality
 @pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("is_static", [False, True])
-def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(is_static: bool) -> None:
+def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(
+    is_static: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = letter_task(min_new_tokens=2, banned_token_ids=[3])
     policy = letter_policy(task, unlike_init(language_model()))
 
@@ -167,7 +175,9 @@ def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_epi
     general = generated()
     for hook in hooks:
         hook.remove()
-    trunk.forward = head.forward = refuse
+    # Of the class, since a model whose own forward pass was replaced goes the general way.
+    monkeypatch.setattr(type(trunk), "forward", refuse)
+    head.forward = refuse
     direct = generated()
     for ours, theirs in zip(direct, general, strict=True):
         assert ours.text.token_ids == theirs.text.token_ids
