@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import gpu_path
 from .candidates import unpack_candidates
 from .chunked_head import chunked_head_statistics
 from .chunking import in_chunks
@@ -131,7 +132,7 @@ class LanguageHead(Trunk):
         has_plain_logits = head is not None and head.bias is None
         has_plain_logits &= not has_finished_logits(self.language_model.config)
         arguments = (hidden, n_generated, token_ids, candidates)
-        if has_plain_logits and hidden.is_cuda:
+        if has_plain_logits and gpu_path.is_for_gpu(hidden):
             return self._chunked_statistics(*arguments)
         is_exact = has_plain_logits and self.autocast is None
         statistics = self._statistics_of_head if is_exact else self._statistics_of_logits

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from . import gpu_path
+
 Autocast = Literal["bfloat16"]
 CHECKPOINT = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False, preserve_rng_state=False)
 # No float16: its range is too small for gradients without a scaled loss, and the loss is Stable-Baselines3's.
@@ -46,7 +48,7 @@ def aligned_rows(matrix: Tensor) -> Tensor:
         Shape (V', D); the matrix itself on the CPU, or where nothing is to be added.
     """
     n_added = -len(matrix) % 64
-    return functional.pad(matrix, (0, 0, 0, n_added)) if matrix.is_cuda and n_added else matrix
+    return functional.pad(matrix, (0, 0, 0, n_added)) if gpu_path.is_for_gpu(matrix) and n_added else matrix
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from textgym.models import load_language_model
 
+from . import gpu_path
 from .activations import fuse_activations
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .gpt2_blocks import embedded, through_blocks
@@ -146,7 +147,7 @@ class Trunk(BasePolicy):
         """
         trunk = self.language_model.base_model if trunk is None else trunk
         is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
-        if input_ids.is_cuda and is_plain_gpt2(trunk):
+        if gpu_path.is_for_gpu(input_ids) and is_plain_gpt2(trunk):
             hidden = embedded(trunk, input_ids) if frozen_hidden is None else frozen_hidden
             n_done = 0 if frozen_hidden is None else self.n_shared_layers
             return through_blocks(trunk, hidden, n_done, product_dtype(self.autocast), is_checkpointed).float()
@@ -241,7 +242,7 @@ class Trunk(BasePolicy):
         """
         input_ids, is_decision = obs["input_ids"].long(), obs["is_decision"]
         frozen_hidden = obs.get("frozen_hidden") if self.n_shared_layers else None
-        if input_ids.device.type != "cpu":
+        if gpu_path.is_for_gpu(input_ids):
             return self.hidden_states(input_ids, frozen_hidden, trunk)[is_decision]
         lengths = obs["attention_mask"].sum(dim=1).tolist()
         parts = []

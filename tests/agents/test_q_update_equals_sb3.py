@@ -15,7 +15,7 @@ from textgym.agents import DQN, QRDQN, DoubleDQN
 from textgym.agents.episode_replay import EpisodeReplay
 from textgym.task import TextTask
 
-pytestmark = pytest.mark.equality
+pytestmark = [pytest.mark.equality, pytest.mark.usefixtures("way")]
 
 PAIRS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "dqn": (DQN, stable_baselines3.DQN, {"advantage_scale": 0.5}),

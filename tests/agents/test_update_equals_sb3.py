@@ -16,7 +16,7 @@ from textgym.agents import A2C, GRPO, PPO, REINFORCE, RLOO
 from textgym.agents.episode_buffer import EpisodeBuffer
 from textgym.task import TextTask
 
-pytestmark = pytest.mark.equality
+pytestmark = [pytest.mark.equality, pytest.mark.usefixtures("way")]
 
 ONE_BATCH = 10_000
 

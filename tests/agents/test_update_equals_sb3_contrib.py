@@ -13,7 +13,7 @@ from tests.agents.twins import Case, ScriptedMaskableBuffer, make_case, train_bo
 from textgym.agents import TRPO, GPT2Policy, MaskableGPT2Policy, MaskablePPO
 from textgym.agents.trpo import random_numbers_of
 
-pytestmark = pytest.mark.equality
+pytestmark = [pytest.mark.equality, pytest.mark.usefixtures("way")]
 
 MASKABLE_CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no_rules": ({}, {}),
