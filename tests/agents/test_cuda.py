@@ -27,6 +27,7 @@ from textgym.agents import (
     TextGenVecEnv,
 )
 from textgym.agents.decode_attention import attention_kernel
+from textgym.agents.generation import generate_episodes
 from textgym.agents.precision import Autocast
 from textgym.benchmarks.throughput.inputs import Setting, end_texts_at_random, make_model, make_unequal_task
 
@@ -123,6 +124,17 @@ def test_in_bfloat16_a_wide_network_samples_what_its_updates_score() -> None:
     logged = dict(model.logger.name_to_value)
     assert 0 < logged["rollout/log_prob_gap"] < 0.1
     assert logged["rollout/kl"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.cuda
+def test_rollouts_take_no_more_memory_one_after_another() -> None:
+    """Each has a graph of its own, in the memory of the one before."""
+    model = wide_algorithm("cuda", "bfloat16")
+    reserved = []
+    for _ in range(40):
+        list(generate_episodes(model.policy, model.task, range(64), seed=0, num_rows=64))
+        reserved.append(torch.cuda.memory_reserved())
+    assert reserved[-1] == reserved[2]
 
 
 @pytest.mark.cuda
