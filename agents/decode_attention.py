@@ -8,6 +8,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from .fused import reason_of
+
 # From joined queries, keys and values, cached keys, cached values and positions to what is attended to.
 AttentionKernel = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 NARROWEST, WIDEST = 16, 256
@@ -41,7 +43,6 @@ def _tried(device: torch.device, dtype: torch.dtype, head_width: int) -> Attenti
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton's own errors have no base that is there without Triton
-        reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
-        warnings.warn(f"Triton does not work here, so that decoding is slower: {reason}", stacklevel=2)
+        warnings.warn(f"Triton does not work here, so that decoding is slower: {reason_of(error)}", stacklevel=2)
         return None
     return append_and_attend

@@ -68,9 +68,8 @@ class Fused(Generic[P, Result]):
 
     def _give_up(self, error: Exception) -> None:
         self.has_failed = True
-        reason = " ".join(str(error).split("\n\n")[0].split())
         name = self.function.__name__.strip("_")
-        warnings.warn(f"torch.compile does not work here, so that {name} runs slower: {reason}", stacklevel=3)
+        warnings.warn(f"torch.compile does not work here, so that {name} runs slower: {reason_of(error)}", stacklevel=3)
 
 
 def fused(least_rows: int, least_width: int) -> Callable[[Callable[P, Result]], Fused[P, Result]]:
@@ -81,6 +80,11 @@ def fused(least_rows: int, least_width: int) -> Callable[[Callable[P, Result]], 
 def is_compiled_for(tensor: Tensor) -> bool:
     """Whether functions of a tensor are compiled where it lies."""
     return tensor.is_cuda
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first paragraph of what a compiler says, in one line; the error's kind where it says nothing."""
+    return " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
 
 
 def _mark_sizes(args: tuple[Any, ...]) -> None:

@@ -166,6 +166,8 @@ def main(
     names, tuned = algorithms.split(","), results / "tuned"
     kept = KeptRuns(results / "published_runs.jsonl")
     with checked_input():
+        for task in tasks.split(","):
+            grid_runs(task, names, seeds, tokens, runs / "bench")  # a mistaken name is told before hours of training
         check_bundled_model(runs)
     for task in tasks.split(","):
         for name in names if trials and not show else ():

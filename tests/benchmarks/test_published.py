@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from textgym.benchmarks.learning.records import Choice
@@ -31,6 +32,19 @@ def test_the_readme_has_a_row_an_algorithm_and_a_column_a_task() -> None:
         "| PPO | 0.50 (0.40, 0.60), 1 | 0.90, 1 | 0.70 (0.60, 0.80) |",
         "| DQN | - | 0.20 (0.10, 0.30), 1 | - |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "algorithms", "message"),
+    [(f"{TASK},TextGen-Cpoy-v0", "PPO", "no task 'TextGen-Cpoy-v0'"), (TASK, "PPO,PPOO", "no algorithm 'PPOO'")],
+)
+def test_a_mistaken_name_is_told_before_anything_is_trained(
+    tasks: str, algorithms: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit):
+        main(tasks, algorithms, runs=tmp_path / "runs", results=tmp_path / "results", readme=tmp_path / "README.md")
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
