@@ -5,6 +5,7 @@ and cannot be refilled one by one. This one knows a single operation: append m t
 position. Prefill, refill and decoding are that operation with different m and rows.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ class RowCacheLayer(CacheLayerMixin):
 
     def __init__(self, owner: "RowCache") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.owner = owner
+        # A cycle would keep a rollout's cache until the garbage collector comes by, several rollouts later.
+        self.owner: RowCache = weakref.proxy(owner)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate the buffers in the shape and dtype of the first keys and values that come."""

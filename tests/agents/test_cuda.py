@@ -134,7 +134,7 @@ def test_rollouts_take_no_more_memory_one_after_another() -> None:
     for _ in range(40):
         list(generate_episodes(model.policy, model.task, range(64), seed=0, num_rows=64))
         reserved.append(torch.cuda.memory_reserved())
-    assert reserved[-1] == reserved[2]
+    assert reserved[-1] - reserved[2] < 32 * 2**20, reserved
 
 
 @pytest.mark.cuda

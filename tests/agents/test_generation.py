@@ -1,5 +1,6 @@
 """Cached decoding equals full forwards, and what is generated depends on nothing but policy, task, seed and number."""
 
+import gc
 import itertools
 from collections import Counter
 from typing import Any
@@ -26,7 +27,7 @@ from tests.agents.tiny import (
 from textgym.agents import PPO, GPT2Policy, TextGenVecEnv, generate_episodes
 from textgym.agents.decoder import Decoder, Sampling
 from textgym.agents.generation import GeneratedEpisode
-from textgym.agents.kv_cache import RowCache
+from textgym.agents.kv_cache import RowCache, RowCacheLayer
 from textgym.agents.sampling import episode_uniforms
 from textgym.agents.token_rules import TokenRules
 from textgym.task import TextTask
@@ -366,6 +367,20 @@ def test_generation_leaves_the_policy_and_torchs_generator_as_they_were() -> Non
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_cache_is_gone_with_its_rollout_and_does_not_wait_for_the_garbage_collector(name: str) -> None:
+    """A large network's takes gigabytes."""
+    task = letter_task()
+    policy = letter_policy(task, language_model(CONFIGS[name]))
+    gc.collect()
+    gc.disable()
+    try:
+        list(generate_episodes(policy, task, range(4), seed=0))
+        assert not any(type(item) in (RowCache, RowCacheLayer) for item in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 def test_prompts_of_one_token_and_a_context_filled_to_the_last_position_work() -> None:
