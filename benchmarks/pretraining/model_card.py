@@ -25,7 +25,7 @@ _LIMITS = """\
 ## Limits
 
 - It writes English, in the manner of its sources; what it says is made up.
-- About a quarter of the sentences that it samples at temperature 1 are grammatical, at 0.75 about half.
+- Most of the sentences that it samples at temperature 1 have a slip of grammar; at 0.75 fewer have one.
 - The tokenizer encodes any Unicode text and gives it back exactly, but its merges and the model were learned from
   English. TextGym's rewards, tokenizers and environments handle Chinese, with a model that does.
 - Film reviews hold coarse language, speeches the prejudices of their centuries; both can come out.
