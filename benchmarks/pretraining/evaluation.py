@@ -10,6 +10,7 @@ from .bits_per_byte import bits_per_byte
 from .corpus import Source, n_bytes
 
 N_SAMPLES = 20
+TEMPERATURES = (1.0, 0.6)
 WORDS_AN_OPENING = 4
 
 
@@ -33,9 +34,14 @@ def held_out_openings(sources: list[Source]) -> list[Opening]:
 
 
 def sample_completion(
-    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, opening: str, max_new_tokens: int, seed: int
+    model: GPT2LMHeadModel,
+    tokenizer: PreTrainedTokenizerFast,
+    opening: str,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Sample one completion at temperature 1 from all tokens.
+    """Sample one completion from all tokens.
 
     Returns:
         `completion`, and whether the model ended it by itself, `is_ended`.
@@ -44,7 +50,7 @@ def sample_completion(
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
         ids = model.generate(  # type: ignore[misc]
-            **prompt, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens
+            **prompt, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens
         )[0]
     generated = ids[prompt["input_ids"].shape[1] :]
     return {
@@ -62,17 +68,23 @@ def evaluate_model(
         model: In evaluation mode, on the CPU.
         tokenizer: The model's own.
         sources: Texts, of which only the held-out ones are read.
-        seed: Seed of the first sample; each next one has the next seed.
+        seed: Seed of the first sample of each temperature; each next one has the next seed.
 
     Returns:
-        What can be written as JSON: `sources`, one entry each, and `samples` with `sampling`, how they were made.
+        What can be written as JSON: `sources`, one entry each, and `samplings`, one entry for each temperature, with
+        how the samples were made, and the `samples`.
     """
     context = model.config.n_positions
     max_new_tokens = min(64, context // 2)
-    samples = []
-    for index, opening in enumerate(held_out_openings(sources)):
-        sample = sample_completion(model, tokenizer, opening.text, max_new_tokens, seed + index)
-        samples.append({"source": opening.source, "opening": opening.text, **sample})
+    openings = held_out_openings(sources)
+    samplings = []
+    for temperature in TEMPERATURES:
+        samples = []
+        for index, opening in enumerate(openings):
+            sample = sample_completion(model, tokenizer, opening.text, temperature, max_new_tokens, seed + index)
+            samples.append({"source": opening.source, "opening": opening.text, **sample})
+        how = {"temperature": temperature, "max_new_tokens": max_new_tokens, "first_seed": seed}
+        samplings.append({**how, "samples": samples})
     return {
         "sources": [
             {
@@ -85,6 +97,5 @@ def evaluate_model(
             }
             for source in sources
         ],
-        "sampling": {"temperature": 1.0, "max_new_tokens": max_new_tokens, "first_seed": seed},
-        "samples": samples,
+        "samplings": samplings,
     }

@@ -25,7 +25,7 @@ _LIMITS = """\
 ## Limits
 
 - It writes English, in the manner of its sources; what it says is made up.
-- Most of the sentences that it samples at temperature 1 have a slip of grammar; at 0.75 fewer have one.
+- At temperature 1 most of the sentences that it samples have a slip of grammar; at 0.6 most have none.
 - The tokenizer encodes any Unicode text and gives it back exactly, but its merges and the model were learned from
   English. TextGym's rewards, tokenizers and environments handle Chinese, with a model that does.
 - Film reviews hold coarse language, speeches the prejudices of their centuries; both can come out.
@@ -174,24 +174,27 @@ Negative log-likelihood of whole texts under the shipped weights, windows overla
 
 
 def _samples(evaluation: dict[str, Any]) -> str:
-    sampling = evaluation["sampling"]
+    samplings = evaluation["samplings"]
+    first = samplings[0]
+    last_seed = first["first_seed"] + len(first["samples"]) - 1
+    paragraph = _fill(
+        f"In brackets the first {WORDS_AN_OPENING} words of a held-out text, the sources in turn; then up to "
+        f"{first['max_new_tokens']} tokens, seeds {first['first_seed']} to {last_seed}. ■ is an end that the model "
+        "chose."
+    )
+    return "\n\n".join(["## Samples, not chosen", paragraph, *map(_samples_at_a_temperature, samplings)])
+
+
+def _samples_at_a_temperature(sampling: dict[str, Any]) -> str:
     lines = []
-    for number, sample in enumerate(evaluation["samples"], start=1):
+    for number, sample in enumerate(sampling["samples"], start=1):
         # A missing space after the bracket is the model's own: it went on with the word.
         completion = re.sub(r"\s+", " ", sample["completion"]).rstrip()
         end = " ■" if sample["is_ended"] else ""
         lines.append(f"{number:2}. [{sample['opening']}]{completion}{end}")
     text = "\n".join(lines).replace("```", "'''")
-    last_seed = sampling["first_seed"] + len(evaluation["samples"]) - 1
-    paragraph = _fill(
-        f"In brackets the first {WORDS_AN_OPENING} words of a held-out text, the sources in turn; then up to "
-        f"{sampling['max_new_tokens']} tokens at temperature {sampling['temperature']:g}, seeds "
-        f"{sampling['first_seed']} to {last_seed}. ■ is an end that the model chose."
-    )
     return f"""\
-## Samples, not chosen
-
-{paragraph}
+### Temperature {sampling["temperature"]:g}
 
 ```text
 {text}
