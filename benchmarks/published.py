@@ -6,9 +6,10 @@ Each algorithm's settings on a task come from a small search (`textgym tune`, wh
 published) and are kept in `benchmarks/results/tuned/TASK/ALGORITHM.yaml`. What lies there is not searched for again;
 `--trials 0` takes the defaults of whatever does not. Then `textgym bench` trains with every seed. Both go on where they
 were stopped. What is finished is kept in `benchmarks/results/published_runs.jsonl`, so that the comparison, which takes
-many hours, can be made in parts and on several machines. The results go to `benchmarks/results/published.json`,
-`published.md` and `published.png`, and into `README.md` between the marks `<!-- published -->` and `<!-- end of
-published -->`; `--show` writes them of what is finished so far.
+many hours, can be made in parts and on several machines. The results go to `benchmarks/results/`: `published.json`,
+`published.md`, and the figures `published.png` (scores), `published_curves.png` (over tokens) and `published_kl.png`
+(against KL). The main table goes into `README.md` between the marks `<!-- published -->` and `<!-- end of published
+-->`. `--show` writes all of it, of what is finished so far.
 """
 
 import json
@@ -26,13 +27,13 @@ from textgym.cli.errors import checked_input
 from textgym.cli.tune import tune
 from textgym.training.algorithms import ALGORITHMS
 
-from .learning.figures import score_panels
+from .learning.figures import curve_panels, frontier_panels, score_panels
 from .learning.grid import GridRun, read_grid
 from .learning.kept_runs import KeptRuns, check_bundled_model
-from .learning.page import COLUMNS, cells, markdown
+from .learning.page import COLUMNS, cells, markdown, text_cells
 from .learning.records import Choice, RunRecord, find_records
 from .learning.statistics import Estimate
-from .learning.summary import Row, card_of, over_tasks, summarise
+from .learning.summary import TEXT_FIGURES, Row, card_of, describe_texts, over_tasks, summarise
 from .machine import describe_machine
 from .main_job import RESULTS
 from .readme import README, write_into_readme
@@ -45,6 +46,14 @@ UNTRAINED: dict[Choice, str] = {
     "nucleus": "untrained, tokens of a nucleus (NLPO)",
     "best tokens": "untrained, best tokens (DQN and its relatives)",
 }
+_COLUMNS_IN_WORDS = """\
+Before and after: mean score on held-out prompts; after training the interquartile mean over the seeds, with a 95 %
+interval. KL: nats a completion, to the model before training. Solved: runs whose rollouts reached the task's threshold,
+as a mean of three in a row, and the median of tokens and of seconds of training until then. The score on held-out
+prompts can be on the other side of the threshold, above all where rollouts explore and evaluations do not.
+
+Completions on held-out prompts, means over the seeds; "ended" is the share that the model ended within its budget.
+"""
 MARKS = ("<!-- published -->", "<!-- end of published -->")
 
 
@@ -55,7 +64,7 @@ def tuned_settings(task: str, algorithm: str, tuned: Path) -> str:
 
 
 def search_settings(
-    task: str, algorithm: str, trials: int, tokens: int | None, tuned: Path, runs: Path, jobs: int | None
+    task: str, algorithm: str, trials: int, tokens: int, tuned: Path, runs: Path, jobs: int | None
 ) -> None:
     """Search for an algorithm's settings on a task, with one run a trial, and keep them; not if they are there."""
     kept = tuned / task / f"{algorithm}.yaml"
@@ -67,14 +76,14 @@ def search_settings(
     shutil.copyfile(folder / "best.yaml", kept)
 
 
-def grid_runs(task: str, algorithms: list[str], seeds: int, tokens: int | None, folder: Path) -> list[GridRun]:
+def grid_runs(task: str, algorithms: list[str], seeds: int, tokens: int, folder: Path) -> list[GridRun]:
     """Return the runs of all algorithms on a task."""
     given = {"tasks": [task], "algorithms": algorithms, "total_tokens": tokens, "seeds": seeds}
     return read_grid(None, given).runs(folder)
 
 
 def train(
-    task: str, algorithms: list[str], seeds: int, tokens: int | None, folder: Path, jobs: int | None, kept: KeptRuns
+    task: str, algorithms: list[str], seeds: int, tokens: int, folder: Path, jobs: int | None, kept: KeptRuns
 ) -> None:
     """Train what is not finished, and keep it seed by seed."""
     for seed in range(1, seeds + 1):
@@ -114,15 +123,27 @@ def readme_table(rows: Sequence[Row], means: dict[str, Estimate]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def draw(rows: Sequence[Row]) -> Figure:
-    """Draw all scores."""
+def draw(runs: Sequence[RunRecord], rows: Sequence[Row]) -> dict[str, Figure]:
+    """Draw the figures of all runs, by the names of their files."""
     tasks = list(dict.fromkeys(row.task for row in rows))
     scores = {task: {row.algorithm: row.score for row in rows if row.task == task} for task in tasks}
     before = {task: {row.algorithm: row.before for row in rows if row.task == task} for task in tasks}
     cards = {task: card_of(task) for task in tasks}
     thresholds = {task: card.threshold if card else None for task, card in cards.items()}
     algorithms = list(dict.fromkeys(row.algorithm for row in rows))
-    return score_panels(scores, before, thresholds, algorithms)
+    return {
+        "published": score_panels(scores, before, thresholds, algorithms),
+        "published_curves": curve_panels(runs, thresholds, algorithms),
+        "published_kl": frontier_panels(runs, algorithms),
+    }
+
+
+def tables(runs: Sequence[RunRecord], rows: Sequence[Row]) -> str:
+    """Return what a row an algorithm and task says of scores, and of the texts, as Markdown."""
+    texts = describe_texts(runs)
+    shown = [name for name in TEXT_FIGURES if any(row.figures[name] is not None for row in texts)]
+    of_texts = markdown(("task", "completions of", *shown), [text_cells(row, shown) for row in texts])
+    return "\n".join([markdown(COLUMNS, [cells(row) for row in rows]), _COLUMNS_IN_WORDS, of_texts])
 
 
 def score_before(task: str, rows: Sequence[Row], choice: Choice) -> float | None:
@@ -144,8 +165,9 @@ def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path
         "settings": {f"{run.task} {run.algorithm}": run.settings["algorithm"] for run in runs},
     }
     (results / "published.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (results / "published.md").write_text(markdown(COLUMNS, [cells(row) for row in rows]), encoding="utf-8")
-    draw(rows).savefig(results / "published.png", dpi=110)
+    (results / "published.md").write_text(tables(runs, rows), encoding="utf-8")
+    for name, figure in draw(runs, rows).items():
+        figure.savefig(results / f"{name}.png", dpi=110)
     write_into_readme(f"{readme_table(rows, means)}\n\n{_about(rows)}", MARKS, readme)
 
 
@@ -154,8 +176,8 @@ def main(
     algorithms: Annotated[str, typer.Option(help="Algorithms, likewise.")] = ",".join(SLOWEST_FIRST),
     seeds: Annotated[int, typer.Option(help="Seeds: 1 to this number.", min=1)] = 5,
     trials: Annotated[int, typer.Option(help="Settings to try of each algorithm on each task.", min=0)] = 4,
-    tokens: Annotated[int | None, typer.Option(help="Tokens of each run. [default: the task's]", min=1)] = None,
-    search_tokens: Annotated[int | None, typer.Option(help="Tokens of each trial. [default: --tokens]", min=1)] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens of each run, up to the end of a rollout.", min=1)] = 30_000,
+    search_tokens: Annotated[int, typer.Option(help="Tokens of each trial, likewise.", min=1)] = 15_000,
     runs: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("runs/published"),
     jobs: Annotated[int | None, typer.Option(help="Runs at a time. [default: one a core]", min=1)] = None,
     results: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
@@ -171,15 +193,13 @@ def main(
         check_bundled_model(runs)
     for task in tasks.split(","):
         for name in names if trials and not show else ():
-            search_settings(task, name, trials, search_tokens or tokens, tuned, runs, jobs)
+            search_settings(task, name, trials, search_tokens, tuned, runs, jobs)
         settings = [tuned_settings(task, name, tuned) for name in names]
         kept.restore(grid_runs(task, settings, seeds, tokens, runs / "bench"))
         if not show:
             train(task, settings, seeds, tokens, runs / "bench", jobs, kept)
     command = f"python -m textgym.benchmarks.published --tasks {tasks} --seeds {seeds} --trials {trials}"
-    command += "".join(
-        f" --{name} {value}" for name, value in (("tokens", tokens), ("search-tokens", search_tokens)) if value
-    )
+    command += f" --tokens {tokens} --search-tokens {search_tokens}"
     with checked_input():
         publish(finished_runs(runs / "bench"), command, results, readme)
 

@@ -145,10 +145,15 @@ class TextEnv(gymnasium.Env[Observation, Action]):
 
 
 class TextGenEnv(TextEnv[int]):
-    """Generate text, one token at each step.
+    """Generate text, one token at each step; unless told otherwise, of Python and machine learning, in time.
 
     ## Description
     An episode is one completion of one prompt. The state is the context: the prompt and what has been generated.
+
+    Without arguments it is the reference task. The bundled GPT-2 goes on with 300 openings of texts on films, science,
+    work and public life; 100 are held out. Its completion should hold "Python" and "machine learning", none of 29
+    sensitive words ("war", "killed", ...), and end after 16 to 40 tokens: score = 0.5 · `Keywords` + 0.25 · (1 −
+    `BannedWords`) + 0.25 · `LengthWindow`, 0 to 1. It may have 64 tokens.
 
     ## Action Space
     `Discrete(V)`: the next token. A token that `action_masks()` forbids (one that is banned, or the end of the
@@ -191,7 +196,7 @@ class TextGenEnv(TextEnv[int]):
     Those of `TextTask`: `tokenizer`, `prompts`, `reward`, `max_prompt_tokens`, `max_new_tokens`, `min_new_tokens`,
     `stop`, `banned_token_ids`, `allowed_token_ids`, `completions_per_prompt` (as many episodes in a row have the same
     prompt), `prompt_order`, `truncate_prompts`; or `task`, to share one. Besides `render_mode` (`"ansi"`, `"human"`
-    or None) and `device`. Without arguments it is the reference task with the bundled tokenizer.
+    or None) and `device`.
 
     >>> import gymnasium
     >>> def praise(completions, **columns):
@@ -203,6 +208,9 @@ class TextGenEnv(TextEnv[int]):
     >>> observation, reward, terminated, truncated, info = env.step(env.unwrapped.task.eos_token_id)
     >>> reward, terminated, info["completion"], info["finish_reason"]
     (1.0, True, ' is good', 'eos')
+
+    ## Training
+    `textgym train` generates 160,000 tokens, unless told otherwise.
 
     ## Reference Scores
     Of the reference task, on held-out prompts, tokens sampled:

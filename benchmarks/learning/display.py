@@ -18,7 +18,7 @@ def count(number: int, thing: str) -> str:
 
 
 class BenchmarkDisplay:
-    """Shows a pool of runs: live in a terminal, elsewhere one line for each run that begins or ends.
+    """Shows a pool of runs: live in a terminal, elsewhere one line for each run that begins, goes on or ends.
 
     Args:
         console: Where to show it.
@@ -70,14 +70,15 @@ class BenchmarkDisplay:
                 last = "" if score is None else f", score {score:.3f} in its last rollout"
                 self.console.print(f"finished {name}{last}", soft_wrap=True, highlight=False, markup=False)
         for name, run in working.items():
-            self._show(name, run)
+            self._show(name, run, pool.resumed_at.get(name))
         self._working = working
         n_over = len(pool.succeeded) + len(pool.failures)
         self._progress.update(self._total, completed=n_over, amount=f"{n_over} of {count(self.n_runs, 'run')}")
 
-    def _show(self, name: str, run: GridRun) -> None:
+    def _show(self, name: str, run: GridRun, resumed_at: int | None) -> None:
         if name not in self._working and not self.console.is_terminal:
-            self.console.print(f"begun    {name}", soft_wrap=True, highlight=False, markup=False)
+            begins = f"begun    {name}" if resumed_at is None else f"resumed  {name} at {count(resumed_at, 'token')}"
+            self.console.print(begins, soft_wrap=True, highlight=False, markup=False)
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=run.total_tokens, amount="", score="")
         n_tokens, score = progress_of(run)

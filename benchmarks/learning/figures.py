@@ -1,5 +1,6 @@
 """The figures of a report, as SVG pictures that a page can hold."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from textgym.training.curves import COLOURS, DASHES
 from .records import RunRecord
 from .statistics import Estimate, curve_band
 
-MARKERS = "osD^vPX*"
+MARKERS = "osD^v<>p"
 
 
 def learning_curves(records: Sequence[RunRecord], algorithms: Sequence[str], threshold: float | None) -> str:
@@ -44,24 +45,70 @@ def learning_curves(records: Sequence[RunRecord], algorithms: Sequence[str], thr
     return as_svg(figure)
 
 
+def curve_panels(
+    records: Sequence[RunRecord], thresholds: Mapping[str, float | None], algorithms: Sequence[str]
+) -> Figure:
+    """Draw the score of runs over tokens: a panel a task, a line an algorithm, each with its interval.
+
+    Args:
+        records: The runs.
+        thresholds: For each task where it counts as solved, drawn as a dotted line; None for nowhere.
+        algorithms: All algorithms, whose order decides colours.
+    """
+    n_columns = min(2, len(thresholds))
+    n_rows = math.ceil(len(thresholds) / n_columns)
+    figure = Figure(figsize=(5.3 * n_columns, 0.8 + 3.1 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
+    for axes in panels[len(thresholds) :]:
+        axes.remove()
+    for axes, (task, threshold) in zip(panels, thresholds.items(), strict=False):
+        for name, runs in by_algorithm([run for run in records if run.task == task]).items():
+            _draw_band(axes, name, algorithms.index(name), [(run.tokens, run.score) for run in runs])
+        if threshold is not None:
+            axes.axhline(threshold, color="#888888", linewidth=1, linestyle=(0, (1, 2)))
+        _dress(axes, "tokens generated in training")
+        axes.set_ylabel("mean score of a rollout")
+        axes.set_title(task, fontsize=10)
+    _legend_below(figure, panels[0])
+    return figure
+
+
 def frontier(records: Sequence[RunRecord], algorithms: Sequence[str]) -> str | None:
     """Draw final score against KL, a point a run; None where no run has a KL."""
     known = [run for run in records if run.final_kl is not None]
     if not known:
         return None
-    figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    # A legend of many names needs a figure as wide as that of the curves.
+    figure = Figure(figsize=(6.5, 3.9), layout="constrained")
     axes = figure.add_subplot()
-    for name, runs in by_algorithm(records).items():
-        index = algorithms.index(name)
-        points = [(run.final_kl, run.final_score) for run in runs if run.final_kl is not None]
-        axes.scatter(
-            [kl for kl, _ in points], [score for _, score in points], s=42, marker=MARKERS[index % len(MARKERS)],
-            color=COLOURS[index % len(COLOURS)], label=name, edgecolors="white", linewidths=0.7, zorder=3,
-        )  # fmt: skip
+    _scatter_against_kl(axes, known, algorithms)
     _dress(axes, "KL to the first model, nats a completion")
     axes.set_ylabel("score after training")
-    _legend_below(figure, axes)
+    _legend_below(figure, axes, 4)
     return as_svg(figure)
+
+
+def frontier_panels(records: Sequence[RunRecord], algorithms: Sequence[str]) -> Figure:
+    """Draw final score against KL: a panel a task, a point a run.
+
+    Args:
+        records: Runs, of which those without a KL are left out.
+        algorithms: All algorithms, whose order decides colours and markers.
+    """
+    known = [run for run in records if run.final_kl is not None]
+    tasks = list(dict.fromkeys(run.task for run in known))
+    figure = Figure(figsize=(0.6 + 2.9 * len(tasks), 3.9), layout="constrained")
+    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for axes, task in zip(panels, tasks, strict=True):
+        _scatter_against_kl(axes, [run for run in known if run.task == task], algorithms)
+        _dress(axes, "KL, nats a completion")
+        axes.set_xlim(left=0)
+        axes.set_title(task, fontsize=10)
+    panels[0].set_ylabel("score after training")
+    # All tasks have the same algorithms, but for those without a KL.
+    widest = max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+    _legend_below(figure, widest, 2 * len(tasks))
+    return figure
 
 
 def intervals(estimates: Mapping[str, Estimate], label: str, algorithms: Sequence[str]) -> str:
@@ -173,8 +220,22 @@ def by_algorithm(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 def _draw_estimate(axes: Axes, row: int, estimate: Estimate, colour: str) -> None:
     if estimate.low is not None and estimate.high is not None:
-        axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=7, alpha=0.35)
+        # Ends where the interval does.
+        axes.plot(
+            [estimate.low, estimate.high], [row, row], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt"
+        )
     axes.plot([estimate.value], [row], marker="|", markersize=15, markeredgewidth=2.5, color=colour)
+
+
+def _scatter_against_kl(axes: Axes, records: Sequence[RunRecord], algorithms: Sequence[str]) -> None:
+    for name, runs in by_algorithm(records).items():
+        index = algorithms.index(name)
+        points = [(run.final_kl, run.final_score) for run in runs if run.final_kl is not None]
+        axes.scatter(
+            [kl for kl, _ in points], [score for _, score in points], s=42, label=name, zorder=3,
+            marker=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], edgecolors="white",
+            linewidths=0.5,
+        )  # fmt: skip
 
 
 def _draw_band(axes: Axes, name: str, index: int, curves: Sequence[tuple[object, object]]) -> None:
@@ -183,7 +244,9 @@ def _draw_band(axes: Axes, name: str, index: int, curves: Sequence[tuple[object,
         return
     colour = COLOURS[index % len(COLOURS)]
     dashes = DASHES[index // len(COLOURS) % len(DASHES)]
-    axes.plot(band.positions, band.middle, color=colour, linestyle=dashes, linewidth=1.9, label=name)
+    # A single rollout is a point.
+    marker = "o" if len(band.positions) == 1 else ""
+    axes.plot(band.positions, band.middle, color=colour, linestyle=dashes, marker=marker, linewidth=1.9, label=name)
     axes.fill_between(band.positions, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
 
 
@@ -196,7 +259,7 @@ def _dress(axes: Axes, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def _legend_below(figure: Figure, axes: Axes, columns: int = 6) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)

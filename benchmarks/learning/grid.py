@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textgym.training.settings_file import build_settings, read_mapping
 
@@ -29,6 +29,7 @@ class Grid:
         seeds: The seeds.
         total_tokens: Tokens of each run; None for what the task says.
         settings: Further settings of every run, in the form of a training run's YAML file.
+        files: Files that algorithms were read from, by their labels; errors name them.
 
     Raises:
         ValueError: If there is nothing to run, two runs would have one folder, or a label is not the name of a folder.
@@ -39,6 +40,7 @@ class Grid:
     seeds: Sequence[int]
     total_tokens: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Check that there is something to run, and nothing twice."""
@@ -56,7 +58,8 @@ class Grid:
         """Return the runs, seed by seed, so that a benchmark that is stopped has compared something.
 
         Raises:
-            ValueError: If a task, algorithm or setting is unknown or out of range.
+            ValueError: If a task, algorithm or setting is unknown or out of range; of an algorithm's own setting with
+                its label, and the file that it was read from.
         """
         return [
             self._run(task, algorithm, seed, folder)
@@ -70,10 +73,17 @@ class Grid:
         label = str(given.pop("label", given.get("name")))
         settings: dict[str, Any] = {**self.settings, "seed": seed}
         settings["task"] = {**self.settings.get("task", {}), "name": task}
-        settings["algorithm"] = {**self.settings.get("algorithm", {}), **given}
+        shared = self.settings.get("algorithm", {})
+        settings["algorithm"] = {**shared, **given}
         if self.total_tokens is not None:
             settings["total_tokens"] = self.total_tokens
-        total_tokens = build_settings(settings).total_tokens
+        try:
+            total_tokens = build_settings(settings).total_tokens
+        except ValueError as error:
+            if not _is_valid({**settings, "algorithm": {**shared, "name": given["name"]}}):
+                raise
+            place = f"{self.files[label]}: " if label in self.files else ""
+            raise ValueError(f"{place}algorithm {label!r}: {error}") from error
         return GridRun(task, label, seed, total_tokens, settings, folder / task / label / f"seed-{seed}")
 
 
@@ -130,20 +140,40 @@ def algorithm_label(algorithm: str | Mapping[str, Any]) -> str:
     return str(label)
 
 
-def _algorithm(given: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return an algorithm as `Grid` takes it, of a YAML file of a training run, such as a tuned one's, its settings."""
+def _is_valid(settings: Mapping[str, Any]) -> bool:
+    """Return whether a run could have these settings."""
+    try:
+        build_settings(settings)
+    except ValueError:
+        return False
+    return True
+
+
+class _Entry(NamedTuple):
+    algorithm: str | Mapping[str, Any]  # as `Grid` takes it
+    file: Path | None  # that it was read from
+
+
+def _entry(given: str | Mapping[str, Any], file: Path | None) -> _Entry:
+    """Return an algorithm of a grid; of a YAML file of a training run, such as a tuned one's, its settings.
+
+    Args:
+        given: What stands in the grid.
+        file: The grid's file; None where it was given without one.
+    """
     if not isinstance(given, str):
-        return given
+        return _Entry(given, file)
     label, equals, named = given.partition("=")
     if equals and not {"/", "\\"} & set(label) and not Path(given).is_file():
-        algorithm = _algorithm(named)
-        return {**({"name": algorithm} if isinstance(algorithm, str) else algorithm), "label": label}
+        entry = _entry(named, file)
+        named_one = {"name": entry.algorithm} if isinstance(entry.algorithm, str) else entry.algorithm
+        return _Entry({**named_one, "label": label}, entry.file)
     if not given.endswith((".yaml", ".yml")):
-        return given
+        return _Entry(given, file)
     settings = read_mapping(Path(given)).get("algorithm")
     if not isinstance(settings, dict):
         raise ValueError(f"{given} has no settings of an algorithm: expected a mapping under 'algorithm'.")
-    return settings
+    return _Entry(settings, Path(given))
 
 
 def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
@@ -163,9 +193,12 @@ def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:
     seeds = data.get("seeds", 5)
     if isinstance(seeds, int):
         seeds = range(1, seeds + 1)
+    file = None if "algorithms" in overrides else path
+    entries = [_entry(one, file) for one in data.get("algorithms", ["PPO"])]
+    files = {algorithm_label(entry.algorithm): entry.file for entry in entries if entry.file is not None}
     return Grid(
-        data.get("tasks", []), list(map(_algorithm, data.get("algorithms", ["PPO"]))), list(seeds),
-        data.get("total_tokens"), data.get("settings", {}),
+        data.get("tasks", []), [entry.algorithm for entry in entries], list(seeds), data.get("total_tokens"),
+        data.get("settings", {}), files,
     )  # fmt: skip
 
 

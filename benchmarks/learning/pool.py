@@ -1,15 +1,19 @@
 """Several training runs at a time, each a process with its share of the cores, until all have ended."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple
 
+from textgym.training.run_folder import RunFolder
+
 from .grid import GridRun
-from .state import command_of
+from .state import command_of, state_of
 
 SECONDS_BETWEEN_LOOKS = 0.3
 # Each library that would start a thread a core.
@@ -43,6 +47,22 @@ def threads_each(jobs: int) -> int:
     return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else max(1, n_cores() // jobs)
 
 
+def checkpoint_tokens(run: GridRun) -> int | None:
+    """Return the tokens at which a run would be resumed.
+
+    None for a run that would not be: it is finished, has saved nothing yet, or its checkpoint cannot be read, of which
+    its training says what is wrong.
+    """
+    checkpoint = RunFolder(run.folder).checkpoint
+    if state_of(run) != "begun" or not checkpoint.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return int(json.loads(archive.read("data"))["num_timesteps"])
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return None
+
+
 class RunPool:
     """Runs that are waiting, working and over.
 
@@ -55,6 +75,7 @@ class RunPool:
         working: The runs that have a process.
         failures: The runs that failed so far.
         succeeded: The runs that succeeded so far.
+        resumed_at: Tokens at which runs were resumed, by the names of these runs.
     """
 
     def __init__(self, runs: Sequence[GridRun], jobs: int, threads: int) -> None:
@@ -68,6 +89,7 @@ class RunPool:
         self._processes: list[_Process] = []
         self.failures: list[Failure] = []
         self.succeeded: list[GridRun] = []
+        self.resumed_at: dict[str, int] = {}
 
     @property
     def working(self) -> list[GridRun]:
@@ -95,6 +117,9 @@ class RunPool:
             look(self)
 
     def _start(self, run: GridRun) -> _Process:
+        tokens = checkpoint_tokens(run)
+        if tokens is not None:
+            self.resumed_at[run.name] = tokens
         command = [sys.executable, "-m", "textgym.cli", *command_of(run)]
         log = run.log.open("ab")
         log_start = log.tell()

@@ -1,4 +1,8 @@
-"""What holds for more than the seeds at hand: interquartile means and probabilities, with bootstrap intervals."""
+"""What holds for more than the seeds at hand: interquartile means and probabilities, with bootstrap intervals.
+
+These are the figures of `rliable` (Agarwal et al. 2021), computed by SciPy: its version 1.2 needs `arch`, which cannot
+be imported beside pandas 3.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -80,16 +84,19 @@ def curve_band(curves: Sequence[tuple[FloatArray, FloatArray]], n_positions: int
         n_positions: Positions of the summary.
 
     Returns:
-        The band, without width where there is one curve; None where no two positions are common to all.
+        The band, without width where there is one curve; where no two positions are common to all, as for curves of
+        one point, it is that of their last values, at their mean position. None where a curve has no values.
     """
     known = [(x[~np.isnan(x + y)], y[~np.isnan(x + y)]) for x, y in curves]
     if not known or any(len(x) == 0 for x, _ in known):
         return None
     start, stop = max(x[0] for x, _ in known), min(x[-1] for x, _ in known)
-    if stop <= start:
-        return None
-    positions = np.linspace(start, stop, n_positions)
-    values = np.stack([np.interp(positions, x, y) for x, y in known])  # (runs, n)
+    if stop > start:
+        positions = np.linspace(start, stop, n_positions)
+        values = np.stack([np.interp(positions, x, y) for x, y in known])  # (runs, n)
+    else:
+        positions = np.mean([x[-1:] for x, _ in known], axis=0)
+        values = np.stack([y[-1:] for _, y in known])
     middle = stats.trim_mean(values, 0.25, axis=0)
     if len(values) == 1:
         return Band(positions, middle, middle, middle)

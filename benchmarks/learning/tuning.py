@@ -66,7 +66,7 @@ class Search:
         return f"{self.task} {self.algorithm} {self.total_tokens or 'all'} tokens, {self.n_seeds} seeds"
 
     def open(self) -> optuna.Study:
-        """Open the study, or make it.
+        """Open the study, or make it; `propose` begins its trials.
 
         Raises:
             UnusableFolderError: If the folder holds another search, or its study.db is no study.
@@ -91,12 +91,21 @@ class Search:
             study_name=self.name,
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=FIRST_SEED),
         )
         if not study.get_trials(deepcopy=False):
             # So that a search ends with nothing worse, by its own seeds, than no search.
             study.enqueue_trial(default_settings(self._settings()))
         return study
+
+    def propose(self, study: optuna.Study) -> tuple[int, dict[str, Any]]:
+        """Begin the next trial, and return its number and settings.
+
+        They follow from the number and from what was measured: a search that was stopped proposes what it would have.
+        """
+        number = n_begun(study)
+        # One sampler for all would draw its first numbers, and with them earlier settings, again at each call.
+        study.sampler = optuna.samplers.TPESampler(seed=FIRST_SEED + number)
+        return number, suggest(study.ask(), ALGORITHMS[self.algorithm])
 
     def runs(self, number: int, settings: dict[str, Any]) -> list[GridRun]:
         """Return the runs of a trial."""
@@ -119,6 +128,11 @@ class Search:
 def n_done(study: optuna.Study) -> int:
     """Return how many trials have been measured."""
     return len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+
+
+def n_begun(study: optuna.Study) -> int:
+    """Return how many trials have settings, which is the number of the next one."""
+    return sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
 
 
 def tune(
@@ -171,14 +185,10 @@ def tune(
 
 def _next_trials(search: Search, study: optuna.Study, n_trials: int, n_at_once: int) -> dict[int, dict[str, Any]]:
     """Return settings by number: of trials that were not finished, or else of new ones."""
-    trials = study.get_trials(deepcopy=False)
-    begun = {trial.number: dict(trial.params) for trial in trials if trial.state == TrialState.RUNNING}
-    kind = ALGORITHMS[search.algorithm]
+    trials = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    begun = {trial.number: dict(trial.params) for trial in trials}
     if not begun:
-        n_asked = sum(trial.state != TrialState.WAITING for trial in trials)
-        for _ in range(min(n_at_once, n_trials - n_asked)):
-            trial = study.ask()
-            begun[trial.number] = suggest(trial, kind)
+        begun = dict(search.propose(study) for _ in range(min(n_at_once, n_trials - n_begun(study))))
     return dict(list(begun.items())[:n_at_once])
 
 

@@ -51,6 +51,9 @@ class ArithmeticEnv(TextGenEnv):
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
 
+    ## Training
+    `textgym train --task` generates 100,000 tokens, unless told otherwise.
+
     ## Reference Scores
     On held-out prompts, tokens sampled:
 

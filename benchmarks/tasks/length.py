@@ -13,7 +13,9 @@ class LengthEnv(TextGenEnv):
     ## Description
     The bundled GPT-2 goes on with the prompts of the reference task, of which 100 are held out. What is asked is only
     when to stop, so that an algorithm is seen to work before it is asked for content; a policy that also keeps its KL
-    low has learned nothing else.
+    low has learned nothing else. The reward counts words and does not ask who ended them: a text that the budget cuts
+    off wins as well, if its words are long and few. The share of ended completions, in each evaluation, tells one from
+    the other.
 
     ## Action Space
     `Discrete(V)`: a token of the bundled model.
@@ -32,6 +34,9 @@ class LengthEnv(TextGenEnv):
 
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
+
+    ## Training
+    `textgym train --task` generates 80,000 tokens, unless told otherwise.
 
     ## Reference Scores
     On held-out prompts, tokens sampled:

@@ -46,6 +46,9 @@ class IncreasingNumbersEnv(TextGenEnv):
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
 
+    ## Training
+    `textgym train --task` generates 40,000 tokens, unless told otherwise.
+
     ## Reference Scores
     On held-out prompts, tokens sampled:
 

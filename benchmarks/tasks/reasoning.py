@@ -139,6 +139,10 @@ class ReasoningEnv(TextGenEnv):
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
 
+    ## Training
+    `textgym train --task` generates 160,000 tokens, unless told otherwise. There is no score from which it counts as
+    solved, since that depends on the generator.
+
     ## Version History
     v0: first version.
     """

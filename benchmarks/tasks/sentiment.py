@@ -47,6 +47,9 @@ class SentimentEnv(TextGenEnv):
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
 
+    ## Training
+    `textgym train --task` generates 60,000 tokens, unless told otherwise.
+
     ## Reference Scores
     On held-out prompts, tokens sampled:
 
@@ -55,6 +58,7 @@ class SentimentEnv(TextGenEnv):
     | random tokens | 0.093 |
     | untrained model | 0.090 |
     | PPO, 60,000 tokens | 0.966 |
+    | PPG, 30,000 tokens, tuned | 0.990 |
 
     Solved at 0.90.
 

@@ -82,6 +82,9 @@ class CopyEnv(TextGenEnv):
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
 
+    ## Training
+    `textgym train --task` generates 30,000 tokens, unless told otherwise.
+
     ## Reference Scores
     On held-out prompts, tokens sampled:
 
@@ -131,6 +134,9 @@ class ReverseEnv(TextGenEnv):
 
     ## Arguments
     Those of `TextGen-v0`, with other defaults.
+
+    ## Training
+    `textgym train --task` generates 30,000 tokens, unless told otherwise.
 
     ## Reference Scores
     On held-out prompts, tokens sampled:

@@ -146,6 +146,31 @@ def test_labels_stand_before_names_and_files_where_one_algorithm_comes_twice(tmp
         read_grid(None, {"tasks": [COPY], "algorithms": [f"={best}"]})
 
 
+def test_an_own_setting_that_is_invalid_is_told_with_its_label_and_file(tmp_path: Path) -> None:
+    file, tuned = tmp_path / "grid.yaml", tmp_path / "tuned.yaml"
+    text = f"tasks: {COPY}\nalgorithms:\n- PPO\n- {{name: PPO, label: small, batch_size: 0}}\n"
+    file.write_text(text, encoding="utf-8")
+    wrong = "batch_size must be at least 2, got 0."
+    with pytest.raises(ValueError, match=exactly(f"{file}: algorithm 'small': {wrong}")):
+        read_grid(file, {}).runs(tmp_path)
+    tuned.write_text("algorithm: {name: PPO, batch_size: 0}\n", encoding="utf-8")
+    for given, label in ((str(tuned), "PPO"), (f"other={tuned}", "other")):
+        with pytest.raises(ValueError, match=exactly(f"{tuned}: algorithm {label!r}: {wrong}")):
+            read_grid(file, {"algorithms": [given]}).runs(tmp_path)
+    with pytest.raises(ValueError, match=exactly(f"algorithm 'small': {wrong}")):
+        Grid([COPY], [{"name": "PPO", "label": "small", "batch_size": 0}], [1]).runs(tmp_path)
+    result = run_command("bench", "--grid", file, "--output", tmp_path / "bench")
+    assert (result.exit_code, result.stderr) == (2, f"Error: {file}: algorithm 'small': {wrong}\n")
+
+
+def test_what_is_wrong_with_every_run_is_not_laid_to_one_entry(tmp_path: Path) -> None:
+    small = {"name": "PPO", "label": "small", "n_epochs": 1}
+    with pytest.raises(ValueError, match=exactly("batch_size must be at least 2, got 0.")):
+        Grid([COPY], [small], [1], settings={"algorithm": {"batch_size": 0}}).runs(tmp_path)
+    with pytest.raises(ValueError, match=r"^total_tokens must be at least 1, got 0\.$"):
+        Grid([COPY], [small], [1], 0).runs(tmp_path)
+
+
 def test_a_finished_run_is_skipped_a_begun_one_is_gone_on_with(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     assert state_of(run) == "new"

@@ -60,5 +60,15 @@ def test_one_curve_is_a_band_without_width_and_none_is_none() -> None:
     assert band is not None
     assert band.low.tolist() == band.high.tolist() == [0.0, 1.0, 2.0]
     assert curve_band([]) is None
-    assert curve_band([(line, line), (line + 5, line)]) is None
     assert curve_band([(line, np.full(3, np.nan))]) is None
+
+
+def test_curves_of_one_point_and_curves_that_do_not_overlap_are_summed_up_by_their_last_values() -> None:
+    band = curve_band([(np.array([1.0]), np.array([0.2])), (np.array([3.0]), np.array([0.6]))])
+    assert band is not None
+    assert (band.positions.tolist(), band.middle.tolist()) == ([2.0], [pytest.approx(0.4)])
+    assert band.low[0] < band.middle[0] < band.high[0]
+    line = np.arange(3.0)
+    apart = curve_band([(line, line), (line + 5, line)])
+    assert apart is not None
+    assert (apart.positions.tolist(), apart.middle.tolist()) == ([4.5], [2.0])

@@ -3,12 +3,13 @@
 import os
 import signal
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from textgym.benchmarks.learning.grid import Grid
-from textgym.benchmarks.learning.pool import Failure, RunPool, failure_reason, n_cores, threads_each
+from textgym.benchmarks.learning.pool import Failure, RunPool, checkpoint_tokens, failure_reason, n_cores, threads_each
 from textgym.cli.stopping import stop_on_terminate
 
 COPY = "TextGen-Copy-v0"
@@ -65,6 +66,24 @@ def test_what_an_earlier_session_has_printed_is_no_reason(tmp_path: Path, monkey
     failure = failure_of("exit 3", tmp_path, monkeypatch, log="Error: of yesterday\n")
     assert failure.reason == "it ended with exit code 3, and printed nothing"
     assert failure.run.log.read_text(encoding="utf-8") == "Error: of yesterday\n"
+
+
+@pytest.mark.parametrize("damage", [b"no archive", None])
+def test_a_run_without_a_whole_checkpoint_is_not_called_resumed(damage: bytes | None, tmp_path: Path) -> None:
+    run = Grid([COPY], ["PPO"], [1], 100).runs(tmp_path)[0]
+    assert checkpoint_tokens(run) is None
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
+    assert checkpoint_tokens(run) is None
+    with zipfile.ZipFile(run.folder / "model.zip", "w") as archive:
+        archive.writestr("data" if damage is None else "other", '{"num_timesteps": 64}')
+    assert checkpoint_tokens(run) == (64 if damage is None else None)
+    if damage is not None:
+        (run.folder / "model.zip").write_bytes(damage)
+        assert checkpoint_tokens(run) is None
+    # A finished one is left as it is.
+    (run.folder / "evaluation.json").write_text('{"after": {"tokens": 100}}', encoding="utf-8")
+    assert checkpoint_tokens(run) is None
 
 
 @pytest.mark.parametrize(("variable", "expected"), [("3", 3), ("4,2", 4), ("0", None), ("many", None), (None, None)])

@@ -53,7 +53,10 @@ def test_settings_are_searched_once_and_runs_are_trained_once(tmp_path: Path) ->
     readme.write_text(f"before\n{MARKS[0]}\n{MARKS[1]}\nafter\n", encoding="utf-8")
 
     def compare() -> None:
-        main(TASK, "PPO,A2C", seeds=1, trials=1, tokens=600, runs=runs, jobs=1, results=results, readme=readme)
+        main(
+            TASK, "PPO,A2C", seeds=1, trials=1, tokens=600, search_tokens=600, runs=runs, jobs=1, results=results,
+            readme=readme,
+        )  # fmt: skip
 
     tuned = results / "tuned" / TASK / "PPO.yaml"
     tuned.parent.mkdir(parents=True)
@@ -64,7 +67,8 @@ def test_settings_are_searched_once_and_runs_are_trained_once(tmp_path: Path) ->
     assert record["settings"][f"{TASK} PPO"]["learning_rate"] == 0.002
     found = yaml.safe_load(tuned.with_name("A2C.yaml").read_text(encoding="utf-8"))["algorithm"]
     assert record["settings"][f"{TASK} A2C"]["learning_rate"] == found["learning_rate"]
-    assert (results / "published.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("published", "published_curves", "published_kl"):
+        assert (results / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert readme.read_text(encoding="utf-8").splitlines()[2] == f"| algorithm | `{TASK}` | all, normalised |"
     evaluations = {path: path.stat().st_mtime_ns for path in runs.glob("**/evaluation.json")}
     compare()

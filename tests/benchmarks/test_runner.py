@@ -1,6 +1,7 @@
 """`textgym bench`: one call at a time in a folder, places that cannot be written to, tokens, tasks of one's own."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,26 @@ def test_one_thing_is_no_plural(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     printed = run_command("bench", "--tasks", COPY, "--seeds", 1, "--output", tmp_path).output
     assert printed.startswith("1 run to do, 0 finished before; 1 at a time, 1 thread each\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the interpreter is a shell script")
+def test_a_run_that_goes_on_from_its_checkpoint_is_counted_and_called_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path / "bench", 300)
+    assert run_command(*command_of(run)).exit_code == 0
+    tokens = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))["after"]["tokens"]
+    # What the runs' processes would do is tested elsewhere; these end at once.
+    interpreter = tmp_path / "interpreter"
+    interpreter.write_text("#!/bin/sh\n", encoding="utf-8")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    options = ("--tasks", COPY, "--seeds", 2, "--tokens", 2000, "--jobs", 1, "--output", tmp_path / "bench")
+    lines = run_command("bench", *options).output.splitlines()
+    assert lines[0].startswith("2 runs to do, 1 of them resumed, 0 finished before; 1 at a time, ")
+    assert [line for line in lines if line.startswith(("begun", "resumed"))] == [
+        f"resumed  TextGen-Copy-v0 PPO seed 1 at {tokens:,} tokens", "begun    TextGen-Copy-v0 PPO seed 2",
+    ]  # fmt: skip
 
 
 def test_square_brackets_in_a_reason_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,11 +53,17 @@ def test_a_docstring_has_gymnasiums_headings_reference_scores_and_a_threshold(ta
     card = read_card(task_id)
     headings = ("Description", "Action Space", "Observation Space", "Reward", "Episode End", "Info", "Arguments")
     found = [line.removeprefix("## ") for line in card.description.splitlines() if line.startswith("## ")]
-    assert found == [*headings, "Reference Scores", "Version History"]
+    assert found == [*headings, "Training", "Reference Scores", "Version History"]
     assert {RANDOM, UNTRAINED} < card.reference_scores.keys()
     best = max(card.reference_scores.values())
     assert card.threshold is not None
     assert max(card.reference_scores[RANDOM], card.reference_scores[UNTRAINED]) < card.threshold <= best
+
+
+@pytest.mark.parametrize("task_id", task_ids())
+def test_a_docstring_states_the_tokens_that_training_generates(task_id: str) -> None:
+    stated = f"generates {build_settings({'task': {'name': task_id}}).total_tokens:,} tokens, unless told otherwise."
+    assert stated in " ".join(read_card(task_id).description.split())
 
 
 @pytest.mark.parametrize("task_id", task_ids())

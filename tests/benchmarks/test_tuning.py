@@ -1,6 +1,7 @@
 """The search for settings: what is tried, what a second call goes on with, and what is written of the best."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,13 @@ def test_every_algorithm_is_searched_for_settings_that_it_has(name: str) -> None
 def test_a_search_begins_with_the_settings_that_there_are_without_one(tmp_path: Path) -> None:
     search = make_search(tmp_path)
     study = search.open()
-    found = [suggest(study.ask(), ALGORITHMS["A2C"]) for _ in range(2)]
+    found = [search.propose(study)[1] for _ in range(2)]
     defaults = build_settings({"task": {"name": COPY}, "algorithm": {"name": "A2C"}}).algorithm
     assert isinstance(defaults, A2CSettings)
     assert found[0] == {"learning_rate": defaults.learning_rate, "gae_lambda": defaults.gae_lambda}
     assert found[1] != found[0]
     # Opened again it is not asked for a second time.
-    assert suggest(search.open().ask(), ALGORITHMS["A2C"]) != found[0]
+    assert search.propose(search.open())[1] != found[0]
 
 
 def test_a_default_that_is_not_in_the_space_is_left_to_the_search() -> None:
@@ -78,9 +79,8 @@ def test_a_search_that_was_stopped_goes_on_with_the_trial_that_it_had_begun(tmp_
     from textgym.benchmarks.learning.tuning import tune
 
     search = make_search(tmp_path)
-    begun = search.open().ask()
-    settings = suggest(begun, ALGORITHMS["A2C"])
-    first, second = search.runs(begun.number, settings)
+    number, settings = search.propose(search.open())
+    first, second = search.runs(number, settings)
     assert (first.seed, second.seed) == (101, 102)
     assert first.folder == tmp_path / COPY / "trial-0" / "seed-101"
     pretend_finished(first, 0.4)
@@ -96,6 +96,53 @@ def test_a_search_that_was_stopped_goes_on_with_the_trial_that_it_had_begun(tmp_
     assert best.total_tokens == 300
     # Nothing is left to do for a third call.
     assert tune(search, 1, 1, 1, nothing, nothing).best_value == 0.5
+
+
+class PretendedPool(RunPool):
+    """Trains nothing: a run's score follows from its learning rate. The first run of one trial is interrupted."""
+
+    interrupted = -1
+
+    def run(self, look: Callable[[RunPool], None]) -> None:
+        for run in self._waiting:
+            if run.algorithm == f"trial-{PretendedPool.interrupted}":
+                PretendedPool.interrupted = -1
+                raise KeyboardInterrupt
+            pretend_finished(run, round(-abs(math.log(run.settings["algorithm"]["learning_rate"] / 1e-3)), 1))
+
+
+def searched(folder: Path, n_trials: int, jobs: int) -> list[dict[str, Any]]:
+    """Search with one run a trial, and return the settings of all trials that the study has then."""
+    from textgym.benchmarks.learning.tuning import tune
+
+    study = tune(make_search(folder, algorithm="PPO", n_seeds=1), n_trials, jobs, 1, nothing, nothing)
+    return [trial.params for trial in study.trials]
+
+
+N_TRIALS = 14  # The first 10 are drawn at random, those after them from what was measured.
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_search_that_was_interrupted_proposes_what_it_would_have(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgym.benchmarks.learning.tuning.RunPool", PretendedPool)
+    expected = searched(tmp_path / "at once", N_TRIALS, jobs)
+    for number in (0, 3, 7, 12):
+        monkeypatch.setattr(PretendedPool, "interrupted", number)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "in parts", N_TRIALS, jobs)
+    assert searched(tmp_path / "in parts", N_TRIALS, jobs) == expected
+
+
+def test_a_search_for_more_trials_repeats_none_of_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgym.benchmarks.learning.tuning.RunPool", PretendedPool)
+    for n_trials in (3, 4, 6, N_TRIALS):
+        found = searched(tmp_path / "in parts", n_trials, 1)
+    assert len({tuple(settings.values()) for settings in found}) == N_TRIALS
+    assert searched(tmp_path / "at once", N_TRIALS, 1) == found
 
 
 def test_a_benchmark_takes_what_was_written(tmp_path: Path) -> None:
@@ -225,9 +272,8 @@ def test_a_second_search_in_one_folder_is_refused(tmp_path: Path, monkeypatch: p
 def test_the_best_of_one_trial_over_one_seed_is_no_plural(tmp_path: Path) -> None:
     search = make_search(tmp_path, n_seeds=1)
     study = search.open()
-    trial = study.ask()
-    suggest(trial, ALGORITHMS["A2C"])
-    study.tell(trial, 0.5)
+    number, _ = search.propose(study)
+    study.tell(number, 0.5)
     search.write_best(study)
     about = "# The best of 1 trial, with a score of 0.500 over 1 seed.\n"
     assert search.best_file.read_text(encoding="utf-8").startswith(about)

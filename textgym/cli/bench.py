@@ -57,7 +57,7 @@ def bench(
     ```
     """
     from textgym.benchmarks.learning.grid import read_grid
-    from textgym.benchmarks.learning.pool import n_cores, threads_each
+    from textgym.benchmarks.learning.pool import checkpoint_tokens, n_cores, threads_each
     from textgym.benchmarks.learning.state import excess_tokens, state_of
 
     find_own_modules()
@@ -67,22 +67,29 @@ def bench(
             runs = read_grid(grid, {key: value for key, value in given.items() if value is not None}).runs(output)
             stack.enter_context(held_output(output, f"Another textgym bench is at work in {output}; {WAIT}"))
             waiting = [run for run in runs if state_of(run) != "finished"]
+            n_resumed = sum(checkpoint_tokens(run) is not None for run in waiting)
             longer = [f"{run.name} ({tokens:,})" for run in runs if (tokens := excess_tokens(run))]
         if longer:
             typer.echo(f"Trained with more tokens before, and kept as they are: {', '.join(longer)}")
         n_jobs = min(jobs or n_cores(), max(1, len(waiting)))
-        _work(waiting, n_jobs, threads or threads_each(n_jobs), n_finished=len(runs) - len(waiting), output=output)
+        before = _before(n_resumed, n_finished=len(runs) - len(waiting))
+        _work(waiting, n_jobs, threads or threads_each(n_jobs), before, output)
 
 
-def _work(waiting: list[Any], jobs: int, threads: int, n_finished: int, output: Path) -> None:
+def _before(n_resumed: int, n_finished: int) -> str:
+    """Return what earlier calls have left: how many of the runs to do go on, and how many others are finished."""
+    resumed = f"{n_resumed:,} of them resumed, " if n_resumed else ""
+    return f"{resumed}{n_finished:,} finished before"
+
+
+def _work(waiting: list[Any], jobs: int, threads: int, before: str, output: Path) -> None:
     from textgym.benchmarks.learning.display import BenchmarkDisplay, count
     from textgym.benchmarks.learning.pool import RunPool
     from textgym.training.report import report_console
 
     console = report_console()
     console.print(
-        f"{count(len(waiting), 'run')} to do, {n_finished} finished before; {jobs} at a time, "
-        f"{count(threads, 'thread')} each",
+        f"{count(len(waiting), 'run')} to do, {before}; {jobs} at a time, {count(threads, 'thread')} each",
         highlight=False,
     )
     pool = RunPool(waiting, jobs, threads)
