@@ -24,7 +24,7 @@ class A2C(SequenceOnPolicyAlgorithm, PlainA2C):
         env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         learning_rate: A number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
-            tokens come out about `n_steps × n_envs`.
+            tokens come out about `n_steps × n_envs`: as many episodes as that is at the last rollout's mean length.
         gamma: Discount. At 1 a token's position in the completion does not change what it is worth.
         gae_lambda: See `generalized_advantages`.
         ent_coef: Price of entropy, which is rewarded where it is above 0.

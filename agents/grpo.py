@@ -24,7 +24,7 @@ class GRPO(CriticFreeAlgorithm, PPO):
             predict only.
         learning_rate: A number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole groups, so that its
-            tokens come out about `n_steps × n_envs`.
+            tokens come out about `n_steps × n_envs`: as many episodes as that is at the last rollout's mean length.
         batch_size: Tokens a minibatch, nearly; a minibatch is whole episodes, not whole groups.
         n_epochs: Passes over each rollout.
         clip_range: Bound on the change of a token's probability ratio.

@@ -15,7 +15,7 @@ class PPO(ClippedAlgorithm, PlainPPO):
         env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         learning_rate: A number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
-            tokens come out about `n_steps × n_envs`.
+            tokens come out about `n_steps × n_envs`: as many episodes as that is at the last rollout's mean length.
         batch_size: Tokens a minibatch, nearly; a minibatch is whole episodes.
         n_epochs: Passes over each rollout.
         gamma: Discount. At 1 a token's position in the completion does not change what it is worth.

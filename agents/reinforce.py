@@ -21,7 +21,8 @@ class REINFORCE(CriticFreeAlgorithm, A2C):
         env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
         learning_rate: A number, or a function of the remaining progress.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
-            tokens come out about `n_steps × n_envs`. Each is one step of the optimiser.
+            tokens come out about `n_steps × n_envs`: as many episodes as that is at the last rollout's mean length.
+            Each rollout is one step of the optimiser.
         baseline: What a completion's return is compared with: `"none"`, `"moving_average"` (`MovingAverage`),
             `"leave_one_out"` (`leave_one_out_advantages`) or `"group_normalized"` (`group_normalized_advantages`). The
             last two need an environment with `completions_per_prompt` of at least 2.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from textgym.training.versions import processor_name
+
 _PACKAGES = ("torch", "transformers", "tokenizers", "stable-baselines3", "gymnasium", "numpy", "trl")
 
 
@@ -18,7 +20,7 @@ def describe_machine(device: str = "cpu") -> dict[str, object]:
         device: PyTorch's name of the device that works; its model is given as `gpu` unless it is the processor.
     """
     machine: dict[str, object] = {
-        "cpu": _processor_name(),
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -54,13 +56,3 @@ def current_commit() -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     finished = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return finished.stdout.strip()
-
-
-def _processor_name() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.is_file():
-        for line in cpu_info.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

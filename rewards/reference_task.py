@@ -5,7 +5,7 @@ from .length import LengthWindow
 from .registry import register_reward
 
 REFERENCE_KEYWORDS = ("Python", "machine learning")
-# The untrained bundled model uses one of these in 16 % of its completions.
+# The untrained bundled model uses one of these in 12 % of its completions.
 REFERENCE_BANNED_WORDS = (
     "war",
     "wars",

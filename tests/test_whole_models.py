@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
 
 from tests.fakes import VOCAB_SIZE, byte_tokenizer
+from textgym import whole_models
 from textgym.models import load_language_model, load_sequence_classifier
 
 CONFIG: dict[str, Any] = {"vocab_size": VOCAB_SIZE, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}
@@ -71,3 +72,14 @@ def test_a_path_is_not_looked_for_on_the_hub_but_a_name_is(tmp_path: Path, monke
     # Offline, as in these tests, the hub's part has found no network.
     with pytest.raises(ValueError, match=r"^No language model named 'some-lab/a-model': .* \(.+\)$"):
         load_language_model("some-lab/a-model")
+
+
+def test_a_misspelt_bundled_is_refused_before_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(whole_models, "load_whole", ask)
+    with pytest.raises(ValueError, match="Did you mean 'bundled'"):
+        load_language_model("bundeld")
+    with pytest.raises(AssertionError, match="asked"):
+        load_language_model("gpt2")

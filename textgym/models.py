@@ -197,12 +197,16 @@ def model_source(name: "str | Path | None") -> str:
     """Return the folder or hub name that a name stands for; None and "bundled" are the bundled model's folder.
 
     Raises:
-        ValueError: If it is the path of a folder that is not there.
+        ValueError: If it is the path of a folder that is not there, or "bundled" misspelt.
     """
-    if name is None or str(name) == BUNDLED_MODEL:
+    source = BUNDLED_MODEL if name is None else str(name)
+    if source == BUNDLED_MODEL:
         return str(BUNDLED_MODEL_FOLDER)
-    refuse_missing_folder("model", str(name))
-    return str(name)
+    refuse_missing_folder("model", source)
+    # Without a network the hub's client would try for a minute before it says so.
+    if not Path(source).exists() and difflib.get_close_matches(source, [BUNDLED_MODEL], cutoff=0.8):
+        raise ValueError(load_failure("model", source))
+    return source
 
 
 def refuse_missing_folder(what: str, source: str) -> None:

@@ -10,11 +10,13 @@ import yaml
 
 from textgym.html_page import render_page
 from textgym.replacing import replacing_file
+from textgym.training.run_folder import RunFolder
 
 from .figures import by_algorithm, chance_matrix, frontier, intervals, learning_curves
 from .records import RunRecord
 from .statistics import Estimate
 from .summary import (
+    BEFORE,
     TEXT_FIGURES,
     Row,
     TextRow,
@@ -176,14 +178,7 @@ def _task(task: str, finished: Sequence[RunRecord], algorithms: Sequence[str]) -
     records = [record for record in finished if record.task == task]
     card = card_of(task)
     first = {name: runs[0] for name, runs in by_algorithm(records).items()}
-    columns = {name: run.samples[:ROWS_OF_COMPLETIONS] for name, run in first.items()}
-    completions = []
-    for samples in zip_longest(*columns.values()):
-        by_name = dict(zip(columns, samples, strict=True))
-        shown = next(sample for sample in samples if sample is not None)
-        # Runs that were evaluated on other prompts have nothing to compare.
-        same = {name: one if one and one["prompt"] == shown["prompt"] else None for name, one in by_name.items()}
-        completions.append({"prompt": shown["prompt"], "by_algorithm": same})
+    columns = {**_before(list(first.values())), **{name: run.samples for name, run in first.items()}}
     return {
         "id": task,
         "summary": card.summary.replace("`", "") if card else "",
@@ -191,9 +186,29 @@ def _task(task: str, finished: Sequence[RunRecord], algorithms: Sequence[str]) -
         "threshold": card.threshold if card else None,
         "curves": learning_curves(records, algorithms, card.threshold if card else None),
         "frontier": frontier(records, algorithms),
-        "algorithms": list(first),
-        "completions": completions,
+        "writers": list(columns),
+        "completions": _side_by_side(columns),
     }
+
+
+def _before(runs: Sequence[RunRecord]) -> dict[str, list[dict[str, Any]]]:
+    """Return samples of a task's first model, by its name: of one that samples where one of the runs does."""
+    run = next((run for run in runs if run.choice == "sampled"), runs[0])
+    samples = [sample for sample in RunFolder(run.folder).read_samples() if sample["phase"] == "before"]
+    name = BEFORE if run.choice == "sampled" else f"{BEFORE}, {run.choice}"
+    return {name: samples} if samples else {}
+
+
+def _side_by_side(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the first prompts, each with the samples that go on from it, by the names of who wrote them."""
+    lines = []
+    for samples in zip_longest(*(samples[:ROWS_OF_COMPLETIONS] for samples in columns.values())):
+        by_name = dict(zip(columns, samples, strict=True))
+        shown = next(sample for sample in samples if sample is not None)
+        # Runs that were evaluated on other prompts have nothing to compare.
+        same = {name: one if one and one["prompt"] == shown["prompt"] else None for name, one in by_name.items()}
+        lines.append({"prompt": shown["prompt"], "by_writer": same})
+    return lines
 
 
 def _seen(record: RunRecord) -> dict[str, Any]:
@@ -227,7 +242,12 @@ def _sessions(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     counts: dict[str, dict[str, Any]] = {}
     for session in (session for record in records for session in record.sessions):
         packages = ", ".join(f"{name} {version}" for name, version in session["packages"].items() if version)
-        machine = f"{session['device']}, {session['cores']} cores, {session['torch_threads']} threads"
+        machine = f"{session['device']}, {_counted(session['cores'], 'core')}"
+        machine += f", {_counted(session['torch_threads'], 'thread')}"
         about = f"{machine}; {session['platform']}; Python {session['python']}; {packages}"
         counts.setdefault(about, {"about": about, "n": 0})["n"] += 1
     return list(counts.values())
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from textgym.task_card import UNTRAINED, TaskCard, read_card
+from textgym.training.algorithm_settings import AlgorithmSettings
+from textgym.training.algorithms import ALGORITHMS
+from textgym.training.settings import EvaluationSettings, PolicySettings, TaskSettings, TrainSettings
 
 from .figures import by_algorithm
 from .records import WITHOUT_EFFECT, Choice, RunRecord, flat_settings
@@ -84,6 +87,7 @@ TEXT_FIGURES = {
     "completions": "n_completions",
 }
 BEFORE = "before training"
+NOT_NAMED = "not named"
 
 
 def card_of(task: str) -> TaskCard | None:
@@ -107,12 +111,19 @@ def summarise(records: Sequence[RunRecord]) -> list[Row]:
 def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     """Return those settings, by dotted names, in which runs that a row sums up are not alike, with their values.
 
-    Seeds are meant to differ; where and how often a run was saved changes nothing.
+    Seeds are meant to differ; where and how often a run was saved changes nothing. A run of another version, which does
+    not name a setting, had its default, as it has where the run is gone on with; a setting that this version has not is
+    compared among those runs alone that name it.
     """
-    flat = [flat_settings(run.settings) for run in runs]
-    names = dict.fromkeys(name for one in flat for name in one if name not in {"seed", *WITHOUT_EFFECT})
-    values = {name: list(dict.fromkeys(repr(one.get(name)) for one in flat)) for name in names}
-    return {name: found for name, found in values.items() if len(found) > 1}
+    named = [flat_settings(run.settings) for run in runs]
+    whole = [{**_defaults(run.settings), **own} for run, own in zip(runs, named, strict=True)]
+    names = dict.fromkeys(name for own in named for name in own if name not in {"seed", *WITHOUT_EFFECT})
+    differing = {}
+    for name in names:
+        values = [one[name] for one in whole if name in one]
+        if any(value != values[0] for value in values):
+            differing[name] = list(dict.fromkeys(repr(own[name]) if name in own else NOT_NAMED for own in named))
+    return differing
 
 
 def describe_texts(records: Sequence[RunRecord]) -> list[TextRow]:
@@ -172,6 +183,22 @@ def normalised(run: RunRecord) -> float:
         return run.final_score
     worst, best = card.reference_scores.get(UNTRAINED, 0.0), max(card.reference_scores.values())
     return (run.final_score - worst) / (best - worst) if best > worst else run.final_score
+
+
+def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a run's settings, by dotted names, as plain data."""
+    sections = {
+        "": TrainSettings,
+        "task.": TaskSettings,
+        "algorithm.": ALGORITHMS.get(settings["algorithm"]["name"], AlgorithmSettings),
+        "policy.": PolicySettings,
+        "evaluation.": EvaluationSettings,
+    }
+    return {
+        f"{section}{declared.name}": list(declared.default) if isinstance(declared.default, tuple) else declared.default
+        for section, kind in sections.items()
+        for declared in fields(kind)
+    }
 
 
 def _row(task: str, algorithm: str, runs: Sequence[RunRecord], threshold: float | None) -> Row:

@@ -25,7 +25,9 @@ _LIMITS = """\
 ## Limits
 
 - It writes English, in the manner of its sources; what it says is made up.
-- At temperature 1 most of the sentences that it samples have a slip of grammar; at 0.6 most have none.
+- At temperature 1 most of the sentences that it samples have a slip of grammar; at 0.6 most have none, but they repeat
+  themselves, and go over to films from other subjects. `benchmarks/NOTES.md` of the project has counts.
+- It was chosen among six runs by the held-out texts above, whose figures flatter it a little.
 - The tokenizer encodes any Unicode text and gives it back exactly, but its merges and the model were learned from
   English. TextGym's rewards, tokenizers and environments handle Chinese, with a model that does.
 - Film reviews hold coarse language, speeches the prejudices of their centuries; both can come out.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from playwright.sync_api import Browser, expect
 
@@ -21,6 +22,8 @@ from textgym.benchmarks.learning.summary import (
     over_tasks,
     summarise,
 )
+from textgym.training.algorithms import ALGORITHMS
+from textgym.training.versions import describe_session
 
 SESSION = {
     "device": "cpu: thing", "cores": 2, "torch_threads": 1, "platform": "Linux", "python": "3.11",
@@ -42,8 +45,11 @@ def write_run(folder: Path, algorithm: str, seed: int, scores: list[float], *, f
         evaluation["after"] = {"tokens": 100 * len(scores), "score": scores[-1], "kl": 2.5, "self_bleu": 0.25,
                                "ended_share": 0.75, "greedy": {"score": scores[-1] + 0.01}}  # fmt: skip
     (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
-    sample = {"phase": "after", "prompt": "abc>", "completion": "</script><b>", "score": scores[-1]}
-    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+    samples = [
+        {"phase": "before", "prompt": "abc>", "completion": f"once {algorithm}", "score": 0.125},
+        {"phase": "after", "prompt": "abc>", "completion": "</script><b>", "score": scores[-1]},
+    ]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples), encoding="utf-8")
     view = {"prompt": "abc>", "completion": "a", "score": 1.0, "tokens": ["</script>"], "value": [0.5],
             "advantage": [0.5], "entropy": [1.0]}  # fmt: skip
     (folder / "tokens.jsonl").write_text(json.dumps(view) + "\n", encoding="utf-8")
@@ -147,6 +153,66 @@ def test_a_page_escapes_what_models_write_and_names_what_is_not_finished(
     assert (tmp_path / "pages" / "mine.md").is_file()
 
 
+def test_a_page_names_the_machine_in_the_singular_and_the_plural(records: list[RunRecord], tmp_path: Path) -> None:
+    write_report(records, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "4 sessions: cpu: thing, 2 cores, 1 thread; Linux; Python 3.11; torch 2.13</p>" in page
+
+
+def test_a_run_on_a_processor_records_its_model_where_linux_names_it() -> None:
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ] if Path("/proc/cpuinfo").is_file() else []  # fmt: skip
+    if not models:
+        pytest.skip("the processor's model is not known here")
+    assert describe_session(torch.device("cpu"), 0)["device"] == f"cpu: {models[0]}"
+
+
+def test_completions_before_training_stand_beside_those_after(tmp_path: Path) -> None:
+    """Those of what samples, where anything does; a policy of best tokens writes otherwise, also before training."""
+    heads = {("DQN",): "before training, best tokens", ("DQN", "PPO"): "before training"}
+    for algorithms, head in heads.items():
+        folder = tmp_path / "-".join(algorithms)
+        for name in algorithms:
+            write_run(folder / name, name, 1, [0.1, 0.2])
+        write_report(find_records([folder]), folder / "report.html")
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        names = "".join(f"<th>{name}</th>" for name in (head, *algorithms))
+        assert f"<th>prompt</th>{names}" in page
+        before = f'<td><span class="text">once {algorithms[-1]}</span> <span class="score">0.12</span></td>'
+        assert f'<td class="text">abc></td>{before}' in page.replace("&gt;", ">")
+
+
+@pytest.mark.slow
+def test_what_is_wide_scrolls_in_its_own_box_and_never_the_page(tmp_path: Path, browser: Browser) -> None:
+    """Twelve algorithms with every figure of texts, a setting and a completion that are long."""
+    long = {"prompt": "word " * 20, "completion": "longer " * 20, "score": 1.0, "tokens": ["a"], "entropy": [1.0]}
+    keys = ("kl", "judge", "perplexity", "distinct_1", "distinct_2", "self_bleu", "ended_share", "n_completions")
+    figures = {"tokens": 160_000, "score": 0.5, "n_tokens": 44.5, **dict.fromkeys(keys, 0.125)}
+    for place, name in enumerate(ALGORITHMS):
+        for seed in (1, 2):
+            folder = tmp_path / f"{name}{seed}"
+            write_run(folder, name, seed, [0.9 + 0.01 * place, 1.0, 1.0])
+            (folder / "tokens.jsonl").write_text(json.dumps(long) + "\n", encoding="utf-8")
+            written = json.dumps({"before": figures, "after": {**figures, "greedy": figures}})
+            (folder / "evaluation.json").write_text(written, encoding="utf-8")
+    settings = yaml.safe_load((tmp_path / "PPO1" / "config.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "PPO1" / "config.yaml").write_text(yaml.safe_dump({**settings, "model": "x" * 150}), encoding="utf-8")
+    write_report(find_records([tmp_path]), tmp_path / "report.html")
+    widths = "boxes => boxes.map(box => [box.scrollWidth, box.clientWidth])"
+    for width in (1280, 480):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        boxes = page.locator(".scroll:has(.scores), .scroll:has(img)")
+        assert boxes.count() == 6
+        if width == 1280:
+            assert all(inside <= outside for inside, outside in boxes.evaluate_all(widths))
+        page.close()
+
+
 @pytest.mark.slow
 def test_a_click_on_a_token_shows_its_figures(records: list[RunRecord], tmp_path: Path, browser: Browser) -> None:
     """Opened as a file, without a server."""
@@ -168,6 +234,7 @@ def test_a_click_on_a_token_shows_its_figures(records: list[RunRecord], tmp_path
     expect(page.locator("#about")).to_have_text(
         'Token 2 of 2, "b<b>": value -0.250 · advantage 0.125 · KL 2.000 · log-prob ratio 0.750 · entropy 0.000'
     )
+    expect(page.locator("#missing")).to_be_hidden()
     colours = [
         page.locator(".token").nth(place).evaluate("token => getComputedStyle(token).backgroundColor")
         for place in range(2)
@@ -175,6 +242,7 @@ def test_a_click_on_a_token_shows_its_figures(records: list[RunRecord], tmp_path
     assert colours == ["rgba(240, 140, 30, 0.8)", "rgba(70, 140, 230, 0.4)"]
     page.locator("#completion").select_option(index=1)
     expect(page.locator("#figures button")).to_have_text(["entropy"])
+    expect(page.locator("#missing")).to_have_text("No value and no advantage: this run learned without a critic.")
     page.locator(".token").press("Tab")
     page.locator(".token").click()
     expect(page.locator("#about")).to_have_text('Token 1 of 1, "c": entropy 3.000')
@@ -238,10 +306,31 @@ def test_runs_of_one_row_that_are_not_alike_are_named(tmp_path: Path) -> None:
     settings = yaml.safe_load((tmp_path / "b" / "config.yaml").read_text(encoding="utf-8"))
     settings["algorithm"]["learning_rate"] = 0.5
     (tmp_path / "b" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    assert differing_settings(find_records([tmp_path])) == {"algorithm.learning_rate": ["None", "0.5"]}
+    assert differing_settings(find_records([tmp_path])) == {"algorithm.learning_rate": ["not named", "0.5"]}
     write_report(find_records([tmp_path]), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "PPO on TextGen-Copy-v0: algorithm.learning_rate is None, 0.5" in page
+    assert "PPO on TextGen-Copy-v0: algorithm.learning_rate is not named, 0.5" in page
+
+
+def test_runs_are_alike_where_one_does_not_name_what_is_the_default(tmp_path: Path) -> None:
+    """As a run of an older version does not; and no one knows what a setting was that this version has not."""
+    write_run(tmp_path / "older", "PPO", 1, [0.1, 0.2])
+    write_run(tmp_path / "newer", "PPO", 2, [0.1, 0.2])
+    write_run(tmp_path / "newest", "PPO", 3, [0.1, 0.2])
+    config = tmp_path / "newer" / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings |= {"initial_share": 0.0, "policy": {"lora_rank": None}}
+    settings["algorithm"] |= {"kl_coef_end": 1.0, "retired": 3}
+    settings["task"]["stop"] = []
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert differing_settings(find_records([tmp_path])) == {}
+    settings |= {"seed": 3, "initial_share": 0.1}
+    settings["algorithm"] |= {"retired": 4}
+    (tmp_path / "newest" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert differing_settings(find_records([tmp_path])) == {
+        "algorithm.retired": ["not named", "3", "4"],
+        "initial_share": ["not named", "0.0", "0.1"],
+    }
 
 
 def test_what_policies_before_training_do_is_not_mixed(tmp_path: Path) -> None:

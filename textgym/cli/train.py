@@ -52,8 +52,8 @@ def train(
 ) -> None:
     """Train a language model by reinforcement learning to write what a reward asks for.
 
-    Without options: the demo, which trains the bundled GPT-2 to write about Python and machine learning, without
-    sensitive words, and at a fair length.
+    Without options it trains the bundled GPT-2 to write about Python and machine learning, without sensitive words, and
+    at a fair length. `make demo` does so with three options more, by which the texts stay nearer to English.
 
     Every option below, and output, is also a setting of the YAML file given by --config; a run's folder holds its own
     as config.yaml. Ctrl-C saves before it stops.

@@ -96,7 +96,9 @@ class EvaluationSettings(Settings):
         "Another reward, given as --reward is, that scores the completions of the evaluation and that nothing is "
         "trained on. [default: none]",
     )
-    eval_completions: int = setting(256, "Completions to evaluate.", least=1)
+    eval_completions: int = setting(
+        256, "Completions to evaluate: of the held-out prompts in turn, from the first on.", least=1
+    )
     eval_seed: int = setting(12345, "Seed of the evaluation, the same before and after.", least=0)
     sample_every: int = setting(25_000, "Write a few samples every so many tokens.", least=1)
     table_rows: int = setting(6, "Prompts in the table at the end, and in the samples on the way.", least=1)
