@@ -60,7 +60,7 @@ def test_a_runs_rules_hold_for_its_model(tiny_model: Path) -> None:
         (("--top-p", "2"), "top_p must be above 0 and at most 1, got 2.0."),
         (
             ("--max-new-tokens", "64"),
-            "max_prompt_tokens + max_new_tokens is 66, beyond the model's context of 64 tokens; lower one of them.",
+            "A prompt of 2 tokens and 64 new ones are beyond the 64 that the model reads; lower max_new_tokens.",
         ),
     ],
 )

@@ -46,7 +46,8 @@ def write_completions(
         Prompt and completion, n of each prompt in order.
 
     Raises:
-        ValueError: If the model cannot be found, a prompt is empty, or a number is out of range.
+        ValueError: If the model cannot be found, a prompt is empty, a number is out of range, or prompt and budget are
+            together beyond the model's context.
     """
     writer = Writer(model, settings, temperature=temperature)
     return writer.write(prompts, n=n, max_new_tokens=max_new_tokens, sampling=Sampling(greedy, top_k, top_p), seed=seed)
@@ -91,6 +92,13 @@ class Writer:
         options = self._settings.task
         budget = options.max_new_tokens if max_new_tokens is None else max_new_tokens
         longest = max([len(ids) for ids in encode_texts(self.tokenizer, prompts, "prompts")], default=1)
+        context = getattr(self._language_model.config, "max_position_embeddings", None)
+        context = min(self.tokenizer.model_max_length, context or self.tokenizer.model_max_length)
+        if longest + budget > context:
+            raise ValueError(
+                f"A prompt of {longest} tokens and {budget} new ones are beyond the {context} that the model reads; "
+                "lower max_new_tokens."
+            )
         task = TextTask(
             self.tokenizer,
             list(prompts),
