@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
         kl: KL to the reference in nats a completion; None without a reference. At each place of a completion it is
             that of the next token, exact over the vocabulary. Over a sampled completion these sum to an estimate of the
             KL of whole completions that is without bias, and varies less than one from the sampled tokens alone (k1)
-            does. A value-based policy is certain of its best token.
+            does. What always takes the best token, a value-based policy or greedy sampling, is certain of it.
         n_tokens: Mean tokens a completion.
         ended_share: Share of completions that ended before the token budget.
         perplexity: Of all generated tokens together under the reference; None without one.
@@ -103,7 +103,7 @@ def evaluate(
     judged = list(judge_episodes(task, generated))
     kl = perplexity = None
     if reference is not None:
-        divergence = _divergence(network, reference, judged)
+        divergence = _divergence(network, reference, judged, sampling.deterministic)
         kl = float(divergence.kl.double().sum()) / n_episodes
         perplexity = math.exp(-float(divergence.ref_log_prob.double().mean()))
     network.set_training_mode(was_training)
@@ -126,11 +126,13 @@ def evaluate(
     )
 
 
-def _divergence(network: LanguagePolicy, reference: Reference, judged: Sequence[JudgedEpisode]) -> Divergence:
+def _divergence(
+    network: LanguagePolicy, reference: Reference, judged: Sequence[JudgedEpisode], is_greedy: bool
+) -> Divergence:
     """Return how far a policy is from its reference at each generated token, episode by episode."""
     buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
     buffer.fill([to_record(item) for item in judged])
-    if isinstance(network, GPT2Policy):
+    if isinstance(network, GPT2Policy) and not is_greedy:
         return reference.divergence(network, buffer)
     # All probability lies on the best token, so that what the reference thinks of the others does not count.
     log_prob = reference.log_prob(buffer)

@@ -17,6 +17,7 @@ from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_
 from textgym.agents import DQN, GPT2Policy, Sampling, TextGenVecEnv, evaluate, scoring
 from textgym.agents.diversity import distinct_share, self_bleu
 from textgym.agents.episode_buffer import EpisodeBuffer
+from textgym.agents.evaluation import Evaluation
 from textgym.agents.judging import to_record
 from textgym.agents.kl import exact_kl
 from textgym.agents.reference import Reference
@@ -166,14 +167,30 @@ def test_a_value_based_policy_is_certain_of_its_best_token() -> None:
     reference = model.find_reference()
     assert reference is not None
     result = evaluate(model, task, 8, reference=reference)
+    nats = nats_of_texts(reference, result)
+    assert result.kl == pytest.approx(nats / 8, abs=1e-4)
+    assert nats > 8
+
+
+def test_a_policy_that_takes_the_best_token_is_certain_of_it() -> None:
+    task = letter_task()
+    policy = letter_policy(task)
+    reference = Reference(policy, language_model(seed=4))
+    result = evaluate(policy, task, 8, sampling=Sampling(deterministic=True), reference=reference)
+    nats = nats_of_texts(reference, result)
+    assert result.kl == pytest.approx(nats / 8, abs=1e-4)
+    assert result.perplexity == pytest.approx(math.exp(nats / (8 * result.n_tokens)), rel=1e-4)
+
+
+def nats_of_texts(reference: Reference, result: Evaluation) -> float:
+    """What the reference's log-probabilities of all texts fall short of 0."""
     nats = 0.0
     for item in result.episodes:
         context = list(item.episode.text.prompt.token_ids)
         for token in item.episode.text.token_ids:
             nats -= float(full_logits(reference.policy, context).log_softmax(-1)[token])
             context.append(token)
-    assert result.kl == pytest.approx(nats / 8, abs=1e-4)
-    assert nats > 8
+    return nats
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -112,6 +112,7 @@ def test_every_metric_of_an_evaluation_is_in_the_table_sampled_and_greedy(
     of_texts = {"distinct_1": 0.5, "distinct_2": 0.75, "self_bleu": 0.25, "n_tokens": 4.5, "ended_share": 1.0}
     sampled = {"score": 0.5, "terms": {"right_word": 1.0, "length": 0.25}, **of_texts}
     greedy = {"score": 0.75, "terms": {"right_word": 0.5, "length": None}, **of_texts}
+    greedy |= {"kl": 25.0, "perplexity": 2.5}
     figures = {"tokens": 1, **sampled, "kl": 1.25, "perplexity": 12.5, "greedy": greedy}
     for record in records:
         written = json.dumps({"before": figures, "after": figures})
@@ -124,7 +125,7 @@ def test_every_metric_of_an_evaluation_is_in_the_table_sampled_and_greedy(
     figures_of_texts = "0.500 | 0.750 | 0.250 | 4.5 | 100% |"
     assert texts.splitlines()[-2:] == [
         f"| TextGen-Copy-v0 | PPO | 0.500 | 1.2 | 12.5 | {figures_of_texts}",
-        f"| TextGen-Copy-v0 | PPO, greedy | 0.750 | - | - | {figures_of_texts}",
+        f"| TextGen-Copy-v0 | PPO, greedy | 0.750 | 25.0 | 2.5 | {figures_of_texts}",
     ]
     assert terms.splitlines()[0] == "| task | completions of | right word | length |"
     assert terms.splitlines()[-2:] == [

@@ -29,8 +29,6 @@ def to_figures(evaluation: Evaluation, greedy: Evaluation, judge: float | None =
         **_of_completions(evaluation),
         "share_of_ones": {name: _mean([float(value == 1.0) for value in values]) for name, values in terms.items()},
         "judge": judge,
-        "kl": None if evaluation.kl is None else _finite(evaluation.kl),
-        "perplexity": None if evaluation.perplexity is None else _finite(evaluation.perplexity),
         "topics": _by_topic(evaluation),
         "greedy": _of_completions(greedy),
     }
@@ -42,6 +40,8 @@ def _of_completions(evaluation: Evaluation) -> dict[str, Any]:
         "n_completions": len(evaluation.episodes),
         "score": evaluation.score,
         "terms": {name: _finite(value) for name, value in evaluation.terms.items()},
+        "kl": None if evaluation.kl is None else _finite(evaluation.kl),
+        "perplexity": None if evaluation.perplexity is None else _finite(evaluation.perplexity),
         "n_tokens": evaluation.n_tokens,
         "ended_share": evaluation.ended_share,
         "distinct_1": evaluation.distinct_1,

@@ -247,7 +247,14 @@ def _evaluate(run: Run, phase: str, console: Console, speed: float | None = None
         )
         # A second greedy completion of a prompt would be the first one again.
         n_greedy = min(options.eval_completions, len(run.eval_task.prompts))
-        greedy = evaluate(run.policy, run.eval_task, n_greedy, seed=options.eval_seed, sampling=GREEDY)
+        greedy = evaluate(
+            run.policy,
+            run.eval_task,
+            n_greedy,
+            seed=options.eval_seed,
+            sampling=GREEDY,
+            reference=run.reference,
+        )
         judge = None if run.judge is None else _judged(run.judge, evaluation)
     n_tokens = run.model.num_timesteps
     run.folder.add_samples(to_samples(evaluation, n_tokens, phase))
