@@ -99,9 +99,12 @@ def test_a_run_is_also_judged_greedily_and_by_a_judge_that_it_does_not_learn_fro
     assert "the judge's score" in result.output
     assert "length_window" not in read_progress(run / "progress.csv")[-1].keys() | after["terms"].keys()
     assert set(after["greedy"]) == {
-        "n_completions", "score", "terms", "n_tokens", "ended_share", "distinct_1", "distinct_2", "self_bleu",
+        "n_completions", "score", "terms", "kl", "perplexity", "n_tokens", "ended_share", "distinct_1", "distinct_2",
+        "self_bleu",
     }  # fmt: skip
     assert after["perplexity"] > 1
+    # What is certain of its token is further from the first model than what it would have drawn.
+    assert after["greedy"]["kl"] > after["kl"]
     assert 0 <= after["self_bleu"] <= 1
 
 
