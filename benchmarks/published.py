@@ -238,8 +238,8 @@ def _about(rows: Sequence[Row]) -> str:
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return (
         f"Interquartile means of the score on held-out prompts over {seeds}, with 95 % intervals, and behind them the "
-        "mean KL to the untrained model in nats a completion; normalised: 0 is the untrained model's score with sampled "
-        "tokens, 1 the best known."
+        "mean KL to the untrained model in nats a completion; normalised: 0 is the untrained model's score with "
+        "sampled tokens, 1 the best known."
     )
 
 
