@@ -14,6 +14,7 @@ many hours, can be made in parts and on several machines. The results go to `ben
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -34,7 +35,6 @@ from .learning.page import COLUMNS, cells, markdown, text_cells
 from .learning.records import Choice, RunRecord, find_records
 from .learning.statistics import Estimate
 from .learning.summary import TEXT_FIGURES, Row, card_of, describe_texts, over_tasks, summarise
-from .machine import describe_machine
 from .main_job import RESULTS
 from .readme import README, write_into_readme
 
@@ -151,6 +151,13 @@ def score_before(task: str, rows: Sequence[Row], choice: Choice) -> float | None
     return _mean([row.before for row in rows if row.task == task and row.choice == choice])
 
 
+def machines(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Return the kinds of machine that runs were made on, with how many sessions were on each."""
+    names = ("device", "cores", "torch_threads")
+    counts = Counter(tuple(session[name] for name in names) for run in runs for session in run.sessions)
+    return [dict(zip((*names, "sessions"), (*kind, n), strict=True)) for kind, n in sorted(counts.items())]
+
+
 def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path) -> None:
     """Write the record, the tables and the figure of finished runs, and the README's part."""
     rows = summarise(runs)
@@ -158,7 +165,7 @@ def publish(runs: Sequence[RunRecord], command: str, results: Path, readme: Path
     results.mkdir(parents=True, exist_ok=True)
     record = {
         "command": command,
-        "machine": describe_machine(),
+        "machines": machines(runs),
         "runs": [_record(run) for run in runs],
         "interquartile_means": {name: mean._asdict() for name, mean in means.items()},
         "probabilities_of_improvement": {name: chance._asdict() for name, chance in chances.items()},
