@@ -31,10 +31,10 @@ from textgym.training.algorithms import ALGORITHMS
 from .learning.figures import curve_panels, frontier_panels, score_panels
 from .learning.grid import GridRun, read_grid
 from .learning.kept_runs import KeptRuns, check_bundled_model
-from .learning.page import COLUMNS, cells, markdown, text_cells
+from .learning.page import COLUMNS, cells, markdown, text_table
 from .learning.records import Choice, RunRecord, find_records
 from .learning.statistics import Estimate
-from .learning.summary import TEXT_FIGURES, Row, card_of, describe_texts, over_tasks, summarise
+from .learning.summary import Row, card_of, describe_texts, over_tasks, summarise
 from .main_job import RESULTS
 from .readme import README, write_into_readme
 
@@ -131,19 +131,19 @@ def draw(runs: Sequence[RunRecord], rows: Sequence[Row]) -> dict[str, Figure]:
     cards = {task: card_of(task) for task in tasks}
     thresholds = {task: card.threshold if card else None for task, card in cards.items()}
     algorithms = list(dict.fromkeys(row.algorithm for row in rows))
-    return {
+    figures = {
         "published": score_panels(scores, before, thresholds, algorithms),
         "published_curves": curve_panels(runs, thresholds, algorithms),
-        "published_kl": frontier_panels(runs, algorithms),
     }
+    if any(row.kl is not None for row in rows):
+        figures["published_kl"] = frontier_panels(runs, algorithms)
+    return figures
 
 
 def tables(runs: Sequence[RunRecord], rows: Sequence[Row]) -> str:
     """Return what a row an algorithm and task says of scores, and of the texts, as Markdown."""
-    texts = describe_texts(runs)
-    shown = [name for name in TEXT_FIGURES if any(row.figures[name] is not None for row in texts)]
-    of_texts = markdown(("task", "completions of", *shown), [text_cells(row, shown) for row in texts])
-    return "\n".join([markdown(COLUMNS, [cells(row) for row in rows]), _COLUMNS_IN_WORDS, of_texts])
+    of_scores, of_texts = markdown(COLUMNS, [cells(row) for row in rows]), markdown(*text_table(describe_texts(runs)))
+    return "\n".join([of_scores, _COLUMNS_IN_WORDS, of_texts])
 
 
 def score_before(task: str, rows: Sequence[Row], choice: Choice) -> float | None:

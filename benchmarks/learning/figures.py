@@ -1,4 +1,4 @@
-"""The figures of a report, as SVG pictures that a page can hold."""
+"""The figures of a report, as SVG pictures that a page can hold, and those that are published, a panel a task."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def frontier_panels(records: Sequence[RunRecord], algorithms: Sequence[str]) -> 
     """Draw final score against KL: a panel a task, a point a run.
 
     Args:
-        records: Runs, of which those without a KL are left out.
+        records: Runs, of which at least one has a KL; those without are left out.
         algorithms: All algorithms, whose order decides colours and markers.
     """
     known = [run for run in records if run.final_kl is not None]

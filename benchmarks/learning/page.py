@@ -12,6 +12,7 @@ from textgym.html_page import render_page
 from textgym.replacing import replacing_file
 from textgym.training.run_folder import RunFolder
 
+from .display import count
 from .figures import by_algorithm, chance_matrix, frontier, intervals, learning_curves
 from .records import RunRecord
 from .statistics import Estimate
@@ -55,12 +56,7 @@ def write_report(records: Sequence[RunRecord], page: Path) -> Path:
         raise ValueError(f"None of the {len(records)} runs is finished; go on with them first.")
     algorithms = list(by_algorithm(finished))
     rows, text_rows = by_score(summarise(finished)), describe_texts(finished)
-    # A column that is empty throughout, such as a judge's, is left out.
-    shown = [name for name in TEXT_FIGURES if any(row.figures[name] is not None for row in text_rows)]
-    tables = {
-        "scores": (COLUMNS, [cells(row) for row in rows]),
-        "texts": (("task", "completions of", *shown), [text_cells(row, shown) for row in text_rows]),
-    }
+    tables = {"scores": (COLUMNS, [cells(row) for row in rows]), "texts": text_table(text_rows)}
     terms = term_tables(text_rows)
     means, chances = over_tasks(finished)
     is_matrix = len(chances) > MOST_INTERVALS
@@ -118,6 +114,12 @@ def cells(row: Row) -> tuple[str, ...]:
         _number(row.tokens_to_threshold, ",.0f"),
         _seconds(row.seconds_to_threshold),
     )
+
+
+def text_table(rows: Sequence[TextRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return columns and rows of the table on texts; a column that is empty throughout, as a judge's, is left out."""
+    shown = [name for name in TEXT_FIGURES if any(row.figures[name] is not None for row in rows)]
+    return ("task", "completions of", *shown), [text_cells(row, shown) for row in rows]
 
 
 def text_cells(row: TextRow, names: Sequence[str]) -> tuple[str, ...]:
@@ -242,12 +244,7 @@ def _sessions(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     counts: dict[str, dict[str, Any]] = {}
     for session in (session for record in records for session in record.sessions):
         packages = ", ".join(f"{name} {version}" for name, version in session["packages"].items() if version)
-        machine = f"{session['device']}, {_counted(session['cores'], 'core')}"
-        machine += f", {_counted(session['torch_threads'], 'thread')}"
+        machine = f"{session['device']}, {count(session['cores'], 'core')}, {count(session['torch_threads'], 'thread')}"
         about = f"{machine}; {session['platform']}; Python {session['python']}; {packages}"
         counts.setdefault(about, {"about": about, "n": 0})["n"] += 1
     return list(counts.values())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

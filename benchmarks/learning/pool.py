@@ -1,19 +1,15 @@
 """Several training runs at a time, each a process with its share of the cores, until all have ended."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple
 
-from textgym.training.run_folder import RunFolder
-
 from .grid import GridRun
-from .state import command_of, state_of
+from .state import checkpoint_tokens, command_of
 
 SECONDS_BETWEEN_LOOKS = 0.3
 # Each library that would start a thread a core.
@@ -45,22 +41,6 @@ def threads_each(jobs: int) -> int:
     # A list, such as "4,2", is for levels of nesting.
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else max(1, n_cores() // jobs)
-
-
-def checkpoint_tokens(run: GridRun) -> int | None:
-    """Return the tokens at which a run would be resumed.
-
-    None for a run that would not be: it is finished, has saved nothing yet, or its checkpoint cannot be read, of which
-    its training says what is wrong.
-    """
-    checkpoint = RunFolder(run.folder).checkpoint
-    if state_of(run) != "begun" or not checkpoint.is_file():
-        return None
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            return int(json.loads(archive.read("data"))["num_timesteps"])
-    except (zipfile.BadZipFile, KeyError, ValueError):
-        return None
 
 
 class RunPool:

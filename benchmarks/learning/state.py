@@ -1,6 +1,8 @@
 """What has become of a run, read from its folder: so that a second call skips it, goes on with it, or begins it."""
 
+import json
 import shutil
+import zipfile
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -61,6 +63,22 @@ def progress_of(run: GridRun) -> tuple[int, float | None]:
         return 0, None
     score = rows[-1].get("rollout/score")
     return int(float(rows[-1][TOKENS_COLUMN])), float(score) if score else None
+
+
+def checkpoint_tokens(run: GridRun) -> int | None:
+    """Return the tokens at which a run would be resumed.
+
+    None for a run that would not be: it is finished, has saved nothing yet, or its checkpoint cannot be read, of which
+    its training says what is wrong.
+    """
+    checkpoint = RunFolder(run.folder).checkpoint
+    if state_of(run) != "begun" or not checkpoint.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return int(json.loads(archive.read("data"))["num_timesteps"])
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return None
 
 
 def excess_tokens(run: GridRun) -> int:

@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import yaml
 
 from textgym.task_card import UNTRAINED, TaskCard, read_card
-from textgym.training.algorithm_settings import AlgorithmSettings
 from textgym.training.algorithms import ALGORITHMS
-from textgym.training.settings import EvaluationSettings, PolicySettings, TaskSettings, TrainSettings
+from textgym.training.settings_file import build_settings, write_settings
 
 from .figures import by_algorithm
 from .records import WITHOUT_EFFECT, Choice, RunRecord, flat_settings
@@ -187,18 +187,9 @@ def normalised(run: RunRecord) -> float:
 
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the defaults of a run's settings, by dotted names, as plain data."""
-    sections = {
-        "": TrainSettings,
-        "task.": TaskSettings,
-        "algorithm.": ALGORITHMS.get(settings["algorithm"]["name"], AlgorithmSettings),
-        "policy.": PolicySettings,
-        "evaluation.": EvaluationSettings,
-    }
-    return {
-        f"{section}{declared.name}": list(declared.default) if isinstance(declared.default, tuple) else declared.default
-        for section, kind in sections.items()
-        for declared in fields(kind)
-    }
+    name = settings["algorithm"]["name"]
+    given = {"algorithm": {"name": name}} if name in ALGORITHMS else {}
+    return flat_settings(yaml.safe_load(write_settings(build_settings(given))))
 
 
 def _row(task: str, algorithm: str, runs: Sequence[RunRecord], threshold: float | None) -> Row:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from textgym.benchmarks.learning.grid import Grid
-from textgym.benchmarks.learning.pool import Failure, RunPool, checkpoint_tokens, failure_reason, n_cores, threads_each
+from textgym.benchmarks.learning.pool import Failure, RunPool, failure_reason, n_cores, threads_each
+from textgym.benchmarks.learning.state import checkpoint_tokens
 from textgym.cli.stopping import stop_on_terminate
 
 COPY = "TextGen-Copy-v0"

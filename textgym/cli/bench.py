@@ -57,8 +57,8 @@ def bench(
     ```
     """
     from textgym.benchmarks.learning.grid import read_grid
-    from textgym.benchmarks.learning.pool import checkpoint_tokens, n_cores, threads_each
-    from textgym.benchmarks.learning.state import excess_tokens, state_of
+    from textgym.benchmarks.learning.pool import n_cores, threads_each
+    from textgym.benchmarks.learning.state import checkpoint_tokens, excess_tokens, state_of
 
     find_own_modules()
     given = {"tasks": _names(tasks), "algorithms": _names(algos), "seeds": seeds, "total_tokens": tokens}
