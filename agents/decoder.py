@@ -95,8 +95,14 @@ class Decoder:
         tokens[np.arange(width) < lengths[:, None]] = np.fromiter(chain.from_iterable(prompts), dtype=np.int64)
         padded, last_position = torch.from_numpy(tokens), torch.from_numpy(lengths - 1)
         last_token = padded.gather(1, last_position[:, None])[:, 0]
+        # Of completions of one prompt, the first row reads it.
+        readers, reader_of = _first_of_equals(prompts)
+        source = torch.tensor(rows)[reader_of]
         # All copies come before the prompts are read: the host waits in each for what it had launched before.
-        index, last_token, last_position = torch.stack([torch.tensor(rows), last_token, last_position]).to(device)
+        index, source, last_token, last_position = torch.stack(
+            [torch.tensor(rows), source, last_token, last_position]
+        ).to(device)
+        reading, read = torch.tensor(rows)[readers].to(device), padded[readers, :-1].to(device)
         self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
         self.last_token[index] = last_token
         self.position[index] = last_position
@@ -104,8 +110,10 @@ class Decoder:
         self.is_running[index] = True
         if width > 1:
             # The prompt's last token is left to the first decoding step, which chooses the token after it.
-            positions = torch.arange(width - 1, device=device).expand(len(rows), -1)
-            self.policy.cached_hidden_states(padded[:, :-1].to(device), positions, self.cache, index, width - 1)
+            positions = torch.arange(width - 1, device=device).expand(len(readers), -1)
+            self.policy.cached_hidden_states(read, positions, self.cache, reading, width - 1)
+        if width > 1 and len(readers) < len(rows):
+            self.cache.copy_rows(source, index, width - 1)
 
     def step(self) -> None:
         """Generate one token in every running row."""
@@ -165,3 +173,10 @@ class Decoder:
         names = ["last_token", "position", "n_generated", "is_running", "uniforms"]
         names += ["token_ids", "log_prob", "values", "candidates"]
         return {name: getattr(self, name) for name in names}
+
+
+def _first_of_equals(prompts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Return the numbers of the prompts that no earlier one equals, and for each prompt the first that it equals."""
+    firsts: dict[tuple[int, ...], int] = {}
+    first_of = [firsts.setdefault(tuple(prompt), number) for number, prompt in enumerate(prompts)]
+    return list(firsts.values()), first_of

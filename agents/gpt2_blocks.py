@@ -1,4 +1,7 @@
-"""GPT-2's forward pass over whole texts in operations that a GPU can join into few, for updates and scoring there."""
+"""GPT-2's forward pass over whole texts in plain operations, for updates and scoring.
+
+On a GPU these can be joined into few; on the CPU what texts have alike is left out, and what nobody asks for.
+"""
 
 from typing import NamedTuple, cast
 
@@ -11,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from .fused import fused
 from .precision import CHECKPOINT
+from .text_passes import TextPass
 
 
 def embedded(trunk: GPT2Model, input_ids: Tensor) -> Tensor:
@@ -41,6 +45,32 @@ def through_blocks(
         hidden = CHECKPOINT(_through_block, *arguments) if is_checkpointed else _through_block(*arguments)
     last: Tensor = trunk.ln_f(hidden)
     return last
+
+
+def at_decisions(
+    trunk: GPT2Model, hidden: Tensor, texts: TextPass, first_block: int, dtype: torch.dtype, is_checkpointed: bool
+) -> Tensor:
+    """Run texts through a trunk's blocks and its last norm, as `through_blocks` does, each position once.
+
+    Behind its attention the last block computes nothing but what decisions ask for.
+
+    Args:
+        trunk: See `through_blocks`.
+        hidden: What the first of the blocks gets at the texts' N positions, float32, shape (N, D).
+        texts: Which positions these are.
+        first_block: See `through_blocks`; at least one block is left.
+        dtype: Likewise.
+        is_checkpointed: Likewise.
+
+    Returns:
+        The last hidden states at the texts' M decisions, float32, shape (M, D).
+    """
+    *others, last = [_weights(block) for block in cast(list[GPT2Block], trunk.h[first_block:])]
+    for weights, is_last in [*((weights, False) for weights in others), (last, True)]:
+        arguments = (hidden, weights, trunk.config.n_head, trunk.config.layer_norm_epsilon, dtype, texts, is_last)
+        hidden = CHECKPOINT(_of_texts, *arguments) if is_checkpointed else _of_texts(*arguments)
+    last_states: Tensor = trunk.ln_f(hidden)
+    return last_states
 
 
 class _Affine(NamedTuple):
@@ -76,11 +106,42 @@ def _weights(block: GPT2Block) -> _BlockWeights:
 
 @fused(least_rows=512, least_width=512)
 def _through_block(hidden: Tensor, weights: _BlockWeights, n_heads: int, eps: float, dtype: torch.dtype) -> Tensor:
-    n_rows, length, width = hidden.shape
     joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)
+    return _behind_attention(hidden, _attended(joined, n_heads), weights, eps, dtype)
+
+
+def _of_texts(
+    hidden: Tensor,
+    weights: _BlockWeights,
+    n_heads: int,
+    eps: float,
+    dtype: torch.dtype,
+    texts: TextPass,
+    is_last: bool,
+) -> Tensor:
+    joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)  # (N, 3 D)
+    padded = joined if texts.kept is None else joined.index_select(0, texts.number.flatten())
+    attended = _attended(padded.view(*texts.number.shape, -1), n_heads).flatten(0, 1)  # (R ℓ, D)
+    if is_last:
+        hidden = hidden.index_select(0, texts.number.flatten()[texts.decisions])
+        attended = attended.index_select(0, texts.decisions)
+    elif texts.kept is not None:
+        attended = attended.index_select(0, texts.kept)
+    return _behind_attention(hidden, attended, weights, eps, dtype)
+
+
+def _attended(joined: Tensor, n_heads: int) -> Tensor:
+    """Return what queries attend to, shape (B, L, D), from joined queries, keys and values, shape (B, L, 3 D)."""
+    n_rows, length, _ = joined.shape
     queries, keys, values = joined.view(n_rows, length, 3, n_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
     attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-    hidden = hidden + _product(attended.transpose(1, 2).reshape(n_rows, length, width), weights.out_of_attention)
+    return attended.transpose(1, 2).reshape(n_rows, length, -1)
+
+
+def _behind_attention(
+    hidden: Tensor, attended: Tensor, weights: _BlockWeights, eps: float, dtype: torch.dtype
+) -> Tensor:
+    hidden = hidden + _product(attended, weights.out_of_attention)
     widened = _product(_norm(hidden, weights.second_norm, eps, dtype), weights.widen)
     return hidden + _product(functional.gelu(widened, approximate="tanh"), weights.narrow)
 

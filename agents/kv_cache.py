@@ -126,6 +126,18 @@ class RowCache(Cache):
                 layer.keys = layer.keys[rows]
                 layer.values = layer.values[rows]
 
+    def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Let rows begin as others do.
+
+        Args:
+            source: Rows that have been appended to, shape (R,).
+            target: The rows that get their keys and values, shape (R,).
+            length: Number of positions, from the first on.
+        """
+        for layer in self.row_layers:
+            layer.keys[target, :, :length] = layer.keys[source, :, :length]
+            layer.values[target, :, :length] = layer.values[source, :, :length]
+
 
 class PairedCache(RowCache):
     """The cache of a network, and that of another which reads the same rows.
@@ -148,3 +160,8 @@ class PairedCache(RowCache):
         """Drop all rows but the given ones in both caches."""
         super().keep_rows(rows)
         self.companion.keep_rows(rows)
+
+    def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Let rows begin as others do, in both caches."""
+        super().copy_rows(source, target, length)
+        self.companion.copy_rows(source, target, length)

@@ -14,10 +14,14 @@ from .language_policy import LanguagePolicy
 from .micro_batches import row_slices
 from .policy import GPT2Policy
 from .token_statistics import token_statistics
+from .trunk import POSITIONS_PER_PASS
 
 # Of decisions whose distributions are compared at once, which takes several tensors of this size.
 LOGITS_PER_COMPARISON = 1 << 20
 LOGITS_PER_COMPARISON_ON_GPU = 1 << 26
+# Positions that are scored together; on the CPU the trunk cuts them into passes, texts that begin alike side by side.
+POSITIONS_PER_BATCH = 8192
+POSITIONS_PER_BATCH_ON_GPU = 32_768
 
 
 class TokenScores(NamedTuple):
@@ -49,7 +53,7 @@ def score_tokens(
         policy: The policy.
         buffer: Filled with episodes.
         first_episode: Episodes before this one are left out.
-        tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions a forward pass, padding included; None for 8,192 on the CPU and 32,768 elsewhere.
 
     Returns:
         Values and log-probabilities of all generated tokens from that episode on.
@@ -78,7 +82,7 @@ def compare_policies(
         policy: The policy.
         reference: What it is compared with, of the same vocabulary.
         buffer: Filled with episodes.
-        tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions a forward pass, padding included; None for 8,192 on the CPU and 32,768 elsewhere.
 
     Returns:
         Divergence at each token, in the buffer's order.
@@ -117,24 +121,23 @@ def probable_tokens(
         buffer: Filled with episodes.
         k: Number of tokens, at most the vocabulary's.
         first_episode: Episodes before this one are left out.
-        tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions a forward pass, padding included; None for 8,192 on the CPU and 32,768 elsewhere.
 
     Returns:
         Token ids, int32, shape (generated tokens from that episode on, k).
     """
+
+    def of_rows(hidden: Tensor, n_generated: Tensor) -> tuple[Tensor]:
+        return (policy.decision_logits(hidden, n_generated).topk(k).indices.int(),)
+
     token_ids = torch.empty((_tokens_from(buffer, first_episode), k), dtype=torch.int32, device=buffer.device)
     for packed, index in _batches(buffer, first_episode, tokens_per_batch):
-        logits = policy.decision_logits(*policy.decisions(packed))
-        token_ids[index] = logits.topk(k).indices.int()
+        (token_ids[index],) = in_chunks(of_rows, policy.rows_per_chunk, *policy.decisions(packed))
     return token_ids
 
 
 def _tokens_from(buffer: FlatEpisodes, first_episode: int) -> int:
     return int(buffer.lengths[first_episode:].sum())
-
-
-def _tokens_per_batch(buffer: FlatEpisodes) -> int:
-    return 1024 if buffer.device.type == "cpu" else 32_768
 
 
 def _batches(
@@ -144,7 +147,8 @@ def _batches(
     n_before = int(buffer.lengths[:first_episode].sum())
     sizes = (buffer.prompt_lengths + buffer.lengths)[first_episode:]
     order = np.argsort(-sizes, kind="stable")
-    for rows in row_slices(sizes[order].tolist(), tokens_per_batch or _tokens_per_batch(buffer)):
+    usual = POSITIONS_PER_BATCH if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU
+    for rows in row_slices(sizes[order].tolist(), tokens_per_batch or usual):
         episodes = order[rows] + first_episode
         yield buffer.packed(episodes), buffer.token_index(episodes) - n_before
 
@@ -159,7 +163,8 @@ def frozen_hidden_of(policy: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch:
     starts = sizes.cumsum() - sizes
     result = torch.empty((len(buffer.token_ids), policy.width), device=buffer.device)
     order = np.argsort(-sizes, kind="stable")
-    for rows in row_slices(sizes[order].tolist(), tokens_per_batch or _tokens_per_batch(buffer)):
+    usual = POSITIONS_PER_PASS if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU
+    for rows in row_slices(sizes[order].tolist(), tokens_per_batch or usual):
         packed = buffer.packed(order[rows])
         hidden = policy.frozen_hidden_states(packed["input_ids"])
         index = torch.from_numpy(

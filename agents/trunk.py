@@ -10,14 +10,14 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Model, PretrainedConfig, PreTrainedModel
 
 from textgym.models import load_language_model
 
 from . import gpu_path
 from .activations import fuse_activations
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
-from .gpt2_blocks import embedded, through_blocks
+from .gpt2_blocks import at_decisions, embedded, through_blocks
 from .gpt2_step import GPT2Step, is_plain_gpt2
 from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
@@ -25,6 +25,7 @@ from .micro_batches import row_slices
 from .number_checks import check_numbers
 from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
+from .text_passes import text_passes
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
@@ -245,6 +246,9 @@ class Trunk(BasePolicy):
         if gpu_path.is_for_gpu(input_ids):
             return self.hidden_states(input_ids, frozen_hidden, trunk)[is_decision]
         lengths = obs["attention_mask"].sum(dim=1).tolist()
+        plain = self.language_model.base_model if trunk is None else trunk
+        if is_plain_gpt2(plain):
+            return self._plain_hidden_states(plain, input_ids, lengths, is_decision, frozen_hidden)
         parts = []
         for rows in row_slices(lengths, POSITIONS_PER_PASS):
             longest = max(lengths[rows])
@@ -252,6 +256,28 @@ class Trunk(BasePolicy):
             hidden = self.hidden_states(input_ids[rows, :longest], frozen, trunk)
             parts.append(hidden[is_decision[rows, :longest]])
         return torch.cat(parts)
+
+    def _plain_hidden_states(
+        self,
+        trunk: GPT2Model,
+        input_ids: Tensor,
+        lengths: list[int],
+        is_decision: Tensor,
+        frozen_hidden: Tensor | None,
+    ) -> Tensor:
+        """Return what `_packed_hidden_states` does, of a plain GPT-2 on the CPU."""
+        passes, order = text_passes(input_ids, lengths, is_decision, POSITIONS_PER_PASS)
+        n_done = 0 if frozen_hidden is None else self.n_shared_layers
+        is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
+        parts = []
+        for texts in passes:
+            if frozen_hidden is None:
+                hidden = trunk.wte(input_ids.flatten()[texts.positions]) + trunk.wpe(texts.columns)
+            else:
+                hidden = frozen_hidden.flatten(0, 1)[texts.positions]
+            parts.append(at_decisions(trunk, hidden, texts, n_done, product_dtype(self.autocast), is_checkpointed))
+        joined = torch.cat(parts)
+        return joined if order is None else joined.index_select(0, order)
 
     def _check_sizes(self) -> None:
         config = self.language_model.config

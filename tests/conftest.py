@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def logger_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let Stable-Baselines3 make its loggers' folders where they are removed; else each `learn` leaves one."""
+    os.environ["SB3_LOGDIR"] = str(tmp_path_factory.mktemp("loggers"))
+
+
 @pytest.fixture(scope="session")
 def corpus_folder() -> Path:
     """The folder of the training corpus: `$TEXTGYM_SHARED/corpus`, else `../shared/corpus` beside the checkout."""

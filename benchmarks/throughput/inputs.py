@@ -27,6 +27,7 @@ class Setting:
         num_envs: Environments, and rows that are decoded side by side.
         prompt_tokens: Tokens of each prompt.
         new_tokens: Tokens of each completion.
+        completions_per_prompt: Successive environments that get the same prompt.
         batch_size: Tokens a minibatch of an update.
         n_epochs: Times that an update goes through a rollout.
         device: PyTorch's name of the device.
@@ -50,6 +51,7 @@ class Setting:
     num_envs: int = 16
     prompt_tokens: int = 16
     new_tokens: int = 48
+    completions_per_prompt: int = 1
     batch_size: int = 256
     n_epochs: int = 1
     device: str = "cpu"
@@ -77,10 +79,11 @@ class Setting:
 
     def describe(self) -> str:
         """Return the sizes of network and texts in a line."""
+        group = self.completions_per_prompt
         return (
             f"GPT-2 {self.n_layer}×{self.n_embd}, vocabulary {self.vocab_size:,}, {self.num_envs} environments, "
             f"{self.prompt_tokens} + {self.new_tokens} tokens"
-        )
+        ) + (f", {group} completions a prompt" if group > 1 else "")
 
 
 MIN_UNEQUAL_TOKENS = 8
@@ -190,6 +193,7 @@ def make_task(setting: Setting) -> TextTask:
         max_prompt_tokens=setting.prompt_tokens,
         max_new_tokens=setting.new_tokens,
         banned_token_ids=[setting.vocab_size - 1],
+        completions_per_prompt=setting.completions_per_prompt,
         prompt_order="sequential",
     )
 

@@ -14,6 +14,9 @@ from .inputs import Setting, make_model, make_task
 from .measurement import Case, Contestant, timed
 from .trl_trainers import NOT_INSTALLED, TRAINERS, TRLIteration, has_trl
 
+# TRL's trainers compare completions of one prompt.
+COMPLETIONS_PER_PROMPT = 4
+
 
 def make_ours(setting: Setting, with_reference: bool) -> PPO:
     """Make TextGym's PPO; one call of `learn` with a rollout's tokens is one iteration."""
@@ -94,7 +97,8 @@ def _against_plain(name: str, setting: Setting, most_repeats: int | None = None)
 
 def _against_trl(name: str, setting: Setting, trainers: Sequence[str], most_repeats: int | None = None) -> Case:
     # One minibatch, so that each side takes one optimiser step an epoch on all completions.
-    whole = replace(setting, batch_size=setting.rollout_tokens)
+    group = min(COMPLETIONS_PER_PROMPT, setting.num_envs)
+    whole = replace(setting, batch_size=setting.rollout_tokens, completions_per_prompt=group)
     ours = make_ours(whole, with_reference=True)
     contestants = [learning("TextGym PPO, reference KL", ours, whole, most_repeats)]
     skipped = {}

@@ -97,13 +97,18 @@ class CaseResult:
         """All that ours is compared with, one by one: what is not ours, or the baseline where all is."""
         return [each for each in self.measurements if not each.is_ours] or [self.baseline]
 
-    def lead_over(self, rival: Measurement) -> tuple[float, float, float]:
-        """Return how many times as good as a rival ours was: by the medians, and at least and at most by repeats."""
+    @property
+    def own(self) -> list[Measurement]:
+        """All of ours that are compared with rivals: the first alone where there is nobody else's."""
+        is_contested = any(not each.is_ours for each in self.measurements)
+        return [each for each in self.measurements if each.is_ours] if is_contested else [self.ours]
+
+    def lead_over(self, rival: Measurement, own: Measurement) -> tuple[float, float, float]:
+        """Return how many times as good as a rival one was: by the medians, and at least and at most by repeats."""
         repeats = [
-            self._times_as_good(own, other)
-            for own, other in zip(self.ours.rates, itertools.cycle(rival.rates), strict=False)
+            self._times_as_good(one, other) for one, other in zip(own.rates, itertools.cycle(rival.rates), strict=False)
         ]
-        return self._times_as_good(self.ours.median, rival.median), min(repeats), max(repeats)
+        return self._times_as_good(own.median, rival.median), min(repeats), max(repeats)
 
     def ratio(self, measurement: Measurement) -> float:
         """Return how many times as good as the baseline a contestant was, by the medians."""

@@ -1,5 +1,6 @@
 """The speed table: printed, as JSON, and as a bar chart."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,12 +37,13 @@ def print_table(results: Sequence[CaseResult], machine: str) -> None:
 
 
 def markdown_table(results: Sequence[CaseResult]) -> str:
-    """Return a table with a row for each that ours is compared with, for the README."""
+    """Return a table with a row for each of ours and each that it is compared with, for the README."""
     lines = ["| case | TextGym | against | times as good (lowest to highest) |", "|---|---:|---|---:|"]
     for result in results:
-        for rival in result.rivals:
-            lead, least, most = result.lead_over(rival)
-            ours = f"{_number(result.ours.median)} {result.case.unit}"
+        for own, rival in itertools.product(result.own, result.rivals):
+            lead, least, most = result.lead_over(rival, own)
+            name = f"{own.name}: " if len(result.own) > 1 else ""
+            ours = f"{name}{_number(own.median)} {result.case.unit}"
             against = f"{rival.name}: {_number(rival.median)}"
             spread = "" if least == most else f" ({_number(least)} to {_number(most)})"
             lines.append(f"| {result.case.name} | {ours} | {against} | {_number(lead)}{spread} |")

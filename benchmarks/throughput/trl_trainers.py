@@ -12,7 +12,6 @@ from .inputs import Setting, make_model, make_prompts, make_task, make_tokenizer
 
 TRAINERS = ("RLOO", "GRPO")
 NOT_INSTALLED = "TRL is not installed; pip install -e '.[bench]' -c constraints.txt"
-COMPLETIONS_PER_PROMPT = 4
 ITERATIONS_A_REPEAT = 2
 
 
@@ -42,7 +41,7 @@ class TRLIteration:
 
     Args:
         name: `"RLOO"` or `"GRPO"`.
-        setting: Sizes; as many completions as it has environments.
+        setting: Sizes; as many completions as it has environments, at least two of each prompt.
         beta: Coefficient of the KL; above 0, so that there is a reference.
     """
 
@@ -71,7 +70,7 @@ def _make_trainer(name: str, setting: Setting, folder: str, beta: float) -> Any:
     config = getattr(trl, f"{name}Config")(
         output_dir=folder,
         per_device_train_batch_size=setting.num_envs,
-        num_generations=min(COMPLETIONS_PER_PROMPT, setting.num_envs),
+        num_generations=setting.completions_per_prompt,
         max_completion_length=setting.new_tokens,
         # All completions have the full length, as ours have.
         generation_kwargs={"min_new_tokens": setting.new_tokens, "suppress_tokens": [task.eos_token_id]},

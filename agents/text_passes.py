@@ -1,0 +1,114 @@
+"""How a packed batch is forwarded on the CPU: a few texts at a time, and once what they have alike at their beginning.
+
+Completions of one prompt share its tokens, and a causal model's hidden states at these. So do prompts that begin with
+the same instructions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .flat_episodes import joined_ranges
+from .micro_batches import row_slices
+
+# What texts have alike is gathered for attention in every block, which costs more than a few positions are worth.
+LEAST_SHARE_ALIKE = 0.1
+
+
+class TextPass(NamedTuple):
+    """R texts of a packed batch that are forwarded together, padded to ℓ tokens: N positions and M decisions.
+
+    Attributes:
+        positions: The positions, by number in the batch's rows laid end to end, shape (N,).
+        columns: Their places in their texts, shape (N,).
+        number: Which of the N each place of the padded texts has, shape (R, ℓ); anything at padding.
+        kept: Where the N are in the padded texts laid end to end, shape (N,); None where they are all of these, in
+            order.
+        decisions: Where tokens were chosen, likewise, text by text, shape (M,).
+    """
+
+    positions: Tensor
+    columns: Tensor
+    number: Tensor
+    kept: Tensor | None
+    decisions: Tensor
+
+
+def text_passes(
+    input_ids: Tensor, lengths: list[int], is_decision: Tensor, most_positions: int
+) -> tuple[list[TextPass], Tensor | None]:
+    """Cut a packed batch into passes.
+
+    Args:
+        input_ids: Tokens of right-padded texts on the CPU, shape (B, L).
+        lengths: Tokens of each text, B of them.
+        is_decision: True where the next token was chosen, shape (B, L).
+        most_positions: Positions of a pass, about; a longer text is a pass of its own.
+
+    Returns:
+        The passes, and where the batch's decisions, row by row, are among those of the passes; None if in their order.
+    """
+    tokens, decides, sizes = input_ids.numpy(), is_decision.numpy(), np.array(lengths)
+    rows, n_alike = _alike_side_by_side(tokens, sizes)
+    if n_alike.sum() < LEAST_SHARE_ALIKE * sizes.sum():
+        rows, n_alike = np.arange(len(sizes)), np.zeros_like(sizes)
+        slices = list(row_slices(lengths, most_positions))
+    else:
+        slices = _slices(sizes[rows] - n_alike, n_alike, most_positions)
+    passes = [_text_pass(rows[part], sizes[rows[part]], n_alike[part], decides) for part in slices]
+    if (rows[1:] > rows[:-1]).all():
+        return passes, None
+    n_decisions = decides.sum(axis=1)
+    starts = np.empty_like(rows)
+    starts[rows] = n_decisions[rows].cumsum() - n_decisions[rows]
+    return passes, torch.from_numpy(joined_ranges(starts, n_decisions))
+
+
+def _alike_side_by_side(tokens: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order rows so that each follows one that begins like it for as long as any earlier one does.
+
+    Returns:
+        Numbers of the rows, and of how many tokens each has at its beginning that the one before it has too.
+    """
+    keys = [row.tobytes() for row in tokens]
+    rows = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+    ordered, sizes = tokens[rows], sizes[rows]
+    is_in_both = np.arange(tokens.shape[1]) < np.minimum(sizes[1:], sizes[:-1])[:, None]
+    is_alike = (ordered[1:] == ordered[:-1]) & is_in_both
+    return rows, np.append(0, np.logical_and.accumulate(is_alike, axis=1).sum(axis=1))
+
+
+def _slices(n_new: np.ndarray, n_alike: np.ndarray, most_positions: int) -> list[slice]:
+    """Cut rows where their positions, those that they share with the one before counted once, exceed a limit."""
+    slices, start, total = [], 0, 0
+    for row, (new, alike) in enumerate(zip(n_new.tolist(), n_alike.tolist(), strict=True)):
+        if row > start and total + new > most_positions:
+            slices.append(slice(start, row))
+            start, total = row, alike
+        total += new
+    return [*slices, slice(start, len(n_new))]
+
+
+def _text_pass(rows: np.ndarray, sizes: np.ndarray, n_alike: np.ndarray, decides: np.ndarray) -> TextPass:
+    length = int(sizes.max())
+    column = np.arange(length)
+    is_new = np.ones((len(rows), length), dtype=bool)
+    # Else padding costs less than what it takes to go round it.
+    shares = bool(n_alike[1:].any())
+    if shares:
+        n_alike = np.append(0, n_alike[1:])
+        is_new = (column >= n_alike[:, None]) & (column < sizes[:, None])
+    own = (is_new.cumsum() - 1).reshape(is_new.shape)
+    # A position has the state of the last row that does not take its own from the row before.
+    owner = np.maximum.accumulate(np.where(is_new, np.arange(len(rows))[:, None], 0), axis=0)
+    places = is_new.ravel().nonzero()[0]
+    row, columns = np.divmod(places, length)
+    return TextPass(
+        positions=torch.from_numpy(rows[row] * decides.shape[1] + columns),
+        columns=torch.from_numpy(columns),
+        number=torch.from_numpy(own[owner, column]),
+        kept=torch.from_numpy(places) if shares else None,
+        decisions=torch.from_numpy(decides[rows, :length].ravel().nonzero()[0]),
+    )
