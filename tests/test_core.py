@@ -349,11 +349,55 @@ def test_row_i_draws_as_a_single_row_seeded_seed_plus_i() -> None:
     texts = [str(number) for number in range(50)]
     core = make_core(3, prompts=texts, prompt_order="random")
     core.schedule.seed(7)
-    rounds = prompts_of_episodes(core, 5)
+    rounds = prompts_of_episodes(core, 40)
     for row in range(3):
         single = make_core(prompts=texts, prompt_order="random")
         single.schedule.seed(7 + row)
-        assert prompts_of_episodes(single, 5) == [[each[row]] for each in rounds]
+        assert prompts_of_episodes(single, 40) == [[each[row]] for each in rounds]
+
+
+def test_prompts_drawn_together_are_those_drawn_one_by_one() -> None:
+    """Rows beside others draw several prompts at a time, a single row and agents one."""
+    task = make_core(prompts=[str(number) for number in range(50)]).task
+    together, one_by_one = np.random.default_rng(0), np.random.default_rng(0)
+    drawn = [*task.prompt_indices(together, 7), *task.prompt_indices(together, 16)]
+    assert drawn == [task.prompt_index(one_by_one) for _ in range(23)]
+    assert together.bit_generator.state == one_by_one.bit_generator.state
+
+
+def test_a_seed_begins_anew_what_was_drawn_ahead() -> None:
+    core = make_core(2, prompts=[str(number) for number in range(50)], prompt_order="random")
+    core.schedule.seed(7)
+    first = prompts_of_episodes(core, 3)
+    core.schedule.seed(7)
+    assert prompts_of_episodes(core, 20)[:3] == first
+
+
+def test_a_single_row_leaves_its_generator_as_after_one_draw_an_episode() -> None:
+    """It is the environment's own, from which others may draw."""
+    core = make_core(prompts=[str(number) for number in range(50)], prompt_order="random")
+    core.schedule.seed(7)
+    core.begin()
+    generator = np.random.default_rng(7)
+    core.task.prompt_index(generator)
+    assert core.schedule.generators[0] is not None
+    assert core.schedule.generators[0].bit_generator.state == generator.bit_generator.state
+
+
+def test_endings_that_came_in_different_steps_are_kept_until_their_rows_begin_anew() -> None:
+    core = make_core(3)
+    core.begin()
+    first = step(core, EOS_TOKEN_ID, *tokens("ab")).endings
+    second = core.step(core.contexts.array([0, EOS_TOKEN_ID, 0]), ~core.is_over).endings
+    assert list(first) == [0]
+    assert list(second) == [1]
+    assert 2 not in second
+    assert core.endings == {0: first[0], 1: second[1]}
+    assert core.has_ended_rows
+    core.begin([0])
+    assert core.endings == dict(second)
+    core.begin([1])
+    assert not core.has_ended_rows
 
 
 @pytest.mark.parametrize("seed", [3, None])

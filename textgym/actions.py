@@ -55,9 +55,16 @@ def read_tokens(actions: Any, shape: tuple[int, ...], vocab_size: int) -> npt.ND
         tokens = array.astype(np.int64)
     if tokens.shape != shape:
         raise ValueError(f"Actions must have the shape {shape}, got {tuple(tokens.shape)}.")
-    if tokens.min() < 0 or tokens.max() >= vocab_size:
+    if _are_any_outside(tokens, vocab_size):
         place = ((tokens < 0) | (tokens >= vocab_size)).nonzero()
         index = place[0].tolist() if isinstance(tokens, Tensor) else [int(axis[0]) for axis in place]
         wrong = int(tokens[tuple(index)])
         raise ValueError(f"Actions must lie between 0 and {vocab_size - 1}, got {wrong} at {index}.")
     return tokens  # type: ignore[no-any-return]
+
+
+def _are_any_outside(tokens: Any, vocab_size: int) -> bool:
+    """Tell whether any of at least one token is not between 0 and V - 1."""
+    if isinstance(tokens, Tensor):
+        return bool((tokens.min() < 0) | (tokens.max() >= vocab_size))
+    return bool(tokens.view(np.uint64).max() >= vocab_size)  # unsigned, a negative number is beyond all others

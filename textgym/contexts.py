@@ -43,7 +43,7 @@ class Contexts:
 
     def __init__(self, task: TextTask, num_envs: int, device: torch.device) -> None:
         library = array_library(device)
-        self._is_numpy = library is np
+        self._is_numpy = library is np  # a module as an attribute would not pickle
         self._device = str(device)
         self._context_length = task.context_length
         shape = (num_envs, task.context_length)
@@ -54,6 +54,7 @@ class Contexts:
         }
         self.n_generated = np.zeros(num_envs, dtype=np.int64)
         self.n_used = np.zeros(num_envs, dtype=np.int64)
+        self._n_prompt = np.zeros(num_envs, dtype=np.int64)
         # Where each row's completion begins in the flattened arrays: one index costs a fifth of two.
         self._first = np.zeros(num_envs, dtype=np.int64)
         self._pad_token_id = task.pad_token_id
@@ -65,18 +66,13 @@ class Contexts:
         self._prompts = {
             "input_ids": self.array(token_ids),
             "attention_mask": self.array(is_prompt.astype(np.int8)),
-            "is_generated": self.array(np.zeros_like(is_prompt, dtype=np.int8)),
         }
         self._prompt_lengths = lengths
-
-    @property
-    def _library(self) -> Any:
-        return np if self._is_numpy else torch  # a module as an attribute would not pickle
 
     def array(self, values: Any) -> Array:
         """Return values as an array of the contexts' library, on their device."""
         if self._is_numpy:
-            return np.asarray(as_numpy(values))
+            return values if isinstance(values, np.ndarray) else np.asarray(as_numpy(values))
         return torch.asarray(values, device=self._device)
 
     def begin(self, rows: Sequence[int] | npt.NDArray[np.int64], prompts: npt.NDArray[np.int64]) -> None:
@@ -87,10 +83,12 @@ class Contexts:
             prompts: For each of them the prompt's index in the task.
         """
         row_ids, prompt_ids = self.array(rows), self.array(prompts)
-        for key, array in self.observation.items():
-            array[row_ids] = self._prompts[key][prompt_ids]
+        for key, prompt_rows in self._prompts.items():
+            self.observation[key][row_ids] = prompt_rows[prompt_ids]
+        self.observation["is_generated"][row_ids] = 0
         host_rows = np.asarray(rows)
-        self._first[host_rows] = host_rows * self._context_length + self._prompt_lengths[prompts]
+        self._n_prompt[host_rows] = n_prompt = self._prompt_lengths[prompts]
+        self._first[host_rows] = host_rows * self._context_length + n_prompt
         self.n_generated[host_rows] = 0
         self.n_used[host_rows] = 0
 
@@ -102,12 +100,13 @@ class Contexts:
             is_appended: False where the text is left as it is, None for nowhere; shape (B,).
             is_playing: False where the row is left alone altogether, None for nowhere; shape (B,).
         """
-        ids, mask, generated = (array.reshape(-1) for array in self.observation.values())
+        ids, mask, generated = [array.reshape(-1) for array in self.observation.values()]
         text_end, budget_end = self._first + self.n_generated, self._first + self.n_used
         if is_appended is not None:
-            text_end, tokens = text_end[is_appended], tokens[self.array(is_appended.nonzero()[0])]
+            rows = is_appended.nonzero()[0]
+            text_end, tokens = text_end[rows], tokens[self.array(rows)]
         if is_playing is not None:
-            budget_end = budget_end[is_playing]
+            budget_end = budget_end[is_playing.nonzero()[0]]
         at = self.array(text_end)
         ids[at] = tokens
         mask[at] = 1
@@ -127,7 +126,9 @@ class Contexts:
 
     def copy(self) -> dict[str, Array]:
         """Return the observation's arrays as fresh ones."""
-        return {key: self._library.asarray(array, copy=True) for key, array in self.observation.items()}
+        if self._is_numpy:
+            return {key: array.copy() for key, array in self.observation.items()}
+        return {key: array.clone() for key, array in self.observation.items()}
 
     def copy_of_only_row(self) -> dict[str, npt.NDArray[Any]]:
         """Return the only row's arrays as fresh ones of numpy, each of shape (C,)."""
@@ -143,12 +144,13 @@ class Contexts:
             generated[first + int(n_used[row]) : end] = 0
         self.n_generated, self.n_used = n_generated, n_used
 
-    def generated_ids(self, rows: Sequence[int]) -> list[list[int]]:
-        """Return the tokens generated in some rows."""
-        if not rows:
-            return []
-        host_rows = np.asarray(rows)
-        token_ids = self.observation["input_ids"][self.array(rows)].tolist()
-        starts = self._first[host_rows] - host_rows * self._context_length
-        ends = starts + self.n_generated[host_rows]
+    def generated(self, rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return the tokens generated in each of some rows, on the host."""
+        token_ids = as_numpy(self.observation["input_ids"][self.array(rows)])  # (N, C)
+        starts = self._n_prompt[rows]
+        ends = starts + self.n_generated[rows]
         return [ids[start:end] for ids, start, end in zip(token_ids, starts.tolist(), ends.tolist(), strict=True)]
+
+    def generated_ids(self, rows: Sequence[int]) -> list[list[int]]:
+        """Return the tokens generated in each of some rows as lists."""
+        return [ids.tolist() for ids in self.generated(np.array(rows))] if len(rows) else []

@@ -2,7 +2,7 @@
 
 A door (`TextGenEnv`, `TextGenVectorEnv`, `TextGenVecEnv`, ...) checks actions, calls `step` and `begin`, and puts the
 result into the shape of its interface. Python work for a single row happens only where that row's episode ends (its
-text is decoded and judged), where a token may complete a stop string, or where the reward pays on the way.
+text is decoded and judged) or begins, where a token may complete a stop string, or where the reward pays on the way.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .contexts import Array, BoolArray, Contexts, as_numpy
 from .devices import find_device
-from .endings import judge
+from .endings import NO_ENDINGS, Endings, judge
 from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
 from .reward_protocol import StepReward
@@ -40,7 +40,7 @@ class StepResult(NamedTuple):
     rewards: FloatArray
     is_over: BoolArray
     is_forbidden: BoolArray
-    endings: dict[int, dict[str, Any]]
+    endings: Endings
 
 
 class _Appended(NamedTuple):
@@ -49,16 +49,19 @@ class _Appended(NamedTuple):
     Attributes:
         is_appended: Whether the row's text has grown, None where every row's has, shape (B,).
         is_forbidden: Whether the token was forbidden, None where none was, shape (B,).
-        reasons: Why rows have ended with it.
+        reasons: Why the row has ended with it, a key of `_REASONS`, 0 where it has not; shape (B,).
     """
 
     is_appended: BoolArray | None
     is_forbidden: BoolArray | None
-    reasons: dict[int, FinishReason]
+    reasons: npt.NDArray[np.uint8]
 
 
 # What is known of a token before its row is looked at.
 _PLAIN, _EOS, _FORBIDDEN, _MAY_STOP = range(4)
+# Why a row has ended; 0 stands for a row that has not.
+_BY_LENGTH, _BY_STOP, _BY_EOS = range(1, 4)
+_REASONS: dict[int, FinishReason] = {_BY_LENGTH: "length", _BY_STOP: "stop", _BY_EOS: "eos"}
 
 
 class TextCore:
@@ -73,7 +76,6 @@ class TextCore:
         contexts: The rows' tokens.
         schedule: Which prompt comes next in each row.
         is_over: True for each row that has to be begun before it can be stepped, shape (B,).
-        endings: The `info` of each row that is over, by row.
     """
 
     def __init__(self, task: TextTask, num_envs: int = 1, device: str | torch.device = "cpu") -> None:
@@ -83,7 +85,7 @@ class TextCore:
         self.device = find_device(device)
         self.contexts = Contexts(task, self.num_envs, self.device)
         self.is_over = np.ones(self.num_envs, dtype=np.bool_)
-        self.endings: dict[int, dict[str, Any]] = {}
+        self._ended_with: dict[int, Endings] = {}  # of each row that is over, those of the step it ended with
         self._pays_steps = isinstance(task.reward, StepReward)
         self._is_shaped = asks_for_shaping(task.reward)
         self._shaping_gamma = shaping_gamma(task.reward)
@@ -94,14 +96,25 @@ class TextCore:
         self._is_plain = (self._kinds == _PLAIN).tolist()
         self._has_begun = False  # every row
 
+    @property
+    def endings(self) -> dict[int, dict[str, Any]]:
+        """The `info` of each row that is over, by row."""
+        return {row: endings[row] for row, endings in self._ended_with.items()}
+
+    @property
+    def has_ended_rows(self) -> bool:
+        """Whether the episode of any row is over."""
+        return bool(self._ended_with)
+
     def begin(self, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> None:
         """Start the next episode in some rows, or in all."""
         row_ids = np.arange(self.num_envs) if rows is None else np.asarray(rows)
-        for row in row_ids.tolist():
-            self.schedule.advance(row)
-            self.endings.pop(row, None)
-        self._has_begun = self._has_begun or bool((self.schedule.current >= 0).all())
+        row_list = row_ids.tolist()
+        self.schedule.advance(row_list)
+        for row in row_list:
+            self._ended_with.pop(row, None)
         self.contexts.begin(row_ids, self.schedule.current[row_ids])
+        self._has_begun = self._has_begun or bool((self.schedule.current >= 0).all())
         self._paid[row_ids] = 0.0
         self.is_over[row_ids] = False
 
@@ -124,7 +137,7 @@ class TextCore:
         It would do something else where the row is over, where the token may end the text or is forbidden, where it is
         the last of the budget, and where it is paid.
         """
-        if not (self._may_be_plain and self._is_plain[token] and self._has_begun and not self.endings):
+        if not (self._may_be_plain and self._is_plain[token] and self._has_begun and not self._ended_with):
             return False
         if self.contexts.n_used.item() >= self.task.max_new_tokens - 1:
             return False
@@ -149,7 +162,7 @@ class TextCore:
         before = self.contexts.n_generated, self.contexts.n_used, self._paid
         rewards = np.zeros(self.num_envs)
         is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
-        reasons: dict[int, FinishReason] = {}
+        reasons = np.zeros(self.num_envs, dtype=np.uint8)
         n_tokens = tokens.shape[1]
         # Where several tokens are paid at once, only their sum is seen, and that is the score's.
         is_shaped = self._is_shaped and n_tokens == 1
@@ -160,27 +173,26 @@ class TextCore:
                     is_forbidden |= appended.is_forbidden
                 if self._pays_steps or is_shaped:
                     self._pay_on_the_way(rewards, appended, is_shaped)
-                if appended.reasons:
-                    reasons.update(appended.reasons)
-                    if column + 1 == n_tokens:
-                        break
-                    is_playing = np.ones_like(is_forbidden) if is_playing is None else is_playing.copy()
-                    is_playing[list(appended.reasons)] = False
+                reasons |= appended.reasons
+                if column + 1 < n_tokens and np.count_nonzero(appended.reasons):
+                    is_playing = reasons == 0 if is_playing is None else is_playing & (reasons == 0)
                     if not is_playing.any():
                         break
-            endings = self._judge(reasons) if reasons else {}
+            endings = self._judge(reasons) if np.count_nonzero(reasons) else NO_ENDINGS
         except BaseException:
             self.contexts.rewind(*before[:2])
             self._paid = before[2]
             raise
-        is_over = np.zeros(self.num_envs, dtype=np.bool_)
+        is_over = reasons.astype(np.bool_)
         if endings:
-            rows = list(endings)
-            is_over[rows] = self.is_over[rows] = True
-            rewards[rows] += np.array([ending["score"] for ending in endings.values()]) - self._paid[rows]
-            for row in np.flatnonzero(is_forbidden & is_over).tolist():
-                endings[row]["forbidden_action"] = True
-            self.endings.update(endings)
+            rows = endings.rows
+            self.is_over |= is_over
+            rewards[rows] += endings.columns["score"]
+            if self._is_shaped:
+                rewards[rows] -= self._paid[rows]
+            if np.count_nonzero(is_forbidden):
+                endings.columns["forbidden_action"] = [each or None for each in is_forbidden[rows].tolist()]
+            self._ended_with.update(dict.fromkeys(rows.tolist(), endings))
         return StepResult(rewards, is_over, is_forbidden, endings)
 
     def observation(self) -> dict[str, Array]:
@@ -211,9 +223,9 @@ class TextCore:
             raise ResetNeeded("There is no episode yet; call reset() first.")
 
     def _check_playable(self, is_playing: BoolArray | None) -> None:
-        if self._has_begun and not self.endings:
+        if self._has_begun and not self._ended_with:
             return
-        over = np.flatnonzero(self.is_over if is_playing is None else self.is_over & is_playing)
+        over = (self.is_over if is_playing is None else self.is_over & is_playing).nonzero()[0]
         if not len(over):
             return
         self.check_begun(over.tolist())
@@ -228,23 +240,24 @@ class TextCore:
         """Append a token to each row, or only use up budget where it is forbidden, and tell which rows end with it."""
         contexts, task = self.contexts, self.task
         kinds = self._kinds[as_numpy(tokens)]
+        is_plain = not np.count_nonzero(kinds)
         is_spent = contexts.n_used >= task.max_new_tokens - 1
         if is_playing is not None:
-            kinds, is_spent = kinds * is_playing, is_spent & is_playing
-        is_plain = not np.count_nonzero(kinds)
+            is_spent &= is_playing
+            kinds = kinds if is_plain else kinds * is_playing
         is_forbidden = None if is_plain else self._forbidden(kinds)
         is_appended = is_playing
         if is_forbidden is not None:
             is_appended = ~is_forbidden if is_playing is None else is_playing & ~is_forbidden
             kinds = kinds * is_appended
         contexts.append(tokens, is_appended, is_playing)
-        reasons: dict[int, FinishReason] = dict.fromkeys(is_spent.nonzero()[0].tolist(), "length")
+        reasons = is_spent.astype(np.uint8)  # _BY_LENGTH is 1
         if not is_plain:
             rows = (kinds == _MAY_STOP).nonzero()[0].tolist()
             for row, ids in zip(rows, contexts.generated_ids(rows), strict=True):
                 if task.stop_length(ids, len(ids) - 1) is not None:
-                    reasons[row] = "stop"
-            reasons.update(dict.fromkeys((kinds == _EOS).nonzero()[0].tolist(), "eos"))
+                    reasons[row] = _BY_STOP
+            reasons[kinds == _EOS] = _BY_EOS
         return _Appended(is_appended, is_forbidden, reasons)
 
     def _forbidden(self, kinds: npt.NDArray[np.uint8]) -> BoolArray | None:
@@ -260,7 +273,7 @@ class TextCore:
         if self._pays_steps:
             self._pay_step(rewards, rows)
         if is_shaped:
-            self._pay_progress(rewards, [row for row in rows if row not in appended.reasons])
+            self._pay_progress(rewards, [row for row in rows if not appended.reasons[row]])
 
     def _pay_step(self, rewards: FloatArray, rows: list[int]) -> None:
         prefixes = [self.task.completion_text(ids) for ids in self.contexts.generated_ids(rows)]
@@ -279,13 +292,15 @@ class TextCore:
             self._paid = self._paid.copy()  # the old ones come back where the reward fails
             self._paid[rows] = potentials
 
-    def _judge(self, reasons: dict[int, FinishReason]) -> dict[int, dict[str, Any]]:
-        rows = sorted(reasons)
-        episodes = [
-            self.task.finish(self.prompt(row), ids, reasons[row])
-            for row, ids in zip(rows, self.contexts.generated_ids(rows), strict=True)
-        ]
-        return dict(zip(rows, judge(self.task, episodes), strict=True))
+    def _judge(self, reasons: npt.NDArray[np.uint8]) -> Endings:
+        """Judge the rows that have ended, given why each row has: a key of `_REASONS`, or 0; shape (B,)."""
+        rows = reasons.nonzero()[0]
+        episodes = self.task.finish_all(
+            [self.task.prompts[prompt] for prompt in self.schedule.current[rows].tolist()],
+            self.contexts.generated(rows),
+            [_REASONS[reason] for reason in reasons[rows].tolist()],
+        )
+        return judge(self.task, rows, episodes)
 
 
 def _kinds_of_tokens(task: TextTask) -> npt.NDArray[np.uint8]:

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -12,9 +15,9 @@ if TYPE_CHECKING:
 class TextDecoder:
     """Turns token ids into text: all of them, special tokens too, without a clean-up of spaces.
 
-    A byte-level tokenizer (GPT-2's, and ours) is a table of bytes, whose entries are joined: 48 tokens in 2 µs, where
-    the Rust tokenizer needs 12 and `transformers` 36. Other fast tokenizers decode by the Rust tokenizer, which does
-    not clean up spaces either; tokenizers written in Python by `transformers`.
+    A byte-level tokenizer (GPT-2's, and ours) is a table of bytes, whose entries are joined: an array of 48 tokens in
+    1.5 µs, a list in 4, where the Rust tokenizer needs 12 and `transformers` 36. Other fast tokenizers decode by the
+    Rust tokenizer, which does not clean up spaces either; tokenizers written in Python by `transformers`.
 
     Args:
         tokenizer: The tokenizer, which is not changed.
@@ -29,19 +32,25 @@ class TextDecoder:
 
     def __call__(self, token_ids: Sequence[int]) -> str:
         """Return the text of some tokens, below the size of the vocabulary; bytes that are no UTF-8 become U+FFFD."""
+        return self.decode_all([np.array(token_ids, dtype=np.int64)])[0]
+
+    def decode_all(self, token_ids: Sequence[npt.NDArray[np.int64]]) -> list[str]:
+        """Return the texts of N arrays of tokens, length N."""
         if self._bytes is not None:
-            return b"".join(map(self._bytes.__getitem__, token_ids)).decode("utf-8", "replace")
+            table = self._bytes
+            return [b"".join(table[ids].tolist()).decode("utf-8", "replace") for ids in token_ids]
         if self._backend is not None:
-            return str(self._backend.decode(token_ids, skip_special_tokens=False))
-        return str(self._tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+            return [str(self._backend.decode(ids.tolist(), skip_special_tokens=False)) for ids in token_ids]
+        return [str(self._tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False)) for ids in token_ids]
 
 
-def _byte_table(backend: "Tokenizer", vocab_size: int) -> list[bytes] | None:
-    """Return the bytes of each token, None where the tokenizer's decoder is not the byte-level one."""
+def _byte_table(backend: "Tokenizer", vocab_size: int) -> npt.NDArray[Any] | None:
+    """Return the bytes of each token as objects, shape (V,); None where the tokenizer's decoder is another one."""
     if (json.loads(backend.to_str())["decoder"] or {}).get("type") != "ByteLevel":
         return None
     byte_of = _byte_of_character()
-    return [_token_bytes(backend.id_to_token(token_id), byte_of) for token_id in range(vocab_size)]
+    entries = [_token_bytes(backend.id_to_token(token_id), byte_of) for token_id in range(vocab_size)]
+    return np.array(entries, dtype=object)
 
 
 def _token_bytes(token: str | None, byte_of: dict[str, int]) -> bytes:

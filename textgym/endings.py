@@ -1,11 +1,47 @@
 """Judge the episodes that have ended, and write the `info` of their last step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from .task import FinishedEpisode, TextTask, episode_info
+import numpy as np
+import numpy.typing as npt
+
+from .task import FinishedEpisodes, TextTask, info_columns
 
 
-def judge(task: TextTask, episodes: Sequence[FinishedEpisode]) -> list[dict[str, Any]]:
-    """Judge episodes by one call of the reward function, and return the `info` of each; see `TextGenEnv`."""
-    return [episode_info(episode, judgement) for episode, judgement in zip(episodes, task.score(episodes), strict=True)]
+class Endings(Mapping[int, dict[str, Any]]):
+    """The `info` of each row that ended with a step, by row; see `TextGenEnv`.
+
+    They are kept by column, as vector environments show them. A row's dict is made when it is asked for.
+
+    Args:
+        rows: The rows that ended, ascending, shape (N,).
+        columns: For each key one value a row, None where the row's info has no such key.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.int64], columns: dict[str, Sequence[Any]]) -> None:
+        self.rows = rows
+        self.columns = columns
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        place = self._places[row]
+        return {key: values[place] for key, values in self.columns.items() if values[place] is not None}
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {row: place for place, row in enumerate(self.rows.tolist())}
+
+
+NO_ENDINGS = Endings(np.empty(0, dtype=np.int64), {})
+
+
+def judge(task: TextTask, rows: npt.NDArray[np.int64], episodes: FinishedEpisodes) -> Endings:
+    """Judge the episodes of some rows by one call of the reward function."""
+    return Endings(rows, info_columns(episodes, task.evaluate(episodes)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from .allowed_tokens import allowed_tokens
@@ -14,6 +15,7 @@ from .decoding import TextDecoder
 from .models import encode_texts, load_tokenizer
 from .prompts import Prompt, load_prompts
 from .reward_protocol import (
+    RewardResult,
     RewardSpec,
     StepReward,
     evaluate_potential,
@@ -48,6 +50,15 @@ class FinishedEpisode(NamedTuple):
     token_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason
+
+
+class FinishedEpisodes(NamedTuple):
+    """N finished episodes by column, each of length N; see `FinishedEpisode`."""
+
+    prompts: Sequence[Prompt]
+    token_ids: Sequence[Sequence[int]]
+    texts: Sequence[str]
+    finish_reasons: Sequence[FinishReason]
 
 
 class Judgement(NamedTuple):
@@ -198,13 +209,26 @@ class TextTask:
 
     def completion_text(self, token_ids: Sequence[int]) -> str:
         """Decode generated tokens without a final end-of-sequence token, cut before the first stop string."""
-        text = self._decode(token_ids)
-        found = self._first_stop(text) if self.stop else None
-        return text[: text.index(found)] if found else text
+        return self._before_stop(self._decode(token_ids))
 
     def finish(self, prompt: Prompt, token_ids: Sequence[int], finish_reason: FinishReason) -> FinishedEpisode:
         """Make the record of a finished completion."""
         return FinishedEpisode(prompt, tuple(token_ids), self.completion_text(token_ids), finish_reason)
+
+    def finish_all(
+        self,
+        prompts: Sequence[Prompt],
+        token_ids: Sequence[npt.NDArray[np.int64]],
+        finish_reasons: Sequence[FinishReason],
+    ) -> FinishedEpisodes:
+        """Make the records of N finished completions by column; each argument has length N."""
+        without_eos = [
+            ids[:-1] if reason == "eos" else ids for ids, reason in zip(token_ids, finish_reasons, strict=True)
+        ]
+        texts = self._decoder.decode_all(without_eos)
+        if self.stop:
+            texts = [self._before_stop(text) for text in texts]
+        return FinishedEpisodes(prompts, [ids.tolist() for ids in token_ids], texts, finish_reasons)
 
     def score(self, episodes: Sequence[FinishedEpisode]) -> list[Judgement]:
         """Judge finished episodes by one call of the reward function.
@@ -212,25 +236,39 @@ class TextTask:
         Raises:
             RewardError: If the reward fails or returns anything but one finite score an episode.
         """
-        if not episodes:
-            return []
+        return _judgements(self.evaluate(FinishedEpisodes(*zip(*episodes, strict=True)))) if episodes else []
+
+    def evaluate(self, episodes: FinishedEpisodes) -> RewardResult:
+        """Judge N finished episodes as `score` does, but by column.
+
+        Returns:
+            Scores, terms and token rewards, each of length N; the token rewards are those of `Judgement`.
+
+        Raises:
+            RewardError: As `score`.
+        """
         result = score_completions(
             self.reward,
-            [episode.prompt.text for episode in episodes],
-            [episode.text for episode in episodes],
-            self._columns(episodes),
-            [self._without_eos(episode.token_ids) for episode in episodes],
+            [prompt.text for prompt in episodes.prompts],
+            episodes.texts,
+            self._columns(episodes.prompts),
+            [self._without_eos(ids) for ids in episodes.token_ids],
         )
-        judgements = []
-        for index, (score, token_rewards) in enumerate(zip(result.scores, result.token_rewards, strict=True)):
-            terms = {name: values[index] for name, values in result.terms.items()}
-            if token_rewards is not None:
-                token_rewards = _spread(token_rewards, len(episodes[index].token_ids), score)
-            judgements.append(Judgement(score, terms, token_rewards))
+        if result.token_rewards.count(None) < len(result.token_rewards):
+            spread = [
+                None if rewards is None else _spread(rewards, len(ids), score)
+                for ids, rewards, score in zip(episodes.token_ids, result.token_rewards, result.scores, strict=True)
+            ]
+            result = result._replace(token_rewards=spread)
         if asks_for_shaping(self.reward):
+            one_by_one = [
+                FinishedEpisode(prompt, tuple(ids), text, reason)
+                for prompt, ids, text, reason in zip(*episodes, strict=True)
+            ]
             gamma = shaping_gamma(self.reward)
-            return pay_where_earned(self, episodes, judgements, self.shaping_potentials, gamma)
-        return judgements
+            shaped = pay_where_earned(self, one_by_one, _judgements(result), self.shaping_potentials, gamma)
+            result = result._replace(token_rewards=[judgement.token_rewards for judgement in shaped])
+        return result
 
     def potentials(self, episodes: Sequence[FinishedEpisode]) -> list[float]:
         """Return what the reward sees in unfinished texts: its own potential where it has one, else the score.
@@ -252,30 +290,39 @@ class TextTask:
         """Return what a `StepReward` pays for having reached each text; zeros for any other reward."""
         if not isinstance(self.reward, StepReward):
             return [0.0] * len(prefixes)
-        columns = {key: [prompt.columns[key] for prompt in prompts] for key in self.prompts[0].columns}
-        return step_rewards(self.reward, [prompt.text for prompt in prompts], prefixes, columns)
+        return step_rewards(self.reward, [prompt.text for prompt in prompts], prefixes, self._columns(prompts))
 
     def prompt_index(self, generator: np.random.Generator) -> int:
         """Draw the index of a prompt."""
         return int(generator.integers(len(self.prompts)))
+
+    def prompt_indices(self, generator: np.random.Generator, size: int) -> list[int]:
+        """Draw the indices that so many calls of `prompt_index` would."""
+        indices: list[int] = generator.integers(len(self.prompts), size=size).tolist()
+        return indices
 
     def _potentials(self, evaluate: Callable[..., list[float]], episodes: Sequence[FinishedEpisode]) -> list[float]:
         if not episodes:
             return []
         prompts, texts = [episode.prompt.text for episode in episodes], [episode.text for episode in episodes]
         ids = [self._without_eos(episode.token_ids) for episode in episodes]
-        arguments = reward_arguments(prompts, texts, self._columns(episodes), ids)
+        columns = self._columns([episode.prompt for episode in episodes])
+        arguments = reward_arguments(prompts, texts, columns, ids)
         return evaluate(self.reward, prompts, texts, arguments)
 
-    def _columns(self, episodes: Sequence[FinishedEpisode]) -> dict[str, list[object]]:
-        return {key: [episode.prompt.columns[key] for episode in episodes] for key in self.prompts[0].columns}
+    def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[object]]:
+        return {key: [prompt.columns[key] for prompt in prompts] for key in self.prompts[0].columns}
 
-    def _without_eos(self, token_ids: Sequence[int]) -> list[int]:
+    def _without_eos(self, token_ids: Sequence[int]) -> Sequence[int]:
         has_eos = len(token_ids) > 0 and token_ids[-1] == self.eos_token_id
-        return list(token_ids[:-1] if has_eos else token_ids)
+        return token_ids[:-1] if has_eos else token_ids
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self._decoder(self._without_eos(token_ids))
+
+    def _before_stop(self, text: str) -> str:
+        found = self._first_stop(text)
+        return text[: text.index(found)] if found else text
 
     def _first_stop(self, text: str) -> str | None:
         found = [stop for stop in self.stop if stop in text]
@@ -311,6 +358,14 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
     return strings
 
 
+def _judgements(result: RewardResult) -> list[Judgement]:
+    """Return the judgement on each of N episodes, given them by column."""
+    return [
+        Judgement(score, {name: values[index] for name, values in result.terms.items()}, token_rewards)
+        for index, (score, token_rewards) in enumerate(zip(result.scores, result.token_rewards, strict=True))
+    ]
+
+
 def _spread(token_rewards: Sequence[float], length: int, score: float) -> list[float]:
     """Fit rewards of the text's tokens to the generated tokens; what they leave of the score is paid at the end."""
     rewards = [*token_rewards, *[0.0] * (length - len(token_rewards))]
@@ -322,14 +377,30 @@ def _spread(token_rewards: Sequence[float], length: int, score: float) -> list[f
 
 def episode_info(episode: FinishedEpisode, judgement: Judgement) -> dict[str, Any]:
     """Return what `info` holds at an episode's end; each term of the reward as `reward/<name>`."""
-    info: dict[str, Any] = {
-        "prompt": episode.prompt.text,
-        "completion": episode.text,
-        "finish_reason": episode.finish_reason,
-        "n_tokens": len(episode.token_ids),
-        "score": judgement.score,
+    terms = {name: [value] for name, value in judgement.terms.items()}
+    result = RewardResult([judgement.score], terms, [judgement.token_rewards])
+    columns = info_columns(
+        FinishedEpisodes([episode.prompt], [episode.token_ids], [episode.text], [episode.finish_reason]), result
+    )
+    return {key: values[0] for key, values in columns.items() if values[0] is not None}
+
+
+def info_columns(episodes: FinishedEpisodes, result: RewardResult) -> dict[str, Sequence[Any]]:
+    """Return what `info` holds at the ends of N episodes, by column.
+
+    Args:
+        episodes: The episodes.
+        result: What `TextTask.evaluate` makes of them.
+
+    Returns:
+        For each key one value an episode, None where the episode's info has no such key.
+    """
+    return {
+        "prompt": [prompt.text for prompt in episodes.prompts],
+        "completion": episodes.texts,
+        "finish_reason": episodes.finish_reasons,
+        "n_tokens": [len(ids) for ids in episodes.token_ids],
+        "score": result.scores,
+        **{f"reward/{name}": values for name, values in result.terms.items()},
+        "token_rewards": result.token_rewards,
     }
-    info.update({f"reward/{name}": value for name, value in judgement.terms.items() if value is not None})
-    if judgement.token_rewards is not None:
-        info["token_rewards"] = judgement.token_rewards
-    return info

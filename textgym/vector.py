@@ -125,10 +125,10 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         """
         self.core.check_begun()
         tokens = self.core.contexts.array(read_tokens(actions, self._action_shape, self.task.vocab_size))
-        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.endings:
-            was_over = self.core.is_over.copy()
-            result = self._play(tokens, ~was_over)
-            self.core.begin(np.flatnonzero(was_over))
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.has_ended_rows:
+            rows_over = self.core.is_over.nonzero()[0]
+            result = self._play(tokens, ~self.core.is_over)
+            self.core.begin(rows_over)
         else:
             result = self._play(tokens, None)
         if self.render_mode == "human":
@@ -136,7 +136,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
                 print_episode(ending)
         infos = self._infos(result)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and result.endings:
-            self.core.begin(list(result.endings))
+            self.core.begin(result.endings.rows)
         is_truncated = np.zeros(self.num_envs, dtype=np.bool_)
         arrays = result.rewards, result.is_over, is_truncated
         rewards, terminated, truncated = arrays if self.output == "numpy" else map(self._as_tensor, arrays)
@@ -172,15 +172,11 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         return tensor.to(self.core.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     def _infos(self, result: StepResult) -> dict[str, Any]:
-        is_same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
-        endings: dict[int, dict[str, Any]] = result.endings
-        if is_same_step and endings:
-            final = self._rows_of_observation(list(endings))
-            endings = {
-                row: {"final_obs": final[index], "final_info": ending}
-                for index, (row, ending) in enumerate(endings.items())
-            }
-        infos = gather_infos(endings, self.num_envs) if endings else {}
+        rows, columns = result.endings.rows, result.endings.columns
+        infos = gather_infos(rows, columns, self.num_envs) if result.endings else {}
+        if infos and self.autoreset_mode == AutoresetMode.SAME_STEP:
+            final = gather_infos(rows, {"final_obs": self._rows_of_observation(rows)}, self.num_envs)
+            infos = {**final, "final_info": infos, "_final_info": result.is_over.copy()}
         if np.count_nonzero(result.is_forbidden) == 0:
             return infos
         is_forbidden = result.is_forbidden & ~result.is_over
@@ -190,7 +186,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
             infos["forbidden_action"], infos["_forbidden_action"] = (is_forbidden | at_end for at_end in at_ends)
         return infos
 
-    def _rows_of_observation(self, rows: list[int]) -> list[Observations]:
+    def _rows_of_observation(self, rows: npt.NDArray[np.int64]) -> list[Observations]:
         chosen = {key: value[rows] for key, value in self._observation().items()}
         return [{key: value[index] for key, value in chosen.items()} for index in range(len(rows))]
 

@@ -1,54 +1,51 @@
 """Gather the infos of single rows into those of a vector environment: an array for each key, and a mask beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-InfoArray = npt.NDArray[Any]
 
-
-def gather_infos(infos: Mapping[int, Mapping[str, Any]], num_envs: int) -> dict[str, Any]:
-    """Gather infos as `gymnasium.vector.VectorEnv` does, but key by key rather than row by row.
+def gather_infos(rows: npt.NDArray[np.int64], columns: Mapping[str, Sequence[Any]], num_envs: int) -> dict[str, Any]:
+    """Gather infos as `gymnasium.vector.VectorEnv` does, but from columns rather than row by row.
 
     Args:
-        infos: The info of some rows, by row.
+        rows: The rows that have an info, shape (N,).
+        columns: For each key one value a row, None where the row has none.
         num_envs: Number of rows B.
 
     Returns:
         For each key an array of shape (B,), of the values' type where they are integers, floats or booleans and of
-        objects otherwise, and under `_key` a mask, True for the rows that have the key. Values that are mappings are
-        gathered in their turn, but for observations (`final_obs`).
+        objects otherwise, and under `_key` a mask, True for the rows that have the key. A key that no row has is left
+        out.
     """
-    columns: dict[str, dict[int, Any]] = {}
-    for row, info in infos.items():
-        for key, value in info.items():
-            if key in columns:
-                columns[key][row] = value
-            else:
-                columns[key] = {row: value}
     gathered: dict[str, Any] = {}
-    all_rows = np.array(list(infos))
-    for key, column in columns.items():
-        rows = all_rows if len(column) == len(infos) else np.array(list(column))
-        values = list(column.values())
-        is_nested = key != "final_obs" and isinstance(values[0], dict)
-        gathered[key] = gather_infos(column, num_envs) if is_nested else _array(rows, values, num_envs)
-        mask = np.zeros(num_envs, dtype=np.bool_)
-        mask[rows] = True
-        gathered[f"_{key}"] = mask
+    is_row, row_list = _mask(rows, num_envs), rows.tolist()
+    for key, values in columns.items():
+        kinds = set(map(type, values))
+        if NoneType not in kinds:
+            gathered[key], gathered[f"_{key}"] = _array(row_list, values, kinds, num_envs), is_row.copy()
+        elif len(kinds) > 1:
+            having = [row for row, value in zip(row_list, values, strict=True) if value is not None]
+            present = [value for value in values if value is not None]
+            gathered[key] = _array(having, present, kinds - {NoneType}, num_envs)
+            gathered[f"_{key}"] = _mask(having, num_envs)
     return gathered
 
 
-def _array(rows: npt.NDArray[np.int64], values: list[Any], num_envs: int) -> InfoArray:
-    kinds = set(map(type, values))
-    kind = kinds.pop() if len(kinds) == 1 else object
-    if kind in (bool, int, float):
-        array: InfoArray = np.zeros(num_envs, dtype=kind)
-        array[rows] = values
-        return array
-    array = np.empty(num_envs, dtype=object)  # of None
-    for row, value in zip(rows.tolist(), values, strict=True):  # lists of one length would be taken for an array
+def _mask(rows: Sequence[int] | npt.NDArray[np.int64], num_envs: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(num_envs, dtype=np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _array(rows: Sequence[int], values: Sequence[Any], kinds: set[type], num_envs: int) -> npt.NDArray[Any]:
+    """Return an array that holds the values of some rows, of so many types, and zeros or None for the others."""
+    kind = next(iter(kinds)) if len(kinds) == 1 else object
+    is_number = kind in (bool, int, float)
+    array: npt.NDArray[Any] = np.zeros(num_envs, kind) if is_number else np.empty(num_envs, object)  # of None
+    for row, value in zip(rows, values, strict=True):  # lists of one length would be taken for an array
         array[row] = value
     return array
