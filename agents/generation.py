@@ -194,4 +194,5 @@ def _prompt(task: TextTask, seed: int, number: int) -> Prompt:
     group = number // task.completions_per_prompt
     if task.prompt_order == "sequential":
         return task.prompts[group % len(task.prompts)]
-    return task.prompts[task.prompt_index(prompt_generator(seed, group))]
+    (index,) = task.prompt_indices(prompt_generator(seed, group), 1)
+    return task.prompts[index]

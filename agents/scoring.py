@@ -19,7 +19,7 @@ from .trunk import POSITIONS_PER_PASS
 # Of decisions whose distributions are compared at once, which takes several tensors of this size.
 LOGITS_PER_COMPARISON = 1 << 20
 LOGITS_PER_COMPARISON_ON_GPU = 1 << 26
-# Positions that are scored together; on the CPU the trunk cuts them into passes, texts that begin alike side by side.
+# Positions that are packed together; on the CPU the trunk cuts them into passes, texts that begin alike side by side.
 POSITIONS_PER_BATCH = 8192
 POSITIONS_PER_BATCH_ON_GPU = 32_768
 
@@ -53,7 +53,8 @@ def score_tokens(
         policy: The policy.
         buffer: Filled with episodes.
         first_episode: Episodes before this one are left out.
-        tokens_per_batch: Positions a forward pass, padding included; None for 8,192 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 32,768
+            elsewhere.
 
     Returns:
         Values and log-probabilities of all generated tokens from that episode on.
@@ -82,7 +83,8 @@ def compare_policies(
         policy: The policy.
         reference: What it is compared with, of the same vocabulary.
         buffer: Filled with episodes.
-        tokens_per_batch: Positions a forward pass, padding included; None for 8,192 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 32,768
+            elsewhere.
 
     Returns:
         Divergence at each token, in the buffer's order.
@@ -121,7 +123,8 @@ def probable_tokens(
         buffer: Filled with episodes.
         k: Number of tokens, at most the vocabulary's.
         first_episode: Episodes before this one are left out.
-        tokens_per_batch: Positions a forward pass, padding included; None for 8,192 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 32,768
+            elsewhere.
 
     Returns:
         Token ids, int32, shape (generated tokens from that episode on, k).
@@ -147,8 +150,8 @@ def _batches(
     n_before = int(buffer.lengths[:first_episode].sum())
     sizes = (buffer.prompt_lengths + buffer.lengths)[first_episode:]
     order = np.argsort(-sizes, kind="stable")
-    usual = POSITIONS_PER_BATCH if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU
-    for rows in row_slices(sizes[order].tolist(), tokens_per_batch or usual):
+    most = tokens_per_batch or (POSITIONS_PER_BATCH if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU)
+    for rows in row_slices(sizes[order].tolist(), most):
         episodes = order[rows] + first_episode
         yield buffer.packed(episodes), buffer.token_index(episodes) - n_before
 
@@ -158,13 +161,18 @@ def frozen_hidden_of(policy: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch:
     """Compute once what a policy's frozen layers make of a buffer's tokens, prompts included, shape (tokens, D).
 
     Policy, critic and reference all stand on these layers, and each epoch passes through them again.
+
+    Args:
+        policy: A policy that has frozen layers.
+        buffer: Filled with episodes.
+        tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 32,768 elsewhere.
     """
     sizes = buffer.prompt_lengths + buffer.lengths
     starts = sizes.cumsum() - sizes
     result = torch.empty((len(buffer.token_ids), policy.width), device=buffer.device)
     order = np.argsort(-sizes, kind="stable")
-    usual = POSITIONS_PER_PASS if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU
-    for rows in row_slices(sizes[order].tolist(), tokens_per_batch or usual):
+    most = tokens_per_batch or (POSITIONS_PER_PASS if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU)
+    for rows in row_slices(sizes[order].tolist(), most):
         packed = buffer.packed(order[rows])
         hidden = policy.frozen_hidden_states(packed["input_ids"])
         index = torch.from_numpy(

@@ -13,8 +13,11 @@ from torch import Tensor
 from .flat_episodes import joined_ranges
 from .micro_batches import row_slices
 
-# What texts have alike is gathered for attention in every block, which costs more than a few positions are worth.
-LEAST_SHARE_ALIKE = 0.1
+# Less is not worth it, padding included: what is forwarded once, or without its padding, has to be gathered for
+# attention in every block.
+LEAST_SHARE_SAVED = 0.1
+# Attention works on padded texts, so that these are limited too: so many places for each position of a pass.
+PLACES_PER_POSITION = 2
 
 
 class TextPass(NamedTuple):
@@ -45,18 +48,18 @@ def text_passes(
         input_ids: Tokens of right-padded texts on the CPU, shape (B, L).
         lengths: Tokens of each text, B of them.
         is_decision: True where the next token was chosen, shape (B, L).
-        most_positions: Positions of a pass, about; a longer text is a pass of its own.
+        most_positions: Positions of a pass, at most about; a longer text is a pass of its own.
 
     Returns:
         The passes, and where the batch's decisions, row by row, are among those of the passes; None if in their order.
     """
     tokens, decides, sizes = input_ids.numpy(), is_decision.numpy(), np.array(lengths)
     rows, n_alike = _alike_side_by_side(tokens, sizes)
-    if n_alike.sum() < LEAST_SHARE_ALIKE * sizes.sum():
+    if n_alike.sum() < LEAST_SHARE_SAVED * sizes.sum():
         rows, n_alike = np.arange(len(sizes)), np.zeros_like(sizes)
         slices = list(row_slices(lengths, most_positions))
     else:
-        slices = _slices(sizes[rows] - n_alike, n_alike, most_positions)
+        slices = _slices(sizes[rows], n_alike, most_positions)
     passes = [_text_pass(rows[part], sizes[rows[part]], n_alike[part], decides) for part in slices]
     if (rows[1:] > rows[:-1]).all():
         return passes, None
@@ -69,10 +72,15 @@ def text_passes(
 def _alike_side_by_side(tokens: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order rows so that each follows one that begins like it for as long as any earlier one does.
 
+    Args:
+        tokens: Tokens of right-padded texts, shape (B, L).
+        sizes: Tokens of each text, shape (B,).
+
     Returns:
         Numbers of the rows, and of how many tokens each has at its beginning that the one before it has too.
     """
-    keys = [row.tobytes() for row in tokens]
+    # Padding is unlike any token.
+    keys = [row.tobytes() for row in np.where(np.arange(tokens.shape[1]) < sizes[:, None], tokens, -1)]
     rows = np.array(sorted(range(len(keys)), key=keys.__getitem__))
     ordered, sizes = tokens[rows], sizes[rows]
     is_in_both = np.arange(tokens.shape[1]) < np.minimum(sizes[1:], sizes[:-1])[:, None]
@@ -80,26 +88,29 @@ def _alike_side_by_side(tokens: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarr
     return rows, np.append(0, np.logical_and.accumulate(is_alike, axis=1).sum(axis=1))
 
 
-def _slices(n_new: np.ndarray, n_alike: np.ndarray, most_positions: int) -> list[slice]:
-    """Cut rows where their positions, those that they share with the one before counted once, exceed a limit."""
-    slices, start, total = [], 0, 0
-    for row, (new, alike) in enumerate(zip(n_new.tolist(), n_alike.tolist(), strict=True)):
-        if row > start and total + new > most_positions:
+def _slices(sizes: np.ndarray, n_alike: np.ndarray, most_positions: int) -> list[slice]:
+    """Cut rows that stand side by side into passes of at most about so many positions, and of twice as many places."""
+    slices, start, n_positions, longest = [], 0, 0, 0
+    for row, (size, alike) in enumerate(zip(sizes.tolist(), n_alike.tolist(), strict=True)):
+        n_places = (row + 1 - start) * max(longest, size)
+        too_much = n_positions + size - alike > most_positions or n_places > PLACES_PER_POSITION * most_positions
+        if row > start and too_much:
             slices.append(slice(start, row))
-            start, total = row, alike
-        total += new
-    return [*slices, slice(start, len(n_new))]
+            start, n_positions, longest = row, alike, 0
+        n_positions += size - alike
+        longest = max(longest, size)
+    return [*slices, slice(start, len(sizes))]
 
 
 def _text_pass(rows: np.ndarray, sizes: np.ndarray, n_alike: np.ndarray, decides: np.ndarray) -> TextPass:
     length = int(sizes.max())
     column = np.arange(length)
-    is_new = np.ones((len(rows), length), dtype=bool)
-    # Else padding costs less than what it takes to go round it.
-    shares = bool(n_alike[1:].any())
-    if shares:
-        n_alike = np.append(0, n_alike[1:])
-        is_new = (column >= n_alike[:, None]) & (column < sizes[:, None])
+    # The first text of a pass has nothing before it to share with.
+    n_alike = np.append(0, n_alike[1:])
+    is_new = (column >= n_alike[:, None]) & (column < sizes[:, None])
+    saves = bool(is_new.sum() <= (1 - LEAST_SHARE_SAVED) * is_new.size)
+    if not saves:
+        is_new = np.ones_like(is_new)
     own = (is_new.cumsum() - 1).reshape(is_new.shape)
     # A position has the state of the last row that does not take its own from the row before.
     owner = np.maximum.accumulate(np.where(is_new, np.arange(len(rows))[:, None], 0), axis=0)
@@ -109,6 +120,6 @@ def _text_pass(rows: np.ndarray, sizes: np.ndarray, n_alike: np.ndarray, decides
         positions=torch.from_numpy(rows[row] * decides.shape[1] + columns),
         columns=torch.from_numpy(columns),
         number=torch.from_numpy(own[owner, column]),
-        kept=torch.from_numpy(places) if shares else None,
+        kept=torch.from_numpy(places) if saves else None,
         decisions=torch.from_numpy(decides[rows, :length].ravel().nonzero()[0]),
     )

@@ -247,7 +247,7 @@ class Trunk(BasePolicy):
             return self.hidden_states(input_ids, frozen_hidden, trunk)[is_decision]
         lengths = obs["attention_mask"].sum(dim=1).tolist()
         plain = self.language_model.base_model if trunk is None else trunk
-        if is_plain_gpt2(plain):
+        if is_plain_gpt2(plain) and input_ids.device.type == "cpu":
             return self._plain_hidden_states(plain, input_ids, lengths, is_decision, frozen_hidden)
         parts = []
         for rows in row_slices(lengths, POSITIONS_PER_PASS):

@@ -158,7 +158,7 @@ class TextGenVecEnv(VecEnv):
         if self.render_mode != "ansi":
             return [None] * self.num_envs
         texts = self.core.texts(range(self.num_envs))
-        return [render_ansi(*text, self.core.endings.get(row)) for row, text in enumerate(texts)]
+        return [render_ansi(*text, self.core.ending(row)) for row, text in enumerate(texts)]
 
     def _observation(self) -> dict[str, npt.NDArray[Any]]:
         return {key: as_numpy(value) for key, value in self.core.observation().items()}

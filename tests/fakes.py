@@ -76,7 +76,7 @@ def core_state(core: TextCore) -> dict[str, Any]:
         "observation": {key: value.tolist() for key, value in core.observation().items()},
         "counters": [core.contexts.n_generated.tolist(), core.contexts.n_used.tolist()],
         "is_over": core.is_over.tolist(),
-        "endings": dict(core.endings),
+        "endings": {row: core.ending(row) for row in range(core.num_envs)},
         "schedule": {
             key: repr([each and each.bit_generator.state for each in value]) if key == "generators" else repr(value)
             for key, value in vars(core.schedule).items()

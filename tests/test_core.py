@@ -209,7 +209,7 @@ def test_a_whole_completion_is_paid_what_its_steps_are_paid() -> None:
     played.begin()
     result = played.play(played.contexts.array([actions]))
     assert float(result.rewards[0]) == total
-    assert result.endings == {0: {**stepped.endings[0], "forbidden_action": True}}
+    assert result.endings == {0: {**(stepped.ending(0) or {}), "forbidden_action": True}}
     assert core_state(stepped)["observation"] == core_state(played)["observation"]
 
 
@@ -361,7 +361,7 @@ def test_prompts_drawn_together_are_those_drawn_one_by_one() -> None:
     task = make_core(prompts=[str(number) for number in range(50)]).task
     together, one_by_one = np.random.default_rng(0), np.random.default_rng(0)
     drawn = [*task.prompt_indices(together, 7), *task.prompt_indices(together, 16)]
-    assert drawn == [task.prompt_index(one_by_one) for _ in range(23)]
+    assert drawn == [task.prompt_indices(one_by_one, 1)[0] for _ in range(23)]
     assert together.bit_generator.state == one_by_one.bit_generator.state
 
 
@@ -379,7 +379,7 @@ def test_a_single_row_leaves_its_generator_as_after_one_draw_an_episode() -> Non
     core.schedule.seed(7)
     core.begin()
     generator = np.random.default_rng(7)
-    core.task.prompt_index(generator)
+    core.task.prompt_indices(generator, 1)
     assert core.schedule.generators[0] is not None
     assert core.schedule.generators[0].bit_generator.state == generator.bit_generator.state
 
@@ -392,10 +392,10 @@ def test_endings_that_came_in_different_steps_are_kept_until_their_rows_begin_an
     assert list(first) == [0]
     assert list(second) == [1]
     assert 2 not in second
-    assert core.endings == {0: first[0], 1: second[1]}
+    assert [core.ending(row) for row in range(3)] == [first[0], second[1], None]
     assert core.has_ended_rows
     core.begin([0])
-    assert core.endings == dict(second)
+    assert [core.ending(row) for row in range(3)] == [None, second[1], None]
     core.begin([1])
     assert not core.has_ended_rows
 

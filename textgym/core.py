@@ -85,7 +85,8 @@ class TextCore:
         self.device = find_device(device)
         self.contexts = Contexts(task, self.num_envs, self.device)
         self.is_over = np.ones(self.num_envs, dtype=np.bool_)
-        self._ended_with: dict[int, Endings] = {}  # of each row that is over, those of the step it ended with
+        # Of each row that is over, the endings of its last step, which also hold those of the rows beside it.
+        self._ended_with: dict[int, Endings] = {}
         self._pays_steps = isinstance(task.reward, StepReward)
         self._is_shaped = asks_for_shaping(task.reward)
         self._shaping_gamma = shaping_gamma(task.reward)
@@ -96,10 +97,10 @@ class TextCore:
         self._is_plain = (self._kinds == _PLAIN).tolist()
         self._has_begun = False  # every row
 
-    @property
-    def endings(self) -> dict[int, dict[str, Any]]:
-        """The `info` of each row that is over, by row."""
-        return {row: endings[row] for row, endings in self._ended_with.items()}
+    def ending(self, row: int) -> dict[str, Any] | None:
+        """Return the `info` that a row's episode ended with; None where it is not over."""
+        endings = self._ended_with.get(row)
+        return None if endings is None else endings[row]
 
     @property
     def has_ended_rows(self) -> bool:
@@ -178,7 +179,7 @@ class TextCore:
                     is_playing = reasons == 0 if is_playing is None else is_playing & (reasons == 0)
                     if not is_playing.any():
                         break
-            endings = self._judge(reasons) if np.count_nonzero(reasons) else NO_ENDINGS
+            endings = self._judge(reasons, is_forbidden) if np.count_nonzero(reasons) else NO_ENDINGS
         except BaseException:
             self.contexts.rewind(*before[:2])
             self._paid = before[2]
@@ -190,8 +191,6 @@ class TextCore:
             rewards[rows] += endings.columns["score"]
             if self._is_shaped:
                 rewards[rows] -= self._paid[rows]
-            if np.count_nonzero(is_forbidden):
-                endings.columns["forbidden_action"] = [each or None for each in is_forbidden[rows].tolist()]
             self._ended_with.update(dict.fromkeys(rows.tolist(), endings))
         return StepResult(rewards, is_over, is_forbidden, endings)
 
@@ -292,15 +291,15 @@ class TextCore:
             self._paid = self._paid.copy()  # the old ones come back where the reward fails
             self._paid[rows] = potentials
 
-    def _judge(self, reasons: npt.NDArray[np.uint8]) -> Endings:
-        """Judge the rows that have ended, given why each row has: a key of `_REASONS`, or 0; shape (B,)."""
+    def _judge(self, reasons: npt.NDArray[np.uint8], is_forbidden: BoolArray) -> Endings:
+        """Judge the rows that have ended, given why each row has: a key of `_REASONS`, or 0; shape (B,) each."""
         rows = reasons.nonzero()[0]
         episodes = self.task.finish_all(
             [self.task.prompts[prompt] for prompt in self.schedule.current[rows].tolist()],
             self.contexts.generated(rows),
             [_REASONS[reason] for reason in reasons[rows].tolist()],
         )
-        return judge(self.task, rows, episodes)
+        return judge(self.task, rows, episodes, is_forbidden[rows])
 
 
 def _kinds_of_tokens(task: TextTask) -> npt.NDArray[np.uint8]:

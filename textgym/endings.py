@@ -13,14 +13,14 @@ from .task import FinishedEpisodes, TextTask, info_columns
 class Endings(Mapping[int, dict[str, Any]]):
     """The `info` of each row that ended with a step, by row; see `TextGenEnv`.
 
-    They are kept by column, as vector environments show them. A row's dict is made when it is asked for.
+    They are kept by column, as vector environments show them. A row's dict is made anew each time it is asked for.
 
     Args:
         rows: The rows that ended, ascending, shape (N,).
         columns: For each key one value a row, None where the row's info has no such key.
     """
 
-    def __init__(self, rows: npt.NDArray[np.int64], columns: dict[str, Sequence[Any]]) -> None:
+    def __init__(self, rows: npt.NDArray[np.int64], columns: Mapping[str, Sequence[Any]]) -> None:
         self.rows = rows
         self.columns = columns
 
@@ -42,6 +42,18 @@ class Endings(Mapping[int, dict[str, Any]]):
 NO_ENDINGS = Endings(np.empty(0, dtype=np.int64), {})
 
 
-def judge(task: TextTask, rows: npt.NDArray[np.int64], episodes: FinishedEpisodes) -> Endings:
-    """Judge the episodes of some rows by one call of the reward function."""
-    return Endings(rows, info_columns(episodes, task.evaluate(episodes)))
+def judge(
+    task: TextTask, rows: npt.NDArray[np.int64], episodes: FinishedEpisodes, is_forbidden: npt.NDArray[np.bool_]
+) -> Endings:
+    """Judge the episodes of N rows by one call of the reward function.
+
+    Args:
+        task: The task.
+        rows: The rows, ascending, shape (N,).
+        episodes: Their episodes.
+        is_forbidden: Whether the last action was forbidden, shape (N,).
+    """
+    columns = info_columns(episodes, task.score_by_column(episodes))
+    if np.count_nonzero(is_forbidden):
+        columns["forbidden_action"] = [each or None for each in is_forbidden.tolist()]
+    return Endings(rows, columns)

@@ -117,7 +117,7 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         """
         result = self._play(action)
         if self.render_mode == "human":
-            self._printer.update(self.core.texts([0])[0][1], self.core.endings.get(0))
+            self._printer.update(self.core.texts([0])[0][1], self.core.ending(0))
         if result is None:
             return self._observation(), 0.0, False, False, {}
         is_over = bool(result.is_over[0])
@@ -130,7 +130,7 @@ class TextEnv(gymnasium.Env[Observation, Action]):
         """Return the episode as coloured text in mode "ansi"; in mode "human" it is printed as it happens."""
         if self.render_mode != "ansi":
             return None
-        return render_ansi(*self.core.texts([0])[0], self.core.endings.get(0))
+        return render_ansi(*self.core.texts([0])[0], self.core.ending(0))
 
     @abstractmethod
     def action_masks(self) -> npt.NDArray[np.bool_]:

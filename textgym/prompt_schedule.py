@@ -23,7 +23,7 @@ class PromptSchedule:
         num_envs: Number of rows B, 1 or a multiple of K.
 
     Attributes:
-        generators: Each row's random generator, None until it is first needed.
+        generators: Each row's random generator, None until it is first needed; `seed_row` puts in another.
         current: Index in `task.prompts` of each row's prompt, -1 before the first, shape (B,).
     """
 

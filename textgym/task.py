@@ -4,7 +4,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from .shaping import asks_for_shaping, pay_where_earned, shaping_gamma
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+TokenIds = TypeVar("TokenIds", Sequence[int], npt.NDArray[np.int64])
 FinishReason = Literal["eos", "stop", "length"]
 REFERENCE_REWARD = "textgym.rewards:reference_task"
 _QUOTE = reprlib.Repr()
@@ -222,10 +223,7 @@ class TextTask:
         finish_reasons: Sequence[FinishReason],
     ) -> FinishedEpisodes:
         """Make the records of N finished completions by column; each argument has length N."""
-        without_eos = [
-            ids[:-1] if reason == "eos" else ids for ids, reason in zip(token_ids, finish_reasons, strict=True)
-        ]
-        texts = self._decoder.decode_all(without_eos)
+        texts = self._decoder.decode_all([self._without_eos(ids) for ids in token_ids])
         if self.stop:
             texts = [self._before_stop(text) for text in texts]
         return FinishedEpisodes(prompts, [ids.tolist() for ids in token_ids], texts, finish_reasons)
@@ -236,10 +234,13 @@ class TextTask:
         Raises:
             RewardError: If the reward fails or returns anything but one finite score an episode.
         """
-        return _judgements(self.evaluate(FinishedEpisodes(*zip(*episodes, strict=True)))) if episodes else []
+        return _judgements(self.score_by_column(FinishedEpisodes(*zip(*episodes, strict=True)))) if episodes else []
 
-    def evaluate(self, episodes: FinishedEpisodes) -> RewardResult:
-        """Judge N finished episodes as `score` does, but by column.
+    def score_by_column(self, episodes: FinishedEpisodes) -> RewardResult:
+        """Judge N finished episodes as `score` does.
+
+        Args:
+            episodes: The episodes, each column of length N.
 
         Returns:
             Scores, terms and token rewards, each of length N; the token rewards are those of `Judgement`.
@@ -292,12 +293,16 @@ class TextTask:
             return [0.0] * len(prefixes)
         return step_rewards(self.reward, [prompt.text for prompt in prompts], prefixes, self._columns(prompts))
 
-    def prompt_index(self, generator: np.random.Generator) -> int:
-        """Draw the index of a prompt."""
-        return int(generator.integers(len(self.prompts)))
-
     def prompt_indices(self, generator: np.random.Generator, size: int) -> list[int]:
-        """Draw the indices that so many calls of `prompt_index` would."""
+        """Draw which prompts come next; environments of several rows do so for several episodes ahead.
+
+        Args:
+            generator: Random numbers.
+            size: Number of prompts N; as many draws of one come to the same.
+
+        Returns:
+            N indices in `prompts`.
+        """
         indices: list[int] = generator.integers(len(self.prompts), size=size).tolist()
         return indices
 
@@ -313,7 +318,7 @@ class TextTask:
     def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[object]]:
         return {key: [prompt.columns[key] for prompt in prompts] for key in self.prompts[0].columns}
 
-    def _without_eos(self, token_ids: Sequence[int]) -> Sequence[int]:
+    def _without_eos(self, token_ids: TokenIds) -> TokenIds:
         has_eos = len(token_ids) > 0 and token_ids[-1] == self.eos_token_id
         return token_ids[:-1] if has_eos else token_ids
 
@@ -390,7 +395,7 @@ def info_columns(episodes: FinishedEpisodes, result: RewardResult) -> dict[str, 
 
     Args:
         episodes: The episodes.
-        result: What `TextTask.evaluate` makes of them.
+        result: What `TextTask.score_by_column` makes of them.
 
     Returns:
         For each key one value an episode, None where the episode's info has no such key.

@@ -147,7 +147,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         if self.render_mode != "ansi":
             return None
         texts = self.core.texts(range(self.num_envs))
-        return tuple(render_ansi(*text, self.core.endings.get(row)) for row, text in enumerate(texts))
+        return tuple(render_ansi(*text, self.core.ending(row)) for row, text in enumerate(texts))
 
     @abstractmethod
     def action_masks(self) -> Array:

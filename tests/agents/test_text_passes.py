@@ -86,11 +86,11 @@ def test_hidden_states_and_gradients_are_those_of_the_forward_pass(most_position
 def test_texts_that_are_not_alike_stay_as_they_are() -> None:
     generator = np.random.default_rng(0)
     starts = generator.permutation(VOCAB_SIZE)[:6].tolist()
-    rows = [[start, *generator.integers(VOCAB_SIZE, size=6 - row)] for row, start in enumerate(starts)]
+    rows = [[start, *generator.integers(VOCAB_SIZE, size=6 - row // 3)] for row, start in enumerate(starts)]
     input_ids, lengths, is_decision = batch(rows, [2] * 6)
     passes, order = text_passes(input_ids, lengths, is_decision, most_positions=15)
     assert order is None
-    assert [len(texts.number) for texts in passes] == [2, 3, 1]
+    assert [len(texts.number) for texts in passes] == [2, 2, 2]
     for texts in passes:
         assert texts.kept is None
         # Padding too, where a text is shorter than the longest of its pass.
@@ -99,6 +99,22 @@ def test_texts_that_are_not_alike_stay_as_they_are() -> None:
     with torch.no_grad():
         expected = trunk(input_ids).last_hidden_state[is_decision]
         torch.testing.assert_close(joined_states(trunk, input_ids, passes, None), expected, atol=1e-5, rtol=0)
+
+
+def test_a_long_text_among_short_ones_makes_no_pass_large() -> None:
+    """Attention works on padded texts: in one pass the short ones would be as long as the long one."""
+    texts = [[1] * 5 + [2, token] for token in range(8)] + [[1] * 5 + [2, 3] + [4] * 23, [5] * 12, [6] * 2, [7] * 2]
+    input_ids, lengths, is_decision = batch(texts, [1] * len(texts))
+    trunk = trunk_of()
+    passes, order = text_passes(input_ids, lengths, is_decision, most_positions=24)
+    for one in passes:
+        assert len(one.positions) <= 24 or len(one.number) == 1
+        assert one.number.numel() <= 48 or len(one.number) == 1
+    # 6 + 8 for the short ones, as often as their beginning is cut, and the others whole but for what they share.
+    assert sum(len(one.positions) for one in passes) < 0.8 * sum(lengths)
+    with torch.no_grad():
+        expected = trunk(input_ids).last_hidden_state[is_decision]
+        torch.testing.assert_close(joined_states(trunk, input_ids, passes, order), expected, atol=1e-5, rtol=0)
 
 
 def test_blocks_go_on_from_what_the_frozen_ones_have_made() -> None:
