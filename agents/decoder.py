@@ -95,12 +95,15 @@ class Decoder:
         tokens[np.arange(width) < lengths[:, None]] = np.fromiter(chain.from_iterable(prompts), dtype=np.int64)
         padded, last_position = torch.from_numpy(tokens), torch.from_numpy(lengths - 1)
         last_token = padded.gather(1, last_position[:, None])[:, 0]
-        readers, reader_of = _first_of_equals(prompts)
+        row_ids = torch.tensor(rows)
+        # Of completions of one prompt the first row reads it, and the others get what was cached of it.
+        reader_of = _first_of_equals(prompts)
+        readers = [number for number, reader in enumerate(reader_of) if number == reader]
+        others = [number for number, reader in enumerate(reader_of) if number != reader]
         # All copies come before the prompts are read: the host waits in each for what it had launched before.
-        index, source, last_token, last_position = torch.stack(
-            [torch.tensor(rows), torch.tensor(rows)[reader_of], last_token, last_position]
-        ).to(device)
-        to_read = padded[readers, :-1].to(device)
+        index, last_token, last_position = torch.stack([row_ids, last_token, last_position]).to(device)
+        reading, to_read = row_ids[readers].to(device), padded[readers, :-1].to(device)
+        source, target = torch.stack([row_ids[reader_of], row_ids])[:, others].to(device)
         self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
         self.last_token[index] = last_token
         self.position[index] = last_position
@@ -109,11 +112,9 @@ class Decoder:
         if width > 1:
             # The prompt's last token is left to the first decoding step, which chooses the token after it.
             positions = torch.arange(width - 1, device=device).expand(len(readers), -1)
-            self.policy.cached_hidden_states(to_read, positions, self.cache, index[readers], width - 1)
-        # Of completions of one prompt the first row has read it, for all.
-        others = sorted(set(range(len(rows))) - set(readers))
+            self.policy.cached_hidden_states(to_read, positions, self.cache, reading, width - 1)
         if width > 1 and others:
-            self.cache.copy_rows(source[others], index[others], width - 1)
+            self.cache.copy_rows(source, target, width - 1)
 
     def step(self) -> None:
         """Generate one token in every running row."""
@@ -175,8 +176,7 @@ class Decoder:
         return {name: getattr(self, name) for name in names}
 
 
-def _first_of_equals(prompts: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
-    """Return the numbers of the prompts that equal no earlier one, and for each prompt that of the first it equals."""
+def _first_of_equals(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Return for each prompt the number of the first that it equals, itself where it equals no earlier one."""
     firsts: dict[tuple[int, ...], int] = {}
-    first_of = [firsts.setdefault(tuple(prompt), number) for number, prompt in enumerate(prompts)]
-    return list(firsts.values()), first_of
+    return [firsts.setdefault(tuple(prompt), number) for number, prompt in enumerate(prompts)]

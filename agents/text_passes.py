@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from .flat_episodes import joined_ranges
-from .micro_batches import row_slices
 
 # Less is not worth it, padding included: what is forwarded once, or without its padding, has to be gathered for
 # attention in every block.
@@ -57,9 +56,7 @@ def text_passes(
     rows, n_alike = _alike_side_by_side(tokens, sizes)
     if n_alike.sum() < LEAST_SHARE_SAVED * sizes.sum():
         rows, n_alike = np.arange(len(sizes)), np.zeros_like(sizes)
-        slices = list(row_slices(lengths, most_positions))
-    else:
-        slices = _slices(sizes[rows], n_alike, most_positions)
+    slices = _slices(sizes[rows], n_alike, most_positions)
     passes = [_text_pass(rows[part], sizes[rows[part]], n_alike[part], decides) for part in slices]
     if (rows[1:] > rows[:-1]).all():
         return passes, None
@@ -89,7 +86,10 @@ def _alike_side_by_side(tokens: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarr
 
 
 def _slices(sizes: np.ndarray, n_alike: np.ndarray, most_positions: int) -> list[slice]:
-    """Cut rows that stand side by side into passes of at most about so many positions, and of twice as many places."""
+    """Cut rows into passes of at most about so many positions, those shared with the row before counted once.
+
+    Of places, padding included, a pass has at most `PLACES_PER_POSITION` times as many.
+    """
     slices, start, n_positions, longest = [], 0, 0, 0
     for row, (size, alike) in enumerate(zip(sizes.tolist(), n_alike.tolist(), strict=True)):
         n_places = (row + 1 - start) * max(longest, size)
