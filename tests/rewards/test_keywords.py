@@ -1,12 +1,10 @@
 """Hand-computed scores of the rewards for words."""
 
 import pickle
-import time
 
 import pytest
 
-from textgym.reward_protocol import score_completions
-from textgym.rewards import BannedWords, Keywords, LengthWindow, RewardFunction
+from textgym.rewards import BannedWords, Keywords, RewardFunction
 
 
 @pytest.mark.parametrize(
@@ -61,16 +59,3 @@ def test_keywords_that_match_the_same_are_refused() -> None:
     with pytest.raises(ValueError, match="Keywords must differ") as caught:
         Keywords(["Python", "war", " PYTHON"])
     assert str(caught.value) == "Keywords must differ in more than case and spaces, got 'python' more than once."
-
-
-@pytest.mark.slow
-def test_rules_score_at_least_20000_completions_a_second() -> None:
-    completion = (
-        "the film is a warm success, and I am of the opinion that what the director did is learned by a machine " * 2
-    )
-    size = 10_000
-    rules = (Keywords(["Python", "machine learning"]), BannedWords(["war", "death", "kill"]), LengthWindow(20, 40))
-    for reward in (*rules, LengthWindow(20, 40, unit="words")):
-        start = time.process_time()
-        score_completions(reward, ["The"] * size, [f"{completion}{i}" for i in range(size)], {}, [range(48)] * size)
-        assert size / (time.process_time() - start) > 20_000, reward
