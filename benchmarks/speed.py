@@ -40,7 +40,7 @@ def main(
     setting_name: Annotated[
         str, typer.Option("--setting", help=f"Sizes and device: {', '.join(SETTINGS)}; h200 needs a CUDA device.")
     ] = "cpu",
-    repeats: Annotated[int, typer.Option(help="Repeats of each measurement, after one to warm up.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Repeats of each measurement, after warming up.")] = 5,
     threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 2,
     num_envs: Annotated[int | None, typer.Option(help="Environments, where not those of the setting.")] = None,
     new_tokens: Annotated[int | None, typer.Option(help="Tokens of each completion, likewise.")] = None,

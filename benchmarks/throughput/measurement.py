@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+# An optimiser's moments come with its first step, so that a process has its full memory in the second iteration alone.
+WARM_UPS = 2
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -148,7 +151,7 @@ class CaseResult:
 
 
 def measure_case(case: Case, repeats: int) -> CaseResult:
-    """Let each contestant warm up once, then measure all of them in turn, so many times.
+    """Let each contestant warm up, then measure all of them in turn, so many times.
 
     Raises:
         ValueError: If there is no contestant of ours, or none to compare it with.
@@ -157,7 +160,7 @@ def measure_case(case: Case, repeats: int) -> CaseResult:
     if True not in kinds or (False not in kinds and case.compared_with is None):
         raise ValueError(f"case {case.name!r} needs a contestant of ours and one of another's to compare.")
     for contestant in case.contestants:
-        if contestant.most_repeats != 1:
+        for _ in range(WARM_UPS if contestant.most_repeats != 1 else 0):
             contestant.measure()
     rates: dict[str, list[float]] = {contestant.name: [] for contestant in case.contestants}
     for repeat in range(repeats):
