@@ -50,7 +50,7 @@ def test_values_and_derivatives_are_those_of_the_general_product(
         product = linear(rows, matrix.t() if is_transposed else matrix, *bias)
         leaves = (rows, matrix, *bias)
         first = torch.autograd.grad(product.pow(2).sum(), leaves, create_graph=True)
-        second = torch.autograd.grad(sum(part.pow(2).sum() for part in first), leaves)
+        second = torch.autograd.grad(torch.stack([part.pow(2).sum() for part in first]).sum(), leaves)
         results.append([product, *first, *second])
         assert [part.stride() for part in first] == [leaf.stride() for leaf in leaves]
     assert n_calls
