@@ -9,6 +9,10 @@ from torch.nn import functional
 Product = Callable[[Tensor], Tensor]
 # A smaller matrix gains less than a call of oneDNN costs more.
 MIN_ENTRIES = 1 << 17
+# oneDNN compiles a product for each number of rows that comes, and never gives all of that memory back: a MB each, and
+# several once there are more than a thousand. So rows are filled up to few numbers, and many rows go the general way.
+MOST_ROWS = 512
+FEW, STEP_OF_FEW, STEP = 64, 8, 64
 
 
 def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_gelu: bool = False) -> Product:
@@ -29,16 +33,27 @@ def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_ge
     """
     matrix = matrix.detach()
     bias = None if bias is None else bias.detach()
-    if matrix.numel() >= MIN_ENTRIES and _has_layouts(matrix):
-        packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), n_rows)
-        then, algorithm = ("gelu", "tanh") if has_gelu else ("none", "")
-        return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, packed, bias, then, [], algorithm)
 
     def general(rows: Tensor) -> Tensor:
         product = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
         return functional.gelu(product, approximate="tanh") if has_gelu else product
 
-    return general
+    if matrix.numel() < MIN_ENTRIES or not _has_layouts(matrix):
+        return general
+    packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), n_rows)
+    then, algorithm = ("gelu", "tanh") if has_gelu else ("none", "")
+
+    def in_its_layout(rows: Tensor) -> Tensor:
+        n_given = len(rows)
+        if n_given > MOST_ROWS:
+            return general(rows)
+        n_missing = -n_given % (STEP_OF_FEW if n_given <= FEW else STEP)
+        if n_missing:
+            rows = functional.pad(rows, (0, 0, 0, n_missing))
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, then, [], algorithm)
+        return product[:n_given] if n_missing else product
+
+    return in_its_layout
 
 
 def _has_layouts(matrix: Tensor) -> bool:

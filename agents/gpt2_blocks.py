@@ -13,7 +13,6 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
 from .fused import fused
-from .onednn_products import linear
 from .precision import CHECKPOINT
 from .text_passes import TextPass
 
@@ -152,4 +151,4 @@ def _norm(hidden: Tensor, norm: _Affine, eps: float, dtype: torch.dtype) -> Tens
 
 
 def _product(rows: Tensor, affine: _Affine) -> Tensor:
-    return linear(rows, affine.weight.to(rows.dtype).t(), affine.bias.to(rows.dtype))
+    return functional.linear(rows, affine.weight.to(rows.dtype).t(), affine.bias.to(rows.dtype))

@@ -17,7 +17,6 @@ from .chunking import in_chunks
 from .few_rows import Product, few_rows_product
 from .finished_logits import finish_logits, has_finished_logits
 from .number_checks import check_numbers
-from .onednn_products import linear
 from .precision import aligned_rows, precision, product_dtype
 from .token_rules import TokenRules
 from .token_statistics import head_statistics, token_statistics
@@ -113,9 +112,7 @@ class LanguageHead(Trunk):
         if head is None or head.bias is not None:
             logits: Tensor = self.language_model.get_output_embeddings()(hidden)
             return logits
-        # oneDNN's product knows nothing of autocast.
-        product = linear if self.autocast is None else functional.linear
-        return product(hidden, aligned_rows(head.weight))
+        return functional.linear(hidden, aligned_rows(head.weight))
 
     def statistics_of(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .onednn_products import linear
-
 # On the CPU as many entries are worked on at a time as stay in its cache.
 ENTRIES_PER_SLICE = 1 << 18
 
@@ -82,7 +80,7 @@ class _OfHead(torch.autograd.Function):
         temperature: float,
         forbid: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        exponentials = linear(weight, hidden)  # (V, N)
+        exponentials = weight @ hidden.t()  # (V, N)
         if temperature != 1.0:
             exponentials /= temperature
         forbid(exponentials.t())
@@ -104,14 +102,14 @@ class _OfHead(torch.autograd.Function):
             grad_entropy = grad_entropy / ctx.temperature  # type: ignore[attr-defined]
             grad = _gradient(exponentials, total, entropy, token_ids, grad_log_prob, grad_entropy)  # (V, N)
             grad_hidden = grad.t() @ weight if needs_hidden else None
-            grad_weight = linear(grad, hidden.t()) if needs_weight else None
+            grad_weight = grad @ hidden if needs_weight else None
             return grad_hidden, grad_weight, None, None, None
         scale = grad_log_prob[:, None]
         normalised = scale / total[:, None]
         if needs_hidden:
             grad_hidden = weight[token_ids] * scale - (exponentials.t() @ weight) * normalised
         if needs_weight:
-            grad_weight = linear(exponentials, (hidden * -normalised).t())
+            grad_weight = exponentials @ (hidden * -normalised)
             grad_weight.index_add_(0, token_ids, hidden * scale)
         return grad_hidden, grad_weight, None, None, None
 

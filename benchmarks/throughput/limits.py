@@ -1,12 +1,8 @@
 """What the hardware would allow: the rate of its matrix products, and of reading its memory, both measured."""
 
 import time
-from collections.abc import Callable
-from functools import partial
 
 import torch
-
-from textgym.agents.onednn_products import linear
 
 from .inputs import Setting
 from .measurement import finish_device_work
@@ -25,10 +21,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def matrix_product_rate(device: str, dtype: torch.dtype) -> float:
-    """Measure the floating-point operations a second of matrix products.
-
-    The largest rate over several shapes, by PyTorch's general product and, on a CPU, by the one that updates use.
-    """
+    """Measure the floating-point operations a second of matrix products, the largest over several shapes."""
     shapes = SHAPES if device == "cpu" else SHAPES + LARGE_SHAPES
     return max(_rate_of_shape(shape, device, dtype) for shape in shapes)
 
@@ -37,24 +30,16 @@ def _rate_of_shape(shape: tuple[int, int, int], device: str, dtype: torch.dtype)
     rows, inputs, outputs = shape
     left = torch.randn(rows, inputs, device=device).to(dtype)
     right = torch.randn(inputs, outputs, device=device).to(dtype)
-    result, weight = left @ right, right.t().contiguous()
-    products = [partial(torch.mm, left, right, out=result)]
-    if device == "cpu":
-        products.append(partial(linear, left, weight))
-    return 2 * rows * inputs * outputs * max(_times_a_second(product, device) for product in products)
-
-
-def _times_a_second(product: Callable[[], object], device: str) -> float:
-    product()
+    result = left @ right
     finish_device_work()
     number = 0
     started = time.perf_counter()
     while time.perf_counter() - started < SECONDS_A_SHAPE:
         for _ in range(10 if device != "cpu" else 1):
-            product()
+            torch.mm(left, right, out=result)
             number += 1
         finish_device_work()
-    return number / (time.perf_counter() - started)
+    return 2 * rows * inputs * outputs * number / (time.perf_counter() - started)
 
 
 def reading_rate(device: str) -> float:

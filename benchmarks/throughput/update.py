@@ -1,7 +1,6 @@
 """Update alone: tokens a second, against what the counted operations would take at the rate of matrix products."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -79,12 +78,6 @@ def operations_of(algorithm: PPO) -> int:
     (batch,) = algorithm.rollout_buffer.get(None)
     # Compiled functions would hide their products.
     as_written = nullcontext() if algorithm.device.type == "cpu" else torch.compiler.set_stance("force_eager")
-    by_onednn = {torch.ops.mkldnn._linear_pointwise: _operations_of_product}
-    with torch.no_grad(), as_written, FlopCounterMode(display=False, custom_mapping=by_onednn) as counter:
+    with torch.no_grad(), as_written, FlopCounterMode(display=False) as counter:
         algorithm.policy.evaluate_actions(batch.observations, batch.actions)
     return 3 * algorithm.n_epochs * int(counter.get_total_flops())
-
-
-def _operations_of_product(rows: Sequence[int], weight: Sequence[int], *others: object, **options: object) -> int:
-    """Count what a product of rows, shape (N, D), and a weight, shape (D', D), takes."""
-    return 2 * math.prod(rows) * weight[0]

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import GPT2Model, PreTrainedModel
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
@@ -83,7 +83,7 @@ def test_on_a_gpu_added_rows_have_no_part_in_results_and_gradients() -> None:
 @pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("has_gelu", [False, True])
 @pytest.mark.parametrize("has_bias", [False, True])
-@pytest.mark.parametrize("number", [1, 3, 16, 500])
+@pytest.mark.parametrize("number", [1, 3, 16, 100, 600])
 def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has_bias: bool, has_gelu: bool) -> None:
     generator = torch.Generator().manual_seed(2)
     matrix = nn.Parameter(torch.randn((40, 70), generator=generator).t())  # as a language head's is
@@ -94,6 +94,25 @@ def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has
     expected = nn.functional.gelu(expected, approximate="tanh") if has_gelu else expected
     torch.testing.assert_close(product, expected.detach(), atol=1e-4, rtol=0)
     assert product.is_contiguous()
+
+
+def test_few_numbers_of_rows_reach_onednn_which_keeps_memory_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("PyTorch is built without oneDNN")
+    numbers: list[int] = []
+    multiply = torch.ops.mkldnn._linear_pointwise
+
+    def noted(rows: Tensor, *arguments: Any) -> Any:
+        numbers.append(len(rows))
+        return multiply(rows, *arguments)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted)
+    monkeypatch.setattr(few_rows, "MIN_ENTRIES", 0)
+    product = few_rows_product(torch.ones(3, 5), None, n_rows=16)
+    for number in range(1, 1000):
+        assert product(torch.ones(number, 3)).eq(3).all()
+    assert len(numbers) == 512
+    assert len(set(numbers)) == 15
 
 
 def test_a_fused_activation_gives_the_same_logits_and_gradients_and_keeps_its_name() -> None:
