@@ -12,7 +12,7 @@ MIN_ENTRIES = 1 << 17
 # oneDNN compiles a product for each number of rows that comes, and never gives all of that memory back: a MB each, and
 # several once there are more than a thousand. So rows are filled up to few numbers, and many rows go the general way.
 MOST_ROWS = 512
-FEW, STEP_OF_FEW, STEP = 64, 8, 64
+LEAST_STEP = 8
 
 
 def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_gelu: bool = False) -> Product:
@@ -47,7 +47,8 @@ def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_ge
         n_given = len(rows)
         if n_given > MOST_ROWS:
             return general(rows)
-        n_missing = -n_given % (STEP_OF_FEW if n_given <= FEW else STEP)
+        # Eight numbers from each power of two to the next, so that at most an eighth is added to more than a few rows.
+        n_missing = -n_given % max(LEAST_STEP, 1 << (n_given - 1).bit_length() >> 4)
         if n_missing:
             rows = functional.pad(rows, (0, 0, 0, n_missing))
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, then, [], algorithm)
