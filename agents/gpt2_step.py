@@ -13,8 +13,9 @@ from transformers.pytorch_utils import Conv1D
 from .activations import is_tanh_gelu
 from .decode_attention import attention_kernel
 from .few_rows import Product, few_rows_product
-from .fused import fused
+from .fused import fused, is_compiled_for
 from .kv_cache import RowCache, RowCacheLayer
+from .weighted_sums import SummedAttention, are_sums_fast
 
 # From so many on, rows by heads by cached positions, plain products are the faster attention of one query a row.
 MIN_SCORES = 1 << 14
@@ -64,9 +65,12 @@ class GPT2Step:
     """
 
     def __init__(self, trunk: GPT2Model, n_rows: int, dtype: torch.dtype = torch.float32) -> None:
-        self.trunk, self.dtype = trunk, dtype
-        self.head_width = trunk.config.n_embd // trunk.config.n_head
-        self.blocks = [_BlockStep(cast(GPT2Block, block), trunk.config.n_head, n_rows, dtype) for block in trunk.h]
+        self.trunk, self.dtype, device = trunk, dtype, trunk.wte.weight.device
+        self.n_heads = trunk.config.n_head
+        self.head_width = trunk.config.n_embd // self.n_heads
+        self.kernel = attention_kernel(device, dtype, self.head_width)
+        self.has_key_columns = are_sums_fast(device, dtype)
+        self.blocks = [_BlockStep(cast(GPT2Block, block), n_rows, dtype) for block in trunk.h]
 
     def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache, mask: Tensor) -> Tensor:
         """Append tokens and return the last hidden state at each of them.
@@ -83,29 +87,37 @@ class GPT2Step:
         trunk = self.trunk
         attend = self._attention(input_ids, cache, mask)
         # A step is joined into few kernels; prompts come once, and one of them is not worth compiling for.
-        add_and_norm = _fused_add_and_norm if input_ids.shape[1] == 1 else _add_and_norm
+        is_compiled = input_ids.shape[1] == 1 and is_compiled_for(input_ids)
+        add_and_norm = _fused_add_and_norm if is_compiled else _add_and_norm
         hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)  # (R m, D)
         update = functional.embedding(positions.flatten(), trunk.wpe.weight)
         for block, layer in zip(self.blocks, cache.row_layers, strict=True):
             hidden, normed = add_and_norm(hidden, update, *block.first_norm, self.dtype)
-            joined = block.into_attention(normed).view(*input_ids.shape, 3, block.n_heads, -1)
-            update = block.out_of_attention(attend(joined, layer))
+            update = block.out_of_attention(attend(block.into_attention(normed), layer))
             hidden, normed = add_and_norm(hidden, update, *block.second_norm, self.dtype)
             update = block.narrow(block.widen(normed))
         # The language head's input stays in float32.
         return _add_and_norm(hidden, update, *_parts(trunk.ln_f), torch.float32)[1].view(*input_ids.shape, -1)
 
     def _attention(self, input_ids: Tensor, cache: RowCache, mask: Tensor) -> Callable[[Tensor, RowCacheLayer], Tensor]:
-        """Return what appends queries, keys and values, shape (R, m, 3, H, D/H), to a layer and attends, (R m, D)."""
-        kernel = attention_kernel(input_ids.device, self.dtype, self.head_width)
-        if kernel is not None and input_ids.shape[1] == 1 and cache.rows is None:
-            positions = cache.positions[:, 0]
-            return lambda joined, layer: kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), positions)
+        """Return what appends joined queries, keys and values, shape (R m, 3 D), to a layer and attends, (R m, D)."""
+        is_step = input_ids.shape[1] == 1 and cache.rows is None
+        split = (*input_ids.shape, 3, self.n_heads, self.head_width)
+        if self.kernel is not None and is_step:
+            kernel, positions = self.kernel, cache.positions[:, 0]
+
+            def attend_by_kernel(joined: Tensor, layer: RowCacheLayer) -> Tensor:
+                joined = joined.view(split)
+                return kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), positions)
+
+            return attend_by_kernel
         # Attention would do so in every block.
         added = torch.zeros(mask.shape, device=mask.device, dtype=self.dtype).masked_fill_(~mask, -torch.inf)
+        if cache.has_key_columns and is_step:
+            return SummedAttention(cache, self.n_heads, self.head_width, added)
 
         def attend(joined: Tensor, layer: RowCacheLayer) -> Tensor:
-            queries, new_keys, new_values = joined.permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
+            queries, new_keys, new_values = joined.view(split).permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
             keys, values = layer.update(new_keys, new_values)
             return _attend(queries, keys, values, added).transpose(1, 2).reshape(input_ids.numel(), -1)
 
@@ -115,8 +127,7 @@ class GPT2Step:
 class _BlockStep:
     """A block's norms and products, of rows of shape (N, D)."""
 
-    def __init__(self, block: GPT2Block, n_heads: int, n_rows: int, dtype: torch.dtype) -> None:
-        self.n_heads = n_heads
+    def __init__(self, block: GPT2Block, n_rows: int, dtype: torch.dtype) -> None:
         self.first_norm, self.second_norm = _parts(block.ln_1), _parts(block.ln_2)
         self.into_attention, self.out_of_attention, self.narrow = (
             _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_proj)
@@ -149,7 +160,8 @@ def _add_and_norm(
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of hidden states and an update, and its norm in a precision, shape (N, D) each."""
     total = hidden + update
-    return total, torch.layer_norm(total, weight.shape, weight, bias, eps).to(dtype)
+    normed = torch.layer_norm(total, weight.shape, weight, bias, eps)
+    return total, normed if dtype == torch.float32 else normed.to(dtype)
 
 
 _fused_add_and_norm = fused(least_rows=64, least_width=512)(_add_and_norm)

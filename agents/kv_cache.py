@@ -11,14 +11,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+# Where keys have a head's positions side by side, room for so many more is made at a time: all of it is read.
+ROOM_STEP = 64
 
 
 class RowCacheLayer(CacheLayerMixin):
-    """Keys and values of one attention layer, shape (B, H, C, D/H) each, so that a head reads its row straight on."""
+    """Keys and values of one attention layer, shape (B, H, C, D/H) each, so that a head reads its row straight on.
+
+    Attributes:
+        key_columns: Where the owner has them, what `keys` is a view of: a head's positions lie side by side, shape
+            (B, H, D/H, C'), with room C' for those that have been attended to so far, and some more.
+    """
 
     keys: Tensor
     values: Tensor
+    key_columns: Tensor
 
     def __init__(self, owner: "RowCache") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -28,10 +38,20 @@ class RowCacheLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate the buffers in the shape and dtype of the first keys and values that come."""
         _, n_heads, _, head_width = key_states.shape
-        shape = (self.owner.num_rows, n_heads, self.owner.context_length, head_width)
-        self.keys = key_states.new_zeros(shape)
-        self.values = value_states.new_zeros((*shape[:-1], value_states.shape[-1]))
+        n_rows, context_length = self.owner.num_rows, self.owner.context_length
+        if self.owner.has_key_columns:
+            self._set_keys(key_states.new_zeros((n_rows, n_heads, head_width, self.owner.key_room)))
+        else:
+            self.keys = key_states.new_zeros((n_rows, n_heads, context_length, head_width))
+        self.values = value_states.new_zeros((n_rows, n_heads, context_length, value_states.shape[-1]))
         self.is_initialized = True
+
+    def make_room(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate what lies before the attended length, for keys and values such as these, (R, H, m, D/H) each."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        elif self.keys.shape[2] < self.owner.attended_length:
+            self._set_keys(functional.pad(self.key_columns, (0, self.owner.key_room - self.keys.shape[2])))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write new keys and values, shape (R, H, m, D/H), at the positions selected in the owner.
@@ -39,8 +59,7 @@ class RowCacheLayer(CacheLayerMixin):
         Returns:
             Keys and values of the selected rows up to the attended length, shape (R, H, length, D/H).
         """
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+        self.make_room(key_states, value_states)
         rows, positions, length = self.owner.rows, self.owner.positions, self.owner.attended_length
         index = (self.owner.all_rows if rows is None else rows)[:, None]
         self.keys[index, :, positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
@@ -49,6 +68,17 @@ class RowCacheLayer(CacheLayerMixin):
         if rows is not None:
             keys, values = keys[rows], values[rows]
         return keys, values
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop all rows but the given ones, shape (R,)."""
+        if self.owner.has_key_columns:
+            self._set_keys(self.key_columns[rows])
+        else:
+            self.keys = self.keys[rows]
+        self.values = self.values[rows]
+
+    def _set_keys(self, columns: Tensor) -> None:
+        self.key_columns, self.keys = columns, columns.transpose(2, 3)
 
     def whole(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return all cached keys and values; where none have come yet, allocated for such as these, (B, H, m, D/H)."""
@@ -85,9 +115,11 @@ class RowCache(Cache):
     Attributes:
         step: Forward pass in the place of the model's own, from new tokens, their positions, this cache and the mask
             that `select` gave to hidden states; None for the model's.
+        has_key_columns: Whether a head's keys lie in memory with their positions side by side, as the step asks for.
     """
 
     step: "Callable[[Tensor, Tensor, RowCache, Tensor], Tensor] | None" = None
+    has_key_columns = False
 
     def __init__(self, num_layers: int, num_rows: int, context_length: int, device: torch.device) -> None:
         self.row_layers = [RowCacheLayer(self) for _ in range(num_layers)]
@@ -117,14 +149,18 @@ class RowCache(Cache):
         self.attended_length = attended_length or self.context_length
         return self.key_positions[: self.attended_length] <= positions[:, None, :, None]
 
+    @property
+    def key_room(self) -> int:
+        """Positions that keys in columns need room for."""
+        return min(-(-self.attended_length // ROOM_STEP) * ROOM_STEP, self.context_length)
+
     def keep_rows(self, rows: Tensor) -> None:
         """Drop all rows but the given ones, shape (R,), which become rows 0 to R - 1."""
         self.num_rows = len(rows)
         self.all_rows = self.all_rows[: self.num_rows]
         for layer in self.row_layers:
             if layer.is_initialized:
-                layer.keys = layer.keys[rows]
-                layer.values = layer.values[rows]
+                layer.keep_rows(rows)
 
     def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
         """Let rows begin as others do.

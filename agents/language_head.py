@@ -64,21 +64,33 @@ class LanguageHead(Trunk):
         return head if is_plain else None
 
     def make_decoding_head(self, num_rows: int) -> Product:
-        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V'), V' ≥ V.
+        """Return what does for one rollout what `model_logits` does, from weights that may be copied.
 
         Args:
             num_rows: About how many rows get a token at a time.
         """
+        head, config = self._make_head_product(num_rows), self.language_model.config
+        if has_finished_logits(config):
+            return lambda hidden: finish_logits(self._cut(head(hidden)), config)
+        return lambda hidden: self._cut(head(hidden))
+
+    def _make_head_product(self, num_rows: int) -> Product:
+        """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V'), V' ≥ V."""
         plain = self.plain_head
         if plain is not None:
             dtype = product_dtype(self.autocast)
             weight = plain.weight if plain.bias is not None else aligned_rows(plain.weight)
             bias = None if plain.bias is None else plain.bias.to(dtype)
             product = few_rows_product(weight.to(dtype).t(), bias, num_rows)
-            return lambda hidden: product(hidden.to(dtype))
+            return product if dtype == torch.float32 else lambda hidden: product(hidden.to(dtype))
         head = self.language_model.get_output_embeddings()
+
         # No module, which would be registered as a part of what it is kept in.
-        return lambda hidden: cast(Tensor, head(hidden))
+        def general(hidden: Tensor) -> Tensor:
+            with precision(hidden.device, self.autocast):
+                return cast(Tensor, head(hidden))
+
+        return general
 
     def decision_logits(self, hidden: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Return logits over allowed tokens, divided by the temperature.
@@ -98,13 +110,17 @@ class LanguageHead(Trunk):
 
     def model_logits(self, hidden: Tensor) -> Tensor:
         """Return the language model's own logits after hidden states, shape (N, D), as float32, shape (N, V)."""
+        if self._decoding_head is not None:
+            return self._decoding_head(hidden)
         with precision(hidden.device, self.autocast):
-            logits = (self._decoding_head or self._head)(hidden)
+            logits = self._head(hidden)
+        return finish_logits(self._cut(logits), self.language_model.config)
+
+    def _cut(self, logits: Tensor) -> Tensor:
+        """Return the logits of the environment's tokens, shape (N, V), as float32, from those of all, (N, V')."""
         # Converted before they are cut, since a GPU copies whole rows faster than parts of them.
         logits = logits.float()
-        if logits.shape[1] > self.vocab_size:
-            logits = logits[:, : self.vocab_size]
-        return finish_logits(logits, self.language_model.config)
+        return logits[:, : self.vocab_size] if logits.shape[1] > self.vocab_size else logits
 
     def _head(self, hidden: Tensor) -> Tensor:
         """Return logits, shape (N, V'), V' ≥ V."""

@@ -12,6 +12,7 @@ from .fused import fused
 _PROMPT_STREAM = 1 << 63
 # Tokens whose probabilities are added up as one number before one of them is drawn.
 GROUP = 64
+JUST_BELOW_ONE = 1 - 2**-52
 # To find so many of the most probable tokens costs a quarter of sorting 4,096 and a thirteenth of sorting 50,257.
 MOST_OFTEN_ENOUGH = 512
 
@@ -73,7 +74,7 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
     Args:
         probabilities: Float32, shape (B, V).
-        uniforms: Numbers in [0, 1), shape (B,).
+        uniforms: Numbers in [0, 1), float32, so that none is rounded to 1 where it is multiplied; shape (B,).
 
     Returns:
         Token ids, shape (B,). A token of probability 0 is never drawn; where there is NaN, the last token is.
@@ -85,20 +86,19 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     groups = padded.view(n_rows, n_groups, GROUP)
     cumulative = groups.sum(dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (B, V / G)
     target = uniforms.double()[:, None] * cumulative[:, -1:]
-    group = _invert(cumulative, target)  # (B, 1)
-    before = cumulative.gather(1, (group - 1).clamp_(min=0)).masked_fill_(group == 0, 0.0)
+    group = _passed(cumulative, target)  # (B, 1)
+    before = functional.pad(cumulative, (1, 0)).gather(1, group)
     members = groups.gather(1, group[:, :, None].expand(-1, -1, GROUP))[:, 0]  # (B, G)
-    member = _invert(members.cumsum(dim=-1, dtype=torch.float64), target - before)
+    of_members = members.cumsum(dim=-1, dtype=torch.float64)
+    # Rounding must not reach the sum of all members, beyond which there is nothing.
+    member = _passed(of_members, torch.minimum(target - before, of_members[:, -1:] * JUST_BELOW_ONE))
     # NaN is behind every token: an index that would bring a CUDA device down, before anybody can say what is wrong.
     return (group * GROUP + member)[:, 0].clamp_(max=vocab_size - 1)
 
 
-def _invert(cumulative: Tensor, target: Tensor) -> Tensor:
+def _passed(cumulative: Tensor, target: Tensor) -> Tensor:
     """Return where a cumulative sum, shape (B, N), passes a target, shape (B, 1): below N, and never at a step of 0."""
-    total = cumulative[:, -1:]
-    # Rounding must not reach the total, beyond which there is nothing.
-    below_total = torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, below_total, right=True).clamp_(max=cumulative.shape[-1] - 1)
+    return torch.searchsorted(cumulative, target, right=True).clamp_(max=cumulative.shape[-1] - 1)
 
 
 def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

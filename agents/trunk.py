@@ -175,7 +175,8 @@ class Trunk(BasePolicy):
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
         if is_plain_gpt2(trunk):
-            cache.step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast))
+            step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast))
+            cache.step, cache.has_key_columns = step, step.has_key_columns
         return cache
 
     def cached_hidden_states(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import GPT2Model, PreTrainedModel
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
-from textgym.agents import few_rows, gpt2_step
+from textgym.agents import few_rows, gpt2_step, kv_cache
 from textgym.agents.activations import fuse_activations
 from textgym.agents.few_rows import few_rows_product
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
@@ -28,10 +28,16 @@ def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-@pytest.fixture(params=[1, 1 << 17], ids=["as large ones", "as small ones"])
+@pytest.fixture(
+    params=[(1, True), (1, False), (1 << 17, False)],
+    ids=["sums of rows", "products as large ones", "products as small ones"],
+)
 def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(few_rows, "MIN_ENTRIES", request.param)
-    monkeypatch.setattr(gpt2_step, "MIN_SCORES", request.param)
+    smallest, by_sums = request.param
+    monkeypatch.setattr(few_rows, "MIN_ENTRIES", smallest)
+    monkeypatch.setattr(gpt2_step, "MIN_SCORES", smallest)
+    # Sums are right everywhere, if not fast.
+    monkeypatch.setattr(gpt2_step, "are_sums_fast", lambda *_: by_sums)
 
 
 @pytest.mark.equality
@@ -46,6 +52,57 @@ def test_a_whole_text_has_the_hidden_states_of_the_forward_pass() -> None:
         hidden = GPT2Step(trunk, 3)(tokens, positions, cache, cache.select(positions))
         expected = trunk(tokens).last_hidden_state
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.equality
+@pytest.mark.usefixtures("_kernels")
+def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_of_the_forward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where keys lie in columns, room for them has to be made several times."""
+    monkeypatch.setattr(kv_cache, "ROOM_STEP", 2)
+    trunk = unlike_init(language_model()).base_model
+    assert is_plain_gpt2(trunk)
+    tokens = torch.randint(12, (4, 9), generator=torch.Generator().manual_seed(1))
+    tokens[3, :2] = tokens[0, :2]
+    step = GPT2Step(trunk, 4)
+    cache = RowCache(2, 4, 9, torch.device("cpu"))
+    cache.has_key_columns = step.has_key_columns
+
+    def appended(new: Tensor, positions: Tensor, rows: Tensor | None = None) -> Tensor:
+        mask = cache.select(positions, rows, int(positions.max()) + 1)
+        return step(new, positions, cache, mask)
+
+    with torch.no_grad():
+        expected = trunk(tokens).last_hidden_state
+        positions = torch.arange(2).expand(2, -1)
+        begun = appended(tokens[[2, 0], :2], positions, torch.tensor([2, 0]))
+        torch.testing.assert_close(begun, expected[[2, 0], :2], atol=1e-5, rtol=0)
+        cache.copy_rows(torch.tensor([0]), torch.tensor([3]), 2)
+        place, row = torch.tensor([2, 0, 2, 2]), torch.arange(4)  # the second row begins at its first token
+        for _ in range(5):
+            hidden = appended(tokens[row, place][:, None], place[:, None])[:, 0]
+            torch.testing.assert_close(hidden, expected[row, place], atol=1e-5, rtol=0)
+            place = place + 1
+        kept = torch.tensor([1, 3])
+        cache.keep_rows(kept)
+        place = place[kept]
+        for _ in range(2):
+            hidden = appended(tokens[kept, place][:, None], place[:, None])[:, 0]
+            torch.testing.assert_close(hidden, expected[kept, place], atol=1e-5, rtol=0)
+            place = place + 1
+
+
+def test_a_head_s_keys_lie_side_by_side_with_room_for_few_more_than_are_attended_to() -> None:
+    cache = RowCache(1, 2, 200, torch.device("cpu"))
+    cache.has_key_columns = True
+    (layer,) = cache.row_layers
+    for length, room in [(3, 64), (64, 64), (65, 128), (199, 200), (5, 200)]:
+        cache.select(torch.full((2, 1), length - 1), None, length)
+        layer.update(torch.ones(2, 3, 1, 4), torch.ones(2, 3, 1, 4))
+        assert layer.key_columns.shape == (2, 3, 4, room)
+        assert layer.key_columns.is_contiguous()
+        assert layer.key_columns[:, :, :, length - 1].eq(1).all()
 
 
 def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forward_pass_s() -> None:
