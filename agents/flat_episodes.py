@@ -118,6 +118,15 @@ class FlatEpisodes:
             batch["candidates"] = self.candidates[self.token_index(episodes)]
         return batch
 
+    def first_decision(self) -> dict[str, Tensor]:
+        """Return the first episode's prompt and one more token as `packed` does, with a single decision."""
+        episode, n_prompt = self.packed(np.arange(1)), int(self.prompt_lengths[0])
+        decision = {key: value[:, : n_prompt + 1] for key, value in episode.items() if key != "candidates"}
+        if "candidates" in episode:
+            decision["candidates"] = episode["candidates"][:1]
+        decision["is_decision"] = torch.arange(n_prompt + 1, device=self.device)[None] == n_prompt - 1
+        return decision
+
     def token_index(self, episodes: np.ndarray) -> Tensor:
         """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
         ranges = joined_ranges(_starts(self.lengths)[episodes], self.lengths[episodes])

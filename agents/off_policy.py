@@ -286,8 +286,8 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
 
     @torch.no_grad()
     def _outputs(self) -> dict[str, Tensor]:
-        episode: Any = cast(EpisodeReplay, self.replay_buffer).packed(np.arange(1))
-        return {"the policy's Q values": self.network(episode)}
+        decision: Any = cast(EpisodeReplay, self.replay_buffer).first_decision()
+        return {"the policy's Q values": self.network(decision)}
 
     def _store(self, replay: EpisodeReplay, judged: list[JudgedEpisode]) -> None:
         replay.append([to_record(item) for item in judged])

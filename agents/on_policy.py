@@ -220,9 +220,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
 
     @torch.no_grad()
     def _outputs(self) -> dict[str, Tensor]:
-        episode = self.rollout_buffer.packed(np.arange(1))
-        token_ids = episode["input_ids"][:, 1:][episode["is_decision"][:, :-1]]
-        values, log_prob, _ = self.policy.evaluate_tokens(episode, token_ids)
+        decision = self.rollout_buffer.first_decision()
+        values, log_prob, _ = self.policy.evaluate_tokens(decision, decision["input_ids"][0, -1:])
         return {"the policy's values": values, "the policy's log_prob": log_prob}
 
     def _charge_kl(self, n_episodes: int, n_tokens: int) -> None:
