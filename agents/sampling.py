@@ -74,7 +74,7 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
     Args:
         probabilities: Float32, shape (B, V).
-        uniforms: Numbers in [0, 1), float32, so that none is rounded to 1 where it is multiplied; shape (B,).
+        uniforms: Numbers in [0, 1), or such that were rounded to 1, shape (B,).
 
     Returns:
         Token ids, shape (B,). A token of probability 0 is never drawn; where there is NaN, the last token is.
@@ -89,16 +89,16 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     group = _passed(cumulative, target)  # (B, 1)
     before = functional.pad(cumulative, (1, 0)).gather(1, group)
     members = groups.gather(1, group[:, :, None].expand(-1, -1, GROUP))[:, 0]  # (B, G)
-    of_members = members.cumsum(dim=-1, dtype=torch.float64)
-    # Rounding must not reach the sum of all members, beyond which there is nothing.
-    member = _passed(of_members, torch.minimum(target - before, of_members[:, -1:] * JUST_BELOW_ONE))
+    member = _passed(members.cumsum(dim=-1, dtype=torch.float64), target - before)
     # NaN is behind every token: an index that would bring a CUDA device down, before anybody can say what is wrong.
     return (group * GROUP + member)[:, 0].clamp_(max=vocab_size - 1)
 
 
 def _passed(cumulative: Tensor, target: Tensor) -> Tensor:
     """Return where a cumulative sum, shape (B, N), passes a target, shape (B, 1): below N, and never at a step of 0."""
-    return torch.searchsorted(cumulative, target, right=True).clamp_(max=cumulative.shape[-1] - 1)
+    # Rounding must not reach the total, beyond which there is nothing.
+    below_total = torch.minimum(target, cumulative[:, -1:] * JUST_BELOW_ONE)
+    return torch.searchsorted(cumulative, below_total, right=True).clamp_(max=cumulative.shape[-1] - 1)
 
 
 def restrict_to_top(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

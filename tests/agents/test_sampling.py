@@ -93,11 +93,13 @@ def test_two_steps_draw_what_one_sum_over_the_vocabulary_would(vocab_size: int) 
 @pytest.mark.parametrize("value", [FORBIDDEN, -torch.inf])
 @pytest.mark.parametrize("vocab_size", [8, GPT2_VOCABULARY])
 def test_a_token_of_probability_0_is_never_drawn(value: float, vocab_size: int) -> None:
-    """At both ends, where rounding would fall over, and in between."""
+    """At both ends, where rounding would fall over, also that of a quotient of two numbers, and in between."""
     logits = torch.randn(vocab_size, generator=torch.Generator().manual_seed(1))
     forbidden = [0, 1, vocab_size // 2, vocab_size - 2, vocab_size - 1]
+    if vocab_size > 2 * GROUP:
+        forbidden += range(vocab_size - 2 * GROUP, vocab_size)
     logits[forbidden] = value
-    uniforms = torch.cat([torch.tensor([0.0, LAST_UNIFORM]), torch.linspace(0, LAST_UNIFORM, 200)])
+    uniforms = torch.cat([torch.tensor([0.0, LAST_UNIFORM, 1.0]), torch.linspace(0, LAST_UNIFORM, 200)])
     draws = torch.cat([draw_tokens(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
     assert not set(draws.tolist()) & set(forbidden)
 
