@@ -37,7 +37,7 @@ class Setting:
         rollout_rows: Rows decoded side by side where rollouts are measured alone.
         environment_counts: Environments side by side where they are measured without a network.
         most_processes: How many environments are measured with a process each, at most.
-        seconds: How long environments are stepped a repeat.
+        seconds: How long environments are stepped a repeat, and what takes less time is done again.
         growing_tokens: Tokens of a completion along which growth is measured.
         growing_envs: Environments, likewise.
         growing_vocab: Vocabulary, likewise.

@@ -117,7 +117,7 @@ def _against_trl(name: str, setting: Setting, trainers: Sequence[str], most_repe
 def learning(name: str, algorithm: BaseAlgorithm, setting: Setting, most_repeats: int | None = None) -> Contestant:
     """Return a contestant whose work is an iteration of an algorithm."""
     work = partial(learn_one_iteration, algorithm, setting.rollout_tokens)
-    return Contestant(name, timed(work), name.startswith("TextGym"), most_repeats=most_repeats)
+    return Contestant(name, timed(work, setting.seconds), name.startswith("TextGym"), most_repeats=most_repeats)
 
 
 def _sizes(setting: Setting) -> dict[str, object]:

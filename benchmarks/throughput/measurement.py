@@ -172,15 +172,23 @@ def measure_case(case: Case, repeats: int) -> CaseResult:
     return CaseResult(case, measurements)
 
 
-def timed(work: Callable[[], int]) -> Callable[[], float]:
-    """Turn work that returns how much it did into a function that returns how much it does a second."""
+def timed(work: Callable[[], int], least_seconds: float = 0.0) -> Callable[[], float]:
+    """Turn work that returns how much it did into a function that returns how much it does a second.
+
+    Args:
+        work: The work.
+        least_seconds: It is done again until so much time has passed, since a busy moment spoils a short measurement.
+    """
 
     def measure() -> float:
         finish_device_work()
         started = time.perf_counter()
-        amount = work()
-        finish_device_work()
-        return amount / (time.perf_counter() - started)
+        amount, seconds = 0, 0.0
+        while not amount or seconds < least_seconds:
+            amount += work()
+            finish_device_work()
+            seconds = time.perf_counter() - started
+        return amount / seconds
 
     return measure
 

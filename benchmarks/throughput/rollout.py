@@ -127,11 +127,12 @@ def _contestants(
     most_repeats: int | None = None,
 ) -> list[Contestant]:
     ours = Decoding(setting, task, new_model(), rounds)
-    contestants = [Contestant("TextGym generate_episodes", timed(ours), is_ours=True, most_repeats=most_repeats)]
+    measure = timed(ours, setting.seconds)
+    contestants = [Contestant("TextGym generate_episodes", measure, is_ours=True, most_repeats=most_repeats)]
     for cache in CACHES:
         generate = Generate(setting, task, new_model(), cache, rounds)
         name = f"transformers generate, {cache} cache"
-        contestants.append(Contestant(name, timed(generate), most_repeats=most_repeats))
+        contestants.append(Contestant(name, timed(generate, setting.seconds), most_repeats=most_repeats))
     return contestants
 
 

@@ -36,7 +36,11 @@ def _make(setting: Setting, skipped: dict[str, str]) -> Case:
     batch_sizes = sorted({whole, setting.batch_size}, reverse=True)
     updates = {size: filled(replace(setting, batch_size=size)) for size in batch_sizes}
     contestants = [
-        Contestant(f"TextGym update, minibatches of {size:,} tokens", timed(partial(update, algorithm)), is_ours=True)
+        Contestant(
+            f"TextGym update, minibatches of {size:,} tokens",
+            timed(partial(update, algorithm), setting.seconds),
+            is_ours=True,
+        )
         for size, algorithm in updates.items()
     ]
     operations = operations_of(updates[whole])

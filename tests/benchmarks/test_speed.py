@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from gymnasium.vector import SyncVectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from textgym.benchmarks import speed
-from textgym.benchmarks.throughput import KINDS, q_learning
+from textgym.benchmarks.throughput import KINDS, measurement, q_learning
 from textgym.benchmarks.throughput.buffers import buffer_cases, stored_bytes
 from textgym.benchmarks.throughput.environment import environment_cases, make_open_task
 from textgym.benchmarks.throughput.growth import growth_cases
@@ -342,9 +343,20 @@ def test_a_case_without_a_peer_is_refused() -> None:
         measure_case(case, repeats=1)
 
 
-def test_timed_divides_by_seconds() -> None:
-    rate = timed(lambda: sum(1 for _ in range(1000)))()
-    assert 1e3 < rate < 1e10
+@pytest.mark.parametrize(("least_seconds", "expected"), [(0.0, 1), (0.5, 2), (1.25, 5)])
+def test_work_is_timed_and_done_again_where_it_is_short(
+    least_seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, calls = [3.0], []
+    monkeypatch.setattr(measurement, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def work() -> int:
+        clock[0] += 0.25
+        calls.append(1)
+        return 10
+
+    assert timed(work, least_seconds)() == 40.0
+    assert len(calls) == expected
 
 
 def run_quickly(kinds: list[str] | None, folder: Path) -> None:
