@@ -77,7 +77,7 @@ def _numbers(length: int) -> Tensor:
     return torch.arange(length, dtype=torch.int32)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _starts(n_lists: int, length: int) -> Tensor:
     """Return where each of several lists of the same length begins, shape (n_lists,)."""
     return torch.arange(0, n_lists * length, length, dtype=torch.int32)

@@ -91,6 +91,21 @@ def test_advantages_and_returns_are_those_of_sb3s_buffer() -> None:
     np.testing.assert_allclose(ours.values, theirs.values.flatten())
 
 
+@pytest.mark.parametrize("lengths", [[3, 5], [1, 2]])
+def test_the_first_decision_is_that_of_the_first_episode(lengths: list[int]) -> None:
+    buffer = filled(lengths)
+    buffer.frozen_hidden = torch.arange(2.0 * len(buffer.token_ids)).view(-1, 2)
+    buffer.candidates = torch.arange(3 * sum(lengths), dtype=torch.uint8).view(-1, 3)
+    whole, decision = buffer.packed(np.arange(1)), buffer.first_decision()
+    n_prompt = int(buffer.prompt_lengths[0])
+    assert decision.keys() == whole.keys()
+    for key in ("input_ids", "attention_mask", "frozen_hidden"):
+        assert decision[key].equal(whole[key][:, : n_prompt + 1])
+    assert decision["is_decision"].nonzero().tolist() == [[0, n_prompt - 1]]
+    assert whole["is_decision"][0].nonzero()[0].item() == n_prompt - 1
+    assert decision["candidates"].equal(whole["candidates"][:1])
+
+
 def test_ranges_are_joined_from_each_start() -> None:
     assert joined_ranges(np.array([5, 0, 7]), np.array([2, 3, 1])).tolist() == [5, 6, 0, 1, 2, 7]
 

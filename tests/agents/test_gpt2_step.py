@@ -16,6 +16,7 @@ from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
 from textgym.agents.kv_cache import RowCache
 from textgym.agents.precision import aligned_rows
+from textgym.agents.weighted_sums import are_sums_fast
 
 
 def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
@@ -103,6 +104,16 @@ def test_a_head_s_keys_lie_side_by_side_with_room_for_few_more_than_are_attended
         assert layer.key_columns.shape == (2, 3, 4, room)
         assert layer.key_columns.is_contiguous()
         assert layer.key_columns[:, :, :, length - 1].eq(1).all()
+
+
+def test_sums_of_rows_are_for_float32_on_cpus_that_fbgemm_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert are_sums_fast(cpu, torch.float32) == ("fbgemm" in torch.backends.quantized.supported_engines)
+    assert not are_sums_fast(cpu, torch.bfloat16)
+    assert not are_sums_fast(torch.device("cuda"), torch.float32)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert not are_sums_fast(cpu, torch.float32)
 
 
 def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forward_pass_s() -> None:
