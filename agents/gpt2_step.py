@@ -13,11 +13,12 @@ from transformers.pytorch_utils import Conv1D
 from .activations import is_tanh_gelu
 from .decode_attention import attention_kernel
 from .few_rows import Product, few_rows_product
-from .fused import fused, is_compiled_for
+from .fused import fused
 from .kv_cache import RowCache, RowCacheLayer
 from .weighted_sums import SummedAttention, are_sums_fast
 
-# From so many on, rows by heads by cached positions, plain products are the faster attention of one query a row.
+# From so many on, rows by heads by cached positions, plain products are the faster attention of one query a row, where
+# rows are not summed (`weighted_sums`).
 MIN_SCORES = 1 << 14
 
 
@@ -87,8 +88,7 @@ class GPT2Step:
         trunk = self.trunk
         attend = self._attention(input_ids, cache, mask)
         # A step is joined into few kernels; prompts come once, and one of them is not worth compiling for.
-        is_compiled = input_ids.shape[1] == 1 and is_compiled_for(input_ids)
-        add_and_norm = _fused_add_and_norm if is_compiled else _add_and_norm
+        add_and_norm = _fused_add_and_norm if input_ids.shape[1] == 1 else _add_and_norm
         hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)  # (R m, D)
         update = functional.embedding(positions.flatten(), trunk.wpe.weight)
         for block, layer in zip(self.blocks, cache.row_layers, strict=True):
@@ -119,6 +119,8 @@ class GPT2Step:
         def attend(joined: Tensor, layer: RowCacheLayer) -> Tensor:
             queries, new_keys, new_values = joined.view(split).permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
             keys, values = layer.update(new_keys, new_values)
+            if keys.stride(-1) != 1:  # as columns have it; attention would write down all scores
+                keys = keys.contiguous()
             return _attend(queries, keys, values, added).transpose(1, 2).reshape(input_ids.numel(), -1)
 
         return attend

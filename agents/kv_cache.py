@@ -21,9 +21,11 @@ ROOM_STEP = 64
 class RowCacheLayer(CacheLayerMixin):
     """Keys and values of one attention layer, shape (B, H, C, D/H) each, so that a head reads its row straight on.
 
+    Where the owner has key columns, keys have shape (B, H, C', D/H), with room C' for the positions that have been
+    attended to so far and some more.
+
     Attributes:
-        key_columns: Where the owner has them, what `keys` is a view of: a head's positions lie side by side, shape
-            (B, H, D/H, C'), with room C' for those that have been attended to so far, and some more.
+        key_columns: What keys are then a view of: a head's positions lie side by side, shape (B, H, D/H, C').
     """
 
     keys: Tensor
@@ -47,7 +49,7 @@ class RowCacheLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def make_room(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocate what lies before the attended length, for keys and values such as these, (R, H, m, D/H) each."""
+        """Allocate buffers for keys and values such as these, (R, H, m, D/H) each, and columns for all attended to."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         elif self.keys.shape[2] < self.owner.attended_length:
@@ -81,7 +83,11 @@ class RowCacheLayer(CacheLayerMixin):
         self.key_columns, self.keys = columns, columns.transpose(2, 3)
 
     def whole(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all cached keys and values; where none have come yet, allocated for such as these, (B, H, m, D/H)."""
+        """Return cached keys and values, whole rows; where none have come yet, allocated for such as these.
+
+        Args:
+            like: Keys or values, shape (B, H, m, D/H).
+        """
         if not self.is_initialized:
             self.lazy_initialization(like, like)
         return self.keys, self.values

@@ -112,7 +112,8 @@ class LanguageHead(Trunk):
     def model_logits(self, hidden: Tensor) -> Tensor:
         """Return the language model's own logits after hidden states, shape (N, D), as float32, shape (N, V)."""
         if self._decoding_head is not None:
-            return self._decoding_head(hidden)
+            with precision(hidden.device, None):  # it has its own
+                return self._decoding_head(hidden)
         with precision(hidden.device, self.autocast):
             logits = self._head(hidden)
         return finish_logits(self._cut(logits), self.language_model.config)

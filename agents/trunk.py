@@ -201,7 +201,8 @@ class Trunk(BasePolicy):
         """
         mask = cache.select(positions, rows, attended_length)
         if cache.step is not None and not torch.is_grad_enabled():
-            return cache.step(input_ids, positions, cache, mask)
+            with precision(input_ids.device, None):  # it has its own, whatever the caller's is
+                return cache.step(input_ids, positions, cache, mask)
         if self.language_model.config._attn_implementation == "eager":
             mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
         with precision(input_ids.device, self.autocast):

@@ -74,10 +74,10 @@ def _sums(table: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tenso
 
 @lru_cache(maxsize=8)
 def _numbers(length: int) -> Tensor:
-    return torch.arange(length, dtype=torch.int32)
+    return torch.arange(length, dtype=torch.int32, device="cpu")
 
 
 @lru_cache(maxsize=64)
 def _starts(n_lists: int, length: int) -> Tensor:
     """Return where each of several lists of the same length begins, shape (n_lists,)."""
-    return torch.arange(0, n_lists * length, length, dtype=torch.int32)
+    return torch.arange(0, n_lists * length, length, dtype=torch.int32, device="cpu")

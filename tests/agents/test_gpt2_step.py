@@ -14,9 +14,9 @@ from textgym.agents.activations import fuse_activations
 from textgym.agents.few_rows import few_rows_product
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
-from textgym.agents.kv_cache import RowCache
+from textgym.agents.kv_cache import RowCache, RowCacheLayer
 from textgym.agents.precision import aligned_rows
-from textgym.agents.weighted_sums import are_sums_fast
+from textgym.agents.weighted_sums import SummedAttention, are_sums_fast
 
 
 def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
@@ -246,10 +246,19 @@ def refuse(*args: object, **kwargs: object) -> NoReturn:
 
 @pytest.mark.equality
 @pytest.mark.usefixtures("_kernels")
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("is_static", [False, True])
 def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(
     is_static: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    n_sums: list[int] = []
+    attend = SummedAttention.__call__
+
+    def noted(attention: SummedAttention, joined: Tensor, layer: RowCacheLayer) -> Tensor:
+        n_sums.append(1)
+        return attend(attention, joined, layer)
+
+    monkeypatch.setattr(SummedAttention, "__call__", noted)
     task = letter_task(min_new_tokens=2, banned_token_ids=[3])
     policy = letter_policy(task, unlike_init(language_model()))
 
@@ -270,6 +279,40 @@ def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_epi
         assert ours.text.token_ids == theirs.text.token_ids
         torch.testing.assert_close(ours.log_prob, theirs.log_prob, atol=1e-5, rtol=0)
         torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=0)
+    assert bool(n_sums) == GPT2Step(trunk, 7).has_key_columns
+
+
+@pytest.mark.usefixtures("_kernels")
+def test_a_caller_s_autocast_does_not_reach_a_rollout() -> None:
+    task = letter_task()
+    policy = letter_policy(task, unlike_init(language_model()))
+
+    def generated() -> list[GeneratedEpisode]:
+        return list(generate_episodes(policy, task, range(6), seed=1, num_rows=3))
+
+    plain = generated()
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast = generated()
+    for one, other in zip(plain, under_autocast, strict=True):
+        assert one.text.token_ids == other.text.token_ids
+        assert one.log_prob.equal(other.log_prob)
+
+
+def test_attention_to_key_columns_reads_prompts_by_the_kernel_that_keeps_no_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gpt2_step, "are_sums_fast", lambda *_: True)
+    strides: list[int] = []
+    attend = nn.functional.scaled_dot_product_attention
+
+    def noted(queries: Tensor, keys: Tensor, values: Tensor, **options: Any) -> Tensor:
+        strides.append(keys.stride(-1))
+        return attend(queries, keys, values, **options)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", noted)
+    task = letter_task()
+    list(generate_episodes(letter_policy(task), task, range(4), seed=1, num_rows=2))
+    assert set(strides) == {1}
 
 
 @pytest.mark.usefixtures("_kernels")
