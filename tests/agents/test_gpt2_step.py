@@ -16,7 +16,7 @@ from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
 from textgym.agents.kv_cache import RowCache, RowCacheLayer
 from textgym.agents.precision import aligned_rows
-from textgym.agents.weighted_sums import SummedAttention, are_sums_fast
+from textgym.agents.weighted_sums import SummedAttention
 
 
 def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
@@ -92,28 +92,6 @@ def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_o
             hidden = appended(tokens[kept, place][:, None], place[:, None])[:, 0]
             torch.testing.assert_close(hidden, expected[kept, place], atol=1e-5, rtol=0)
             place = place + 1
-
-
-def test_a_head_s_keys_lie_side_by_side_with_room_for_few_more_than_are_attended_to() -> None:
-    cache = RowCache(1, 2, 200, torch.device("cpu"))
-    cache.has_key_columns = True
-    (layer,) = cache.row_layers
-    for length, room in [(3, 64), (64, 64), (65, 128), (199, 200), (5, 200)]:
-        cache.select(torch.full((2, 1), length - 1), None, length)
-        layer.update(torch.ones(2, 3, 1, 4), torch.ones(2, 3, 1, 4))
-        assert layer.key_columns.shape == (2, 3, 4, room)
-        assert layer.key_columns.is_contiguous()
-        assert layer.key_columns[:, :, :, length - 1].eq(1).all()
-
-
-def test_sums_of_rows_are_for_float32_on_cpus_that_fbgemm_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert are_sums_fast(cpu, torch.float32) == ("fbgemm" in torch.backends.quantized.supported_engines)
-    assert not are_sums_fast(cpu, torch.bfloat16)
-    assert not are_sums_fast(torch.device("cuda"), torch.float32)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    assert not are_sums_fast(cpu, torch.float32)
 
 
 def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forward_pass_s() -> None:
@@ -246,7 +224,6 @@ def refuse(*args: object, **kwargs: object) -> NoReturn:
 
 @pytest.mark.equality
 @pytest.mark.usefixtures("_kernels")
-@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("is_static", [False, True])
 def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(
     is_static: bool, monkeypatch: pytest.MonkeyPatch
@@ -296,23 +273,6 @@ def test_a_caller_s_autocast_does_not_reach_a_rollout() -> None:
     for one, other in zip(plain, under_autocast, strict=True):
         assert one.text.token_ids == other.text.token_ids
         assert one.log_prob.equal(other.log_prob)
-
-
-def test_attention_to_key_columns_reads_prompts_by_the_kernel_that_keeps_no_scores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gpt2_step, "are_sums_fast", lambda *_: True)
-    strides: list[int] = []
-    attend = nn.functional.scaled_dot_product_attention
-
-    def noted(queries: Tensor, keys: Tensor, values: Tensor, **options: Any) -> Tensor:
-        strides.append(keys.stride(-1))
-        return attend(queries, keys, values, **options)
-
-    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", noted)
-    task = letter_task()
-    list(generate_episodes(letter_policy(task), task, range(4), seed=1, num_rows=2))
-    assert set(strides) == {1}
 
 
 @pytest.mark.usefixtures("_kernels")
