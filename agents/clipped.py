@@ -75,3 +75,7 @@ class ClippedAlgorithm(SequenceOnPolicyAlgorithm):
             **options,
         )
         self.batch_size = batch_size
+
+    @property
+    def _learns_at_once(self) -> bool:
+        return self._repeats_rollout and self.n_steps * self.n_envs <= self.batch_size

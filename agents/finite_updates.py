@@ -62,14 +62,20 @@ class FiniteUpdates(BaseAlgorithm):
         for name, value in self.logger.name_to_value.items():
             if name.startswith("train/") and name.endswith(("loss", "objective")) and not math.isfinite(value):
                 raise self._non_finite(f"{name} in the log")
-        if _may_be_spoilt(list(self.policy.parameters())):
+        greatest_norm = _greatest_norm(list(self.policy.parameters()))
+        if not math.isfinite(greatest_norm):
             for name, parameter in self.policy.named_parameters():
                 if is_spoilt(parameter):
                     raise self._non_finite(f"the weight {name}")
         # Weights may be finite, and so large that nothing they compute is; such ones must not be saved.
-        for name, tensor in self._outputs().items():
+        outputs = {} if self._is_bounded(greatest_norm) else self._outputs()
+        for name, tensor in outputs.items():
             if is_spoilt(tensor):
                 raise self._non_finite(f"{name} after the update")
+
+    def _is_bounded(self, greatest_norm: float) -> bool:
+        """Tell whether weights with norms up to this one give nothing but finite outputs, so that none is looked at."""
+        return False
 
     def _outputs(self) -> dict[str, torch.Tensor]:
         """Return what the network says now of something that it has just learned from, by name."""
@@ -78,7 +84,7 @@ class FiniteUpdates(BaseAlgorithm):
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not _may_be_spoilt(gradients):
+        if math.isfinite(_greatest_norm(gradients)):
             return
         named = self.policy.named_parameters()
         spoilt = [name for name, one in named if one.grad is not None and is_spoilt(one.grad)]
@@ -92,6 +98,7 @@ class FiniteUpdates(BaseAlgorithm):
         return NonFiniteError(term, self.num_timesteps, n_updates, self.last_checkpoint)
 
 
-def _may_be_spoilt(tensors: list[torch.Tensor]) -> bool:
-    """Look for NaN and infinity in one pass over memory; a norm may also overflow where there are none."""
-    return bool(tensors) and not bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
+@torch.no_grad()
+def _greatest_norm(tensors: list[torch.Tensor]) -> float:
+    """Return the greatest norm of any tensor, NaN where one has NaN; it may overflow where nothing is infinite."""
+    return float(torch.stack(torch._foreach_norm(tensors)).max()) if tensors else 0.0

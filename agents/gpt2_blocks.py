@@ -3,6 +3,7 @@
 On a GPU these can be joined into few; on the CPU what texts have alike is left out, and what nobody asks for.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -12,6 +13,7 @@ from transformers import GPT2Model
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
+from .forward_record import BlockProducts, known_product
 from .fused import fused
 from .precision import CHECKPOINT
 from .text_passes import TextPass
@@ -48,7 +50,13 @@ def through_blocks(
 
 
 def at_decisions(
-    trunk: GPT2Model, hidden: Tensor, texts: TextPass, first_block: int, dtype: torch.dtype, is_checkpointed: bool
+    trunk: GPT2Model,
+    hidden: Tensor,
+    texts: TextPass,
+    first_block: int,
+    dtype: torch.dtype,
+    is_checkpointed: bool,
+    known: Callable[[int], BlockProducts] | None = None,
 ) -> Tensor:
     """Run texts through a trunk's blocks and its last norm, as `through_blocks` does, each position once.
 
@@ -61,13 +69,16 @@ def at_decisions(
         first_block: See `through_blocks`; at least one block is left.
         dtype: Likewise.
         is_checkpointed: Likewise.
+        known: Gives what a block's products are at the texts' positions, where that is known already.
 
     Returns:
         The last hidden states at the texts' M decisions, float32, shape (M, D).
     """
-    *others, last = [_weights(block) for block in cast(list[GPT2Block], trunk.h[first_block:])]
-    for weights, is_last in [*((weights, False) for weights in others), (last, True)]:
-        arguments = (hidden, weights, trunk.config.n_head, trunk.config.layer_norm_epsilon, dtype, texts, is_last)
+    blocks = cast(list[GPT2Block], trunk.h)
+    for number, block in enumerate(blocks[first_block:], start=first_block):
+        products = None if known is None else known(number)
+        of_trunk = trunk.config.n_head, trunk.config.layer_norm_epsilon, dtype
+        arguments = (hidden, _weights(block), *of_trunk, texts, number + 1 == len(blocks), products)
         hidden = CHECKPOINT(_of_texts, *arguments) if is_checkpointed else _of_texts(*arguments)
     last_states: Tensor = trunk.ln_f(hidden)
     return last_states
@@ -118,16 +129,20 @@ def _of_texts(
     dtype: torch.dtype,
     texts: TextPass,
     is_last: bool,
+    known: BlockProducts | None,
 ) -> Tensor:
-    joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)  # (N, 3 D)
+    normed = _norm(hidden, weights.first_norm, eps, dtype)
+    joined = _product(normed, weights.into_attention, None if known is None else known.into_attention)  # (N, 3 D)
     padded = joined if texts.kept is None else joined.index_select(0, texts.number.flatten())
     attended = _attended(padded.view(*texts.number.shape, -1), n_heads).flatten(0, 1)  # (R ℓ, D)
     if is_last:
-        hidden = hidden.index_select(0, texts.number.flatten()[texts.decisions])
+        at_decisions = texts.number.flatten()[texts.decisions]
+        hidden = hidden.index_select(0, at_decisions)
+        known = None if known is None else known.at(at_decisions)
         attended = attended.index_select(0, texts.decisions)
     elif texts.kept is not None:
         attended = attended.index_select(0, texts.kept)
-    return _behind_attention(hidden, attended, weights, eps, dtype)
+    return _behind_attention(hidden, attended, weights, eps, dtype, known)
 
 
 def _attended(joined: Tensor, n_heads: int) -> Tensor:
@@ -139,16 +154,24 @@ def _attended(joined: Tensor, n_heads: int) -> Tensor:
 
 
 def _behind_attention(
-    hidden: Tensor, attended: Tensor, weights: _BlockWeights, eps: float, dtype: torch.dtype
+    hidden: Tensor,
+    attended: Tensor,
+    weights: _BlockWeights,
+    eps: float,
+    dtype: torch.dtype,
+    known: BlockProducts | None = None,
 ) -> Tensor:
-    hidden = hidden + _product(attended, weights.out_of_attention)
-    widened = _product(_norm(hidden, weights.second_norm, eps, dtype), weights.widen)
-    return hidden + _product(functional.gelu(widened, approximate="tanh"), weights.narrow)
+    _, out_of_attention, widen, narrow = known or (None,) * 4
+    hidden = hidden + _product(attended, weights.out_of_attention, out_of_attention)
+    widened = _product(_norm(hidden, weights.second_norm, eps, dtype), weights.widen, widen)
+    return hidden + _product(functional.gelu(widened, approximate="tanh"), weights.narrow, narrow)
 
 
 def _norm(hidden: Tensor, norm: _Affine, eps: float, dtype: torch.dtype) -> Tensor:
     return torch.layer_norm(hidden, norm.weight.shape, norm.weight, norm.bias, eps).to(dtype)
 
 
-def _product(rows: Tensor, affine: _Affine) -> Tensor:
+def _product(rows: Tensor, affine: _Affine, known: Tensor | None = None) -> Tensor:
+    if known is not None:
+        return known_product(rows, affine.weight, affine.bias, known)
     return functional.linear(rows, affine.weight.to(rows.dtype).t(), affine.bias.to(rows.dtype))

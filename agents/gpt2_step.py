@@ -1,6 +1,7 @@
 """GPT-2's cached forward pass in a few plain operations, for decoding where the general one is mostly overhead."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeGuard, cast
 
 import torch
@@ -13,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from .activations import is_tanh_gelu
 from .decode_attention import attention_kernel
 from .few_rows import Product, few_rows_product
+from .forward_record import BlockProducts
 from .fused import fused
 from .kv_cache import RowCache, RowCacheLayer
 from .weighted_sums import SummedAttention, are_sums_fast
@@ -63,15 +65,20 @@ class GPT2Step:
         n_rows: About how many rows get a token at a time.
         dtype: Precision of matrix products and attention, as autocast has it; sums and norms stay in float32. Weights
             of another precision are converted once, where autocast would do so at every step.
+        is_recorded: Whether the caches that it is called with have a record.
     """
 
-    def __init__(self, trunk: GPT2Model, n_rows: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, trunk: GPT2Model, n_rows: int, dtype: torch.dtype = torch.float32, *, is_recorded: bool = False
+    ) -> None:
         self.trunk, self.dtype, device = trunk, dtype, trunk.wte.weight.device
         self.n_heads = trunk.config.n_head
         self.head_width = trunk.config.n_embd // self.n_heads
         self.kernel = attention_kernel(device, dtype, self.head_width)
         self.has_key_columns = are_sums_fast(device, dtype)
-        self.blocks = [_BlockStep(cast(GPT2Block, block), n_rows, dtype) for block in trunk.h]
+        # What a record keeps comes before the activation.
+        self.activate = partial(functional.gelu, approximate="tanh") if is_recorded else None
+        self.blocks = [_BlockStep(cast(GPT2Block, block), n_rows, dtype, not is_recorded) for block in trunk.h]
 
     def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache, mask: Tensor) -> Tensor:
         """Append tokens and return the last hidden state at each of them.
@@ -89,13 +96,20 @@ class GPT2Step:
         attend = self._attention(input_ids, cache, mask)
         # A step is joined into few kernels; prompts come once, and one of them is not worth compiling for.
         add_and_norm = _fused_add_and_norm if input_ids.shape[1] == 1 else _add_and_norm
+        products: list[BlockProducts] = []
         hidden = functional.embedding(input_ids.flatten(), trunk.wte.weight)  # (R m, D)
         update = functional.embedding(positions.flatten(), trunk.wpe.weight)
         for block, layer in zip(self.blocks, cache.row_layers, strict=True):
             hidden, normed = add_and_norm(hidden, update, *block.first_norm, self.dtype)
-            update = block.out_of_attention(attend(block.into_attention(normed), layer))
-            hidden, normed = add_and_norm(hidden, update, *block.second_norm, self.dtype)
-            update = block.narrow(block.widen(normed))
+            joined = block.into_attention(normed)
+            attended = block.out_of_attention(attend(joined, layer))
+            hidden, normed = add_and_norm(hidden, attended, *block.second_norm, self.dtype)
+            widened = block.widen(normed)
+            update = block.narrow(widened if self.activate is None else self.activate(widened))
+            if cache.record is not None:
+                products.append(BlockProducts(joined, attended, widened, update))
+        if cache.record is not None:
+            cache.record.add(cache.rows, cache.positions, products)
         # The language head's input stays in float32.
         return _add_and_norm(hidden, update, *_parts(trunk.ln_f), torch.float32)[1].view(*input_ids.shape, -1)
 
@@ -129,12 +143,12 @@ class GPT2Step:
 class _BlockStep:
     """A block's norms and products, of rows of shape (N, D)."""
 
-    def __init__(self, block: GPT2Block, n_rows: int, dtype: torch.dtype) -> None:
+    def __init__(self, block: GPT2Block, n_rows: int, dtype: torch.dtype, has_gelu: bool) -> None:
         self.first_norm, self.second_norm = _parts(block.ln_1), _parts(block.ln_2)
         self.into_attention, self.out_of_attention, self.narrow = (
             _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_proj)
         )
-        self.widen = _product(block.mlp.c_fc, n_rows, dtype, has_gelu=True)
+        self.widen = _product(block.mlp.c_fc, n_rows, dtype, has_gelu=has_gelu)
 
 
 def _product(linear: Conv1D, n_rows: int, dtype: torch.dtype, *, has_gelu: bool = False) -> Product:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from .forward_record import ForwardRecord
+
 # Where keys have a head's positions side by side, room for so many more is made at a time: all of it is read.
 ROOM_STEP = 64
 
@@ -122,10 +124,12 @@ class RowCache(Cache):
         step: Forward pass in the place of the model's own, from new tokens, their positions, this cache and the mask
             that `select` gave to hidden states; None for the model's.
         has_key_columns: Whether a head's keys lie in memory with their positions side by side, as the step asks for.
+        record: Where the step keeps what it computes for an update; None for nowhere.
     """
 
     step: "Callable[[Tensor, Tensor, RowCache, Tensor], Tensor] | None" = None
     has_key_columns = False
+    record: ForwardRecord | None = None
 
     def __init__(self, num_layers: int, num_rows: int, context_length: int, device: torch.device) -> None:
         self.row_layers = [RowCacheLayer(self) for _ in range(num_layers)]
@@ -164,6 +168,8 @@ class RowCache(Cache):
         """Drop all rows but the given ones, shape (R,), which become rows 0 to R - 1."""
         self.num_rows = len(rows)
         self.all_rows = self.all_rows[: self.num_rows]
+        if self.record is not None:
+            self.record.keep_rows(rows)
         for layer in self.row_layers:
             if layer.is_initialized:
                 layer.keep_rows(rows)
@@ -179,6 +185,8 @@ class RowCache(Cache):
         for layer in self.row_layers:
             layer.keys[target, :, :length] = layer.keys[source, :, :length]
             layer.values[target, :, :length] = layer.values[source, :, :length]
+        if self.record is not None:
+            self.record.copy_rows(source, target, length)
 
 
 class PairedCache(RowCache):

@@ -149,6 +149,11 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         """Reward lost at present for each nat of KL to the reference."""
         return self.kl_controller.price(self._current_progress_remaining)
 
+    @property
+    def _repeats_rollout(self) -> bool:
+        """Whether an update of all episodes computes what decoding them has computed, and may keep all of it."""
+        return not self.self_imitation and self.policy.micro_batch_size is None
+
     def _reference_policy(self) -> GPT2Policy:
         return self.policy
 
@@ -217,6 +222,9 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
                 self.policy, buffer, first_episode=len(records)
             )
         return n_tokens
+
+    def _is_bounded(self, greatest_norm: float) -> bool:
+        return self.policy.is_bounded(greatest_norm)
 
     @torch.no_grad()
     def _outputs(self) -> dict[str, Tensor]:

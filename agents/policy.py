@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
+from .gpt2_step import is_plain_gpt2
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
@@ -118,6 +119,17 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         if self.value_trunk is not None:
             self.value_trunk.eval()
         return self
+
+    def is_bounded(self, greatest_norm: float) -> bool:
+        """Tell whether all outputs are finite, for any context, if no weight's Euclidean norm is above a number.
+
+        That can be told of a plain GPT-2, whose products follow upon norms. Where weights have 10⁴ at most, as D has, a
+        norm gives vectors of up to 10⁶, products with these 10¹⁰, and scores of attention 10²⁰. A block adds 10¹⁵, so
+        that the square of what hundreds of blocks add up stays far below float32's greatest, 3 · 10³⁸.
+        """
+        trunks = [self.language_model.base_model, self.value_trunk]
+        is_plain = all(trunk is None or is_plain_gpt2(trunk) for trunk in trunks) and self.plain_head is not None
+        return is_plain and greatest_norm <= 1e4 and self.width <= 10_000 and self.temperature >= 1e-3
 
     def values_of(self, hidden: Tensor) -> Tensor:
         """Return the value of the actor's hidden states, shape (N, D), as float32, shape (N,).

@@ -211,10 +211,16 @@ class SequenceAlgorithm(CheckedPersistence):
         first = math.ceil(self.n_episodes_started / group) * group
         numbers = range(first, first + n_episodes)
         generated = generate_episodes(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
-        judged = list(judge_episodes(task, self._finite(generated), self.potential_shaping, self.gamma))
+        with self.network.recording(n_episodes if self._learns_at_once else 0):
+            judged = list(judge_episodes(task, self._finite(generated), self.potential_shaping, self.gamma))
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged
+
+    @property
+    def _learns_at_once(self) -> bool:
+        """Whether an update begins with all of a rollout, and nothing else, so that it repeats its forward pass."""
+        return False
 
     def _finite(self, episodes: Iterator[GeneratedEpisode]) -> Iterator[GeneratedEpisode]:
         """Let episodes pass to the reward, unless what they were drawn from is NaN or infinite."""

@@ -1,7 +1,9 @@
 """The trunk of a causal language model: hidden states of contexts, of whole episodes, and of cached rows."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, cast
 
@@ -16,6 +18,7 @@ from textgym.models import load_language_model
 
 from . import gpu_path
 from .activations import fuse_activations
+from .forward_record import ForwardRecord, KnownTexts
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .gpt2_blocks import at_decisions, embedded, through_blocks
 from .gpt2_step import GPT2Step, is_plain_gpt2
@@ -64,7 +67,13 @@ class Trunk(BasePolicy):
     those that do, `selected`, and the number of tokens generated before each of these, `n_generated`, shape (N,) each.
 
     Its arguments are those of `LanguagePolicy`.
+
+    Attributes:
+        record: What the last rollout computed of its texts, where the next update may make use of it.
     """
+
+    record: ForwardRecord | None = None
+    _n_recorded_texts = 0
 
     def __init__(
         self,
@@ -175,9 +184,31 @@ class Trunk(BasePolicy):
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
         if is_plain_gpt2(trunk):
-            step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast))
+            cache.record = self.record = self._new_record(trunk, cache)
+            step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
             cache.step, cache.has_key_columns = step, step.has_key_columns
         return cache
+
+    @contextmanager
+    def recording(self, n_texts: int) -> Iterator[None]:
+        """Let the next update make use of what the decoding of so many texts computes, where that is worth it.
+
+        That is so for whole episodes in float32 on the CPU, with nothing in the policy's GPT-2 that is not plain, and
+        where the products take little memory; see `ForwardRecord`.
+        """
+        self._n_recorded_texts = n_texts
+        try:
+            yield
+        finally:
+            self._n_recorded_texts = 0
+
+    def _new_record(self, trunk: GPT2Model, cache: RowCache) -> ForwardRecord | None:
+        is_wanted = self._n_recorded_texts > 0 and not self.gradient_checkpointing
+        is_exact = self.device.type == "cpu" and self.autocast is None
+        sizes = cache.context_length, self._n_recorded_texts
+        if not is_wanted or not is_exact or not ForwardRecord.has_room(trunk, *sizes):
+            return None
+        return ForwardRecord(trunk, cache.num_rows, *sizes)
 
     def cached_hidden_states(
         self,
@@ -268,6 +299,9 @@ class Trunk(BasePolicy):
         frozen_hidden: Tensor | None,
     ) -> Tensor:
         """Return what `_packed_hidden_states` does, of a plain GPT-2 on the CPU."""
+        known = self._find_recorded(trunk, input_ids, lengths)
+        if known is not None:
+            lengths = [length - 1 for length in lengths]  # nothing is known, nor asked for, of a last token
         passes, order = text_passes(input_ids, lengths, is_decision, POSITIONS_PER_PASS)
         n_done = 0 if frozen_hidden is None else self.n_shared_layers
         is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
@@ -277,9 +311,18 @@ class Trunk(BasePolicy):
                 hidden = trunk.wte(input_ids.flatten()[texts.positions]) + trunk.wpe(texts.columns)
             else:
                 hidden = frozen_hidden.flatten(0, 1)[texts.positions]
-            parts.append(at_decisions(trunk, hidden, texts, n_done, product_dtype(self.autocast), is_checkpointed))
+            products = None if known is None else partial(known.block, positions=texts.positions)
+            arguments = trunk, hidden, texts, n_done, product_dtype(self.autocast), is_checkpointed, products
+            parts.append(at_decisions(*arguments))
         joined = torch.cat(parts)
         return joined if order is None else joined.index_select(0, order)
+
+    def _find_recorded(self, trunk: GPT2Model, input_ids: Tensor, lengths: list[int]) -> KnownTexts | None:
+        """Return what decoding has computed of texts, to the first pass with gradients that asks."""
+        if not torch.is_grad_enabled() or trunk is not self.language_model.base_model:
+            return None
+        record, self.record = self.record, None
+        return None if record is None else record.find(input_ids, lengths)
 
     def _check_sizes(self) -> None:
         config = self.language_model.config

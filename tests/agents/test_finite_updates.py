@@ -8,9 +8,10 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from tests.agents.tiny import language_model, letter_task
+from tests.agents.tiny import language_model, letter_policy, letter_task, llama_config
 from textgym.agents import A2C, DQN, PPO, QRDQN, REINFORCE, TRPO, TextGenVecEnv
 from textgym.agents.finite_updates import NonFiniteError
+from textgym.agents.generation import generate_episodes
 from textgym.agents.term_watch import TermWatch
 
 
@@ -200,3 +201,27 @@ def test_a_rollout_of_nan_is_not_shown_to_the_reward() -> None:
     with pytest.raises(NonFiniteError, match=r"the policy's log_prob in a rollout became NaN or infinite"):
         model.learn(40)
     assert not calls
+
+
+def test_weights_that_count_as_bounded_give_finite_outputs() -> None:
+    task = letter_task()
+    policy = letter_policy(task)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.mul_(1e4 / parameter.norm().clamp(min=1e-30)).nan_to_num_()
+    assert policy.is_bounded(1e4)
+    assert not policy.is_bounded(1.1e4)
+    for item in generate_episodes(policy, task, range(20), seed=0):
+        assert item.log_prob.isfinite().all()
+        assert item.values.isfinite().all()
+
+
+def test_only_a_plain_gpt2_counts_as_bounded() -> None:
+    assert letter_policy(letter_task()).is_bounded(1.0)
+    assert not letter_policy(letter_task(), language_model(llama_config())).is_bounded(1.0)
+
+
+def test_usual_weights_are_not_evaluated_after_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = algorithm()
+    monkeypatch.setattr(model, "_outputs", lambda: pytest.fail("a forward pass that nobody needs"))
+    model.learn(20)

@@ -1,0 +1,181 @@
+"""What decoding computed of texts, kept for the update after it, whose forward pass would compute the same again.
+
+As long as no weight has changed, both give the same numbers at each position, up to rounding. Most of the work are
+products with matrices. So these are kept, 9 D numbers a block and position, and an update computes anew only what lies
+between them, for its gradients.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+# Of texts that might take more nothing is kept: a tenth of an iteration's time is not worth much memory.
+MOST_BYTES = 1 << 28
+
+
+class BlockProducts(NamedTuple):
+    """What a block's products with matrices are at N positions: shapes (N, 3 D), (N, D), (N, 4 D) and (N, D)."""
+
+    into_attention: Tensor
+    out_of_attention: Tensor
+    widen: Tensor
+    narrow: Tensor
+
+    def at(self, index: Tensor) -> "BlockProducts":
+        """Return those at some of the positions, shape (N',)."""
+        return BlockProducts(*(part.index_select(0, index) for part in self))
+
+
+class KnownTexts(NamedTuple):
+    """Texts of a packed batch, shape (B, L), that a record knows.
+
+    Attributes:
+        tables: Each of `BlockProducts` at all positions of the record, of shape (blocks, positions, D').
+        places: Where each of the batch's positions is there, row by row, 0 at last positions and padding, shape (B L,).
+    """
+
+    tables: list[Tensor]
+    places: Tensor
+
+    def block(self, number: int, positions: Tensor) -> BlockProducts:
+        """Return a block's products at some of the batch's positions, shape (N,)."""
+        index = self.places[positions]
+        return BlockProducts(*(table[number].index_select(0, index) for table in self.tables))
+
+
+class ForwardRecord:
+    """The products of one rollout, and which of its texts they belong to.
+
+    A forward pass that asks for known texts while the trunk's weights are what they were can do without products.
+
+    Args:
+        trunk: A GPT-2 that computes them on the CPU, in float32.
+        num_rows: Rows B of the cache that they are computed with.
+        context_length: Longest context C.
+        n_texts: Texts that will be decoded. Once their products take more room than so many of the longest would, no
+            text is known any more.
+    """
+
+    def __init__(self, trunk: nn.Module, num_rows: int, context_length: int, n_texts: int) -> None:
+        self._weights = list(trunk.parameters())
+        self._versions = self._weight_versions()
+        n_blocks, width, self._room = _sizes(trunk, context_length, n_texts)
+        self._tables = [torch.empty((n_blocks, self._room, factor * width)) for factor in (3, 1, 4, 1)]
+        self._n_positions = 0
+        # Where each row's positions are in the tables, the last time that they were computed.
+        self._places = np.zeros((num_rows, context_length), dtype=np.int64)
+        self._texts: dict[bytes, npt.NDArray[np.int64]] = {}
+
+    @staticmethod
+    def has_room(trunk: nn.Module, context_length: int, n_texts: int) -> bool:
+        """Whether so many of the longest texts take no more memory than a record may."""
+        n_blocks, width, room = _sizes(trunk, context_length, n_texts)
+        return 9 * width * n_blocks * room * torch.float32.itemsize <= MOST_BYTES
+
+    def add(self, rows: Tensor | None, positions: Tensor, blocks: Sequence[BlockProducts]) -> None:
+        """Keep what was computed of some positions.
+
+        Args:
+            rows: Their rows, shape (R,); None for all, in order.
+            positions: Shape (R, m).
+            blocks: Each block's products at these R m positions, laid end to end.
+        """
+        start, self._n_positions = self._n_positions, self._n_positions + positions.numel()
+        if self._n_positions > self._room:
+            return
+        kept = [part for table in self._tables for part in table[:, start : self._n_positions].unbind()]
+        torch._foreach_copy_(kept, [part for parts in zip(*blocks, strict=True) for part in parts])
+        row_ids = np.arange(len(self._places)) if rows is None else rows.numpy()
+        numbers = np.arange(start, self._n_positions).reshape(positions.shape)
+        self._places[row_ids[:, None], positions.numpy()] = numbers
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Follow `RowCache.keep_rows`."""
+        self._places = self._places[rows.numpy()]
+
+    def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Follow `RowCache.copy_rows`."""
+        self._places[target.numpy(), :length] = self._places[source.numpy(), :length]
+
+    def end_text(self, row: int, token_ids: Sequence[int]) -> None:
+        """Remember a row's text, prompt included, before another one takes its place.
+
+        Args:
+            row: The row.
+            token_ids: The text's tokens. Decoding ends with the choice of the last one, and computes nothing of it.
+        """
+        self._texts[_key(np.array(token_ids))] = self._places[row, : len(token_ids) - 1].copy()
+
+    def find(self, input_ids: Tensor, lengths: Sequence[int]) -> KnownTexts | None:
+        """Return what is known of texts, at all positions of each but its last.
+
+        Args:
+            input_ids: Tokens of right-padded texts, shape (B, L).
+            lengths: Tokens of each text, B of them.
+
+        Returns:
+            None where a text is unknown, or a weight has changed since it was decoded.
+        """
+        if self._n_positions > self._room or self._weight_versions() != self._versions:
+            return None
+        places = np.zeros(input_ids.shape, dtype=np.int64)
+        for place, row, length in zip(places, input_ids.numpy(), lengths, strict=True):
+            known = self._texts.get(_key(row[:length]))
+            if known is None:
+                return None
+            place[: length - 1] = known
+        return KnownTexts(self._tables, torch.from_numpy(places).flatten())
+
+    def _weight_versions(self) -> list[int]:
+        # PyTorch counts each change in place, as by an optimiser or by loading.
+        return [weight._version for weight in self._weights]
+
+
+def _sizes(trunk: nn.Module, context_length: int, n_texts: int) -> tuple[int, int, int]:
+    """Return blocks, width and positions of a record."""
+    config = trunk.config
+    return config.n_layer, config.n_embd, n_texts * context_length  # type: ignore[union-attr, return-value]
+
+
+def _key(token_ids: npt.NDArray[np.integer]) -> bytes:
+    return token_ids.astype(np.int64).tobytes()
+
+
+class _Known(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, matrix: Tensor, bias: Tensor, product: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, matrix)
+        return product
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        rows, matrix = ctx.saved_tensors  # type: ignore[attr-defined]
+        needs_rows, needs_matrix, needs_bias, _ = ctx.needs_input_grad  # type: ignore[attr-defined]
+        return (
+            grad @ matrix.t() if needs_rows else None,
+            rows.t() @ grad if needs_matrix else None,
+            grad.sum(dim=0) if needs_bias else None,
+            None,
+        )
+
+
+def known_product(rows: Tensor, matrix: Tensor, bias: Tensor, product: Tensor) -> Tensor:
+    """Return a product that is known already, with the gradients of `rows @ matrix + bias`.
+
+    Args:
+        rows: Shape (N, D).
+        matrix: Shape (D, D').
+        bias: Shape (D',).
+        product: Shape (N, D').
+
+    Returns:
+        Shape (N, D'), differentiable once.
+    """
+    result: Tensor = _Known.apply(rows, matrix, bias, product)  # type: ignore[no-untyped-call]
+    return result

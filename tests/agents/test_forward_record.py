@@ -1,0 +1,200 @@
+"""An update takes from decoding what it would compute again, and comes to the same weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor, nn
+
+from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, waken_critic
+from textgym.agents import A2C, DQN, GRPO, PPO, REINFORCE, RLOO, TextGenVecEnv, forward_record
+from textgym.agents.forward_record import BlockProducts, ForwardRecord, KnownTexts, known_product
+from textgym.agents.generation import generate_episodes
+
+N_BLOCKS = 3
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return a list that says of each question to a record whether it knew the texts."""
+    known: list[bool] = []
+    find = ForwardRecord.find
+
+    def noted(record: ForwardRecord, input_ids: Tensor, lengths: list[int]) -> KnownTexts | None:
+        found = find(record, input_ids, lengths)
+        known.append(found is not None)
+        return found
+
+    monkeypatch.setattr(ForwardRecord, "find", noted)
+    return known
+
+
+def learned(kind: Any, of_task: dict[str, Any], callback: BaseCallback | None = None, **settings: Any) -> list[Tensor]:
+    """Return the weights after two iterations of about 60 tokens each, or three."""
+    of_policy = {"model": language_model(gpt2_config(n_layer=N_BLOCKS)), **settings.pop("policy_kwargs", {})}
+    env = TextGenVecEnv(4, letter_task(**of_task))
+    model = kind(
+        "GPT2Policy", env, n_steps=15, learning_rate=1e-2, seed=0, device="cpu", policy_kwargs=of_policy, **settings
+    )
+    waken_critic(model.policy)
+    model.learn(90, callback=callback)
+    assert model.policy.record is None
+    return [parameter.detach() for parameter in model.policy.parameters()]
+
+
+def forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_record, "MOST_BYTES", 0)
+
+
+GROUPS = {"completions_per_prompt": 4}
+WHOLE = {"batch_size": 200, "n_epochs": 2}
+SETTINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "PPO": (PPO, {}, WHOLE),
+    "few rows, refilled": (PPO, {}, {**WHOLE, "decode_rows": 3}),
+    "groups": (PPO, GROUPS, WHOLE),
+    "prompts of one token": (A2C, {"prompts": ["a", "b"], "max_prompt_tokens": 1}, {}),
+    "stop strings": (A2C, {"stop": ["b", "cd"]}, {}),
+    "equal lengths": (REINFORCE, {"min_new_tokens": 8}, {}),
+    "RLOO": (RLOO, GROUPS, {"decode_rows": 2}),
+    "GRPO": (GRPO, GROUPS, WHOLE),
+    "frozen layers": (A2C, {}, {"policy_kwargs": {"frozen_layers": 2}}),
+    "separate critic": (A2C, GROUPS, {"policy_kwargs": {"critic": "separate"}}),
+}
+
+
+@pytest.mark.equality
+@pytest.mark.parametrize(("kind", "of_task", "settings"), SETTINGS.values(), ids=SETTINGS)
+def test_weights_after_an_update_are_those_without_a_record(
+    kind: Any, of_task: dict[str, Any], settings: dict[str, Any], answers: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = learned(kind, of_task, **settings)
+    assert len(answers) >= 2
+    assert all(answers)
+    answers.clear()
+    forgets(monkeypatch)
+    expected = learned(kind, of_task, **settings)
+    assert not answers
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_recorded_update_multiplies_by_no_matrix_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[int] = []
+    multiply = nn.functional.linear
+
+    def noted(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            products.append(len(rows))
+        product: Tensor = multiply(rows, weight, bias)
+        return product
+
+    monkeypatch.setattr(nn.functional, "linear", noted)
+    learned(REINFORCE, {})
+    assert not products
+    forgets(monkeypatch)
+    learned(REINFORCE, {})
+    assert len(products) % (4 * N_BLOCKS) == 0
+    assert products
+
+
+NOT_RECORDED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "several minibatches": (PPO, {"batch_size": 30, "n_epochs": 1}),
+    "micro-batches": (A2C, {"policy_kwargs": {"micro_batch_size": 20}}),
+    "checkpoints": (A2C, {"policy_kwargs": {"gradient_checkpointing": True}}),
+    "bfloat16": (A2C, {"policy_kwargs": {"autocast": "bfloat16"}}),
+    "adapter": (A2C, {"policy_kwargs": {"lora": 2}}),
+    "replayed episodes": (A2C, {"self_imitation": 0.5}),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings"), NOT_RECORDED.values(), ids=NOT_RECORDED)
+def test_nothing_is_kept_where_it_would_be_of_no_use(kind: Any, settings: dict[str, Any], answers: list[bool]) -> None:
+    if "lora" in settings.get("policy_kwargs", {}):
+        pytest.importorskip("peft")
+    learned(kind, {}, **settings)
+    assert not answers
+
+
+def test_off_policy_algorithms_keep_nothing(answers: list[bool]) -> None:
+    env = TextGenVecEnv(4, letter_task())
+    DQN("GPT2Policy", env, learning_starts=0, train_freq=40, batch_size=20, seed=0, device="cpu").learn(80)
+    assert not answers
+
+
+class BetweenRolloutAndUpdate(BaseCallback):
+    """Does something with a policy that has just been rolled out."""
+
+    def __init__(self, act: Callable[[A2C], None]) -> None:
+        super().__init__()
+        self.act = act
+
+    def _on_rollout_end(self) -> None:
+        assert isinstance(self.model, A2C)
+        self.act(self.model)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@torch.no_grad()
+def change_a_weight(model: A2C) -> None:
+    model.policy.language_model.base_model.get_parameter("h.1.mlp.c_fc.weight").mul_(1.5)
+
+
+def generate_something(model: A2C) -> None:
+    list(generate_episodes(model.policy, model.task, range(3), seed=9))
+
+
+def test_a_record_is_out_of_date_once_a_weight_has_changed(
+    answers: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = learned(A2C, {}, BetweenRolloutAndUpdate(change_a_weight))
+    assert len(answers) >= 2
+    assert not any(answers)
+    forgets(monkeypatch)
+    expected = learned(A2C, {}, BetweenRolloutAndUpdate(change_a_weight))
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+def test_what_is_generated_before_the_update_is_not_taken_for_the_rollout(answers: list[bool]) -> None:
+    plain = learned(A2C, {})
+    ours = learned(A2C, {}, BetweenRolloutAndUpdate(generate_something))
+    assert len(answers) >= 2
+    assert all(answers)
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_texts_that_were_not_decoded_are_unknown_and_so_are_all_where_there_is_no_room_left() -> None:
+    policy = letter_policy(letter_task())
+    trunk = policy.language_model.base_model
+    record = ForwardRecord(trunk, num_rows=2, context_length=3, n_texts=1)
+    products = [BlockProducts(*(torch.ones(2, width) for width in (48, 16, 64, 16)))] * 2
+    record.add(None, torch.tensor([[0], [0]]), products)
+    record.end_text(1, [4, 5])
+    texts = torch.tensor([[4, 5, 0]])
+    known = record.find(texts, [2])
+    assert known is not None
+    assert known.places.tolist() == [1, 0, 0]
+    assert record.find(torch.tensor([[4, 6, 0]]), [2]) is None
+    assert record.find(texts, [3]) is None
+    record.add(None, torch.tensor([[1], [1]]), products)
+    assert record.find(texts, [2]) is None
+
+
+def test_a_known_product_has_the_gradients_of_the_product() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (5, 3), (3, 4), (4,)
+    rows, matrix, bias = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    product = rows @ matrix + bias
+    inputs = [part.requires_grad_() for part in (rows, matrix, bias)]
+    found = known_product(rows, matrix, bias, product)
+    assert torch.equal(found, product)
+    weights = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    ours = torch.autograd.grad((weights * found).sum(), inputs)
+    expected = torch.autograd.grad((weights * (rows @ matrix + bias)).sum(), inputs)
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other)
