@@ -295,8 +295,8 @@ def test_a_rollout_has_as_many_tensor_operations_where_there_are_more_episodes(
         task = letter_task(banned_token_ids=[EOS], max_new_tokens=12)
         env = TextGenVecEnv(4, task)
         model = PPO(
-            "GPT2Policy", env, n_steps=n_steps, seed=0, reference=None, policy_kwargs={"model": language_model()},
-            device="cpu",
+            "GPT2Policy", env, n_steps=n_steps, batch_size=48, seed=0, reference=None,
+            policy_kwargs={"model": language_model()}, device="cpu",
         )  # fmt: skip
         _, callback = model._setup_learn(4 * n_steps)
         counted = CountedOperations()
