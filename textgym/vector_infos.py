@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_NUMBERS = {bool, int, float}
+
 
 def gather_infos(rows: npt.NDArray[np.int64], columns: Mapping[str, Sequence[Any]], num_envs: int) -> dict[str, Any]:
     """Gather infos as `gymnasium.vector.VectorEnv` does, but from columns rather than row by row.
@@ -43,9 +45,8 @@ def _mask(rows: Sequence[int] | npt.NDArray[np.int64], num_envs: int) -> npt.NDA
 
 def _array(rows: Sequence[int], values: Sequence[Any], kinds: set[type], num_envs: int) -> npt.NDArray[Any]:
     """Return an array that holds the values of some rows, of so many types, and zeros or None for the others."""
-    kind = next(iter(kinds)) if len(kinds) == 1 else object
-    is_number = kind in (bool, int, float)
-    array: npt.NDArray[Any] = np.zeros(num_envs, kind) if is_number else np.empty(num_envs, object)  # of None
+    kind = kinds.pop() if len(kinds) == 1 else object
+    array: npt.NDArray[Any] = np.zeros(num_envs, kind) if kind in _NUMBERS else np.empty(num_envs, object)  # of None
     for row, value in zip(rows, values, strict=True):  # lists of one length would be taken for an array
         array[row] = value
     return array
