@@ -349,11 +349,11 @@ def test_row_i_draws_as_a_single_row_seeded_seed_plus_i() -> None:
     texts = [str(number) for number in range(50)]
     core = make_core(3, prompts=texts, prompt_order="random")
     core.schedule.seed(7)
-    rounds = prompts_of_episodes(core, 40)
+    rounds = prompts_of_episodes(core, 150)
     for row in range(3):
         single = make_core(prompts=texts, prompt_order="random")
         single.schedule.seed(7 + row)
-        assert prompts_of_episodes(single, 40) == [[each[row]] for each in rounds]
+        assert prompts_of_episodes(single, 150) == [[each[row]] for each in rounds]
 
 
 def test_prompts_drawn_together_are_those_drawn_one_by_one() -> None:
@@ -370,7 +370,7 @@ def test_a_seed_begins_anew_what_was_drawn_ahead() -> None:
     core.schedule.seed(7)
     first = prompts_of_episodes(core, 3)
     core.schedule.seed(7)
-    assert prompts_of_episodes(core, 20)[:3] == first
+    assert prompts_of_episodes(core, 80)[:3] == first
 
 
 def test_a_single_row_leaves_its_generator_as_after_one_draw_an_episode() -> None:

@@ -14,6 +14,7 @@ from .task import TextTask
 Array: TypeAlias = Any
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Counts: TypeAlias = npt.NDArray[np.int64]
+Progress: TypeAlias = tuple[Counts, Counts | None]  # how far each row is, as `Contexts` counts it
 
 
 def array_library(device: torch.device) -> Any:
@@ -27,6 +28,13 @@ def as_numpy(array: Array) -> npt.NDArray[Any]:
     return converted
 
 
+def without(mask: BoolArray | None, excluded: BoolArray | None) -> BoolArray | None:
+    """Return a mask of all rows but some, where None for the mask stands for all, and None for the others for none."""
+    if excluded is None:
+        return mask
+    return ~excluded if mask is None else mask & ~excluded
+
+
 class Contexts:
     """Contexts of B rows, changed in place.
 
@@ -36,27 +44,29 @@ class Contexts:
         device: Where the arrays live.
 
     Attributes:
-        observation: The three arrays of an observation, each of shape (B, C); see `TextGenEnv`.
-        n_generated: Tokens generated, shape (B,), on the host like all that the rules ask for.
-        n_used: Tokens of the budget used up, shape (B,): those generated and one for each forbidden action.
+        flat: The three arrays of an observation (see `TextGenEnv`), each of shape (B · C,), since one index costs a
+            fifth of two.
     """
 
     def __init__(self, task: TextTask, num_envs: int, device: torch.device) -> None:
         library = array_library(device)
         self._is_numpy = library is np  # a module as an attribute would not pickle
         self._device = str(device)
-        self._context_length = task.context_length
-        shape = (num_envs, task.context_length)
-        self.observation = {
-            "input_ids": library.full(shape, task.pad_token_id, dtype=library.int64, device=self._device),
-            "attention_mask": library.zeros(shape, dtype=library.int8, device=self._device),
-            "is_generated": library.zeros(shape, dtype=library.int8, device=self._device),
+        self._context_length, self._max_new_tokens = task.context_length, task.max_new_tokens
+        size = num_envs * task.context_length
+        self.flat = {
+            "input_ids": library.full((size,), task.pad_token_id, dtype=library.int64, device=self._device),
+            "attention_mask": library.zeros((size,), dtype=library.int8, device=self._device),
+            "is_generated": library.zeros((size,), dtype=library.int8, device=self._device),
         }
-        self.n_generated = np.zeros(num_envs, dtype=np.int64)
-        self.n_used = np.zeros(num_envs, dtype=np.int64)
-        self._n_prompt = np.zeros(num_envs, dtype=np.int64)
-        # Where each row's completion begins in the flattened arrays: one index costs a fifth of two.
-        self._first = np.zeros(num_envs, dtype=np.int64)
+        # Places in these arrays: where each row begins, where its budget goes on, and where that ends.
+        self._row_starts = np.arange(num_envs) * task.context_length
+        self._budget_at = self._row_starts.copy()
+        self._budget_ends = self._row_starts + task.max_new_tokens
+        # How much of its budget each row has used up on forbidden actions; None where there are no such.
+        self._n_forbidden = np.zeros(num_envs, dtype=np.int64) if task.restricts_tokens else None
+        items = np.dtype(np.int64), np.dtype(np.int8)
+        self._row_types = {item: np.dtype((np.void, item.itemsize * task.context_length)) for item in items}
         self._pad_token_id = task.pad_token_id
         lengths = np.array([len(prompt.token_ids) for prompt in task.prompts])
         token_ids = np.full((len(lengths), task.context_length), task.pad_token_id, dtype=np.int64)
@@ -64,10 +74,26 @@ class Contexts:
             row[: len(prompt.token_ids)] = prompt.token_ids
         is_prompt = np.arange(task.context_length) < lengths[:, None]
         self._prompts = {
-            "input_ids": self.array(token_ids),
-            "attention_mask": self.array(is_prompt.astype(np.int8)),
+            "input_ids": self._by_row(self.array(token_ids.reshape(-1))),
+            "attention_mask": self._by_row(self.array(is_prompt.astype(np.int8).reshape(-1))),
+            "is_generated": self._by_row(self.array(np.zeros(is_prompt.size, dtype=np.int8))),
         }
         self._prompt_lengths = lengths
+
+    @property
+    def n_used(self) -> Counts:
+        """Tokens of the budget used up, shape (B,): those generated and one for each forbidden action."""
+        return self._budget_at - self._budget_ends + self._max_new_tokens
+
+    @property
+    def n_generated(self) -> Counts:
+        """Tokens generated, shape (B,), on the host like all that the rules ask for."""
+        return self.n_used if self._n_forbidden is None else self.n_used - self._n_forbidden
+
+    @property
+    def progress(self) -> Progress:
+        """How far each row is, for `rewind`."""
+        return self._budget_at, self._n_forbidden
 
     def array(self, values: Any) -> Array:
         """Return values as an array of the contexts' library, on their device."""
@@ -75,7 +101,7 @@ class Contexts:
             return values if isinstance(values, np.ndarray) else np.asarray(as_numpy(values))
         return torch.asarray(values, device=self._device)
 
-    def begin(self, rows: Sequence[int] | npt.NDArray[np.int64], prompts: npt.NDArray[np.int64]) -> None:
+    def begin(self, rows: npt.NDArray[np.int64], prompts: npt.NDArray[np.int64]) -> None:
         """Replace some rows by prompts.
 
         Args:
@@ -84,73 +110,90 @@ class Contexts:
         """
         row_ids, prompt_ids = self.array(rows), self.array(prompts)
         for key, prompt_rows in self._prompts.items():
-            self.observation[key][row_ids] = prompt_rows[prompt_ids]
-        self.observation["is_generated"][row_ids] = 0
-        host_rows = np.asarray(rows)
-        self._n_prompt[host_rows] = n_prompt = self._prompt_lengths[prompts]
-        self._first[host_rows] = host_rows * self._context_length + n_prompt
-        self.n_generated[host_rows] = 0
-        self.n_used[host_rows] = 0
+            self._by_row(self.flat[key])[row_ids] = prompt_rows[prompt_ids]
+        first = self._row_starts[rows] + self._prompt_lengths[prompts]
+        self._budget_at[rows] = first
+        self._budget_ends[rows] = first + self._max_new_tokens
+        if self._n_forbidden is not None:
+            self._n_forbidden[rows] = 0
 
-    def append(self, tokens: Array, is_appended: BoolArray | None, is_playing: BoolArray | None) -> None:
+    def append(self, tokens: Array, is_playing: BoolArray | None, is_forbidden: BoolArray | None) -> BoolArray:
         """Append a token to each row, and use up one token of its budget.
 
         Args:
             tokens: The tokens, shape (B,).
-            is_appended: False where the text is left as it is, None for nowhere; shape (B,).
             is_playing: False where the row is left alone altogether, None for nowhere; shape (B,).
-        """
-        ids, mask, generated = [array.reshape(-1) for array in self.observation.values()]
-        text_end, budget_end = self._first + self.n_generated, self._first + self.n_used
-        if is_appended is not None:
-            rows = is_appended.nonzero()[0]
-            text_end, tokens = text_end[rows], tokens[self.array(rows)]
-        if is_playing is not None:
-            budget_end = budget_end[is_playing.nonzero()[0]]
-        at = self.array(text_end)
-        ids[at] = tokens
-        mask[at] = 1
-        generated[self.array(budget_end)] = 1
-        self.n_generated = self.n_generated + (1 if is_appended is None else is_appended)
-        self.n_used = self.n_used + (1 if is_playing is None else is_playing)
+            is_forbidden: True where a row that is playing keeps its text as it is, None for nowhere; shape (B,).
 
-    def append_to_only_row(self, token: int) -> None:
-        """Do what `append` does with one row, at a tenth of its cost."""
-        ids, mask, generated = self.observation.values()
-        first, n_generated = self._first.item(), self.n_generated.item()
-        ids[0, first + n_generated] = token
-        mask[0, first + n_generated] = 1
-        generated[0, first + self.n_used.item()] = 1
-        self.n_generated[0] = n_generated + 1
-        self.n_used[0] += 1
+        Returns:
+            Whether that has used up the row's budget, shape (B,).
+        """
+        ids, mask, generated = self.flat.values()
+        is_appended = without(is_playing, is_forbidden)
+        at = self.array(self._budget_at if is_playing is None else self._budget_at[is_playing])
+        generated[at] = 1
+        if self._n_forbidden is not None:
+            text_at = self._budget_at - self._n_forbidden
+            at = self.array(text_at if is_appended is None else text_at[is_appended])
+            if is_forbidden is not None:
+                self._n_forbidden = self._n_forbidden + is_forbidden
+        ids[at] = tokens if is_appended is None else tokens[self.array(is_appended)]
+        mask[at] = 1
+        self._budget_at = self._budget_at + (1 if is_playing is None else is_playing)
+        is_spent: BoolArray = self._budget_at == self._budget_ends
+        return is_spent if is_playing is None else is_spent & is_playing
+
+    def append_to_only_row(self, token: int) -> bool:
+        """Do what `append` does with one row, at a tenth of its cost, unless it would use up the budget."""
+        budget_at = self._budget_at.item()
+        if budget_at + 1 == self._budget_ends.item():
+            return False
+        text_at = budget_at if self._n_forbidden is None else budget_at - self._n_forbidden.item()
+        ids, mask, generated = self.flat.values()
+        ids[text_at] = token
+        mask[text_at] = 1
+        generated[budget_at] = 1
+        self._budget_at[0] = budget_at + 1
+        return True
 
     def copy(self) -> dict[str, Array]:
-        """Return the observation's arrays as fresh ones."""
+        """Return the observation's arrays as fresh ones, each of shape (B, C)."""
+        shape = len(self._row_starts), self._context_length
         if self._is_numpy:
-            return {key: array.copy() for key, array in self.observation.items()}
-        return {key: array.clone() for key, array in self.observation.items()}
+            return {key: array.copy().reshape(shape) for key, array in self.flat.items()}
+        return {key: array.clone().reshape(shape) for key, array in self.flat.items()}
 
     def copy_of_only_row(self) -> dict[str, npt.NDArray[Any]]:
         """Return the only row's arrays as fresh ones of numpy, each of shape (C,)."""
-        return {key: np.array(as_numpy(array[0])) for key, array in self.observation.items()}
+        return {key: as_numpy(array).copy() for key, array in self.flat.items()}
 
-    def rewind(self, n_generated: Counts, n_used: Counts) -> None:
-        """Take back what has been appended since each row had so many tokens and had used so much of its budget."""
-        ids, mask, generated = (array.reshape(-1) for array in self.observation.values())
-        for row in np.flatnonzero(self.n_used > n_used).tolist():
-            first, end = int(self._first[row]), (row + 1) * self._context_length
-            ids[first + int(n_generated[row]) : end] = self._pad_token_id
-            mask[first + int(n_generated[row]) : end] = 0
-            generated[first + int(n_used[row]) : end] = 0
-        self.n_generated, self.n_used = n_generated, n_used
+    def rewind(self, progress: Progress) -> None:
+        """Take back what has been appended since the rows were so far."""
+        ids, mask, generated = self.flat.values()
+        budget_at, n_forbidden = progress
+        for row in np.flatnonzero(self._budget_at > budget_at).tolist():
+            begin, end = int(budget_at[row]), (row + 1) * self._context_length
+            generated[begin:end] = 0
+            begin -= 0 if n_forbidden is None else int(n_forbidden[row])
+            ids[begin:end] = self._pad_token_id
+            mask[begin:end] = 0
+        self._budget_at, self._n_forbidden = progress
 
-    def generated(self, rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Return the tokens generated in each of some rows, on the host."""
-        token_ids = as_numpy(self.observation["input_ids"][self.array(rows)])  # (N, C)
-        starts = self._n_prompt[rows]
-        ends = starts + self.n_generated[rows]
-        return [ids[start:end] for ids, start, end in zip(token_ids, starts.tolist(), ends.tolist(), strict=True)]
+    def generated_ids(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> list[list[int]]:
+        """Return the tokens generated in each of N rows."""
+        rows = np.asarray(rows, dtype=np.int64)
+        ids = self.flat["input_ids"]
+        starts, ends = self._budget_ends[rows] - self._max_new_tokens, self._budget_at[rows]
+        if self._n_forbidden is not None:
+            ends -= self._n_forbidden[rows]
+        if not self._is_numpy:
+            ids = as_numpy(self._by_row(ids)[self.array(rows)]).reshape(-1)  # one transfer to the host for all
+            shifts = np.arange(len(rows)) * self._context_length - self._row_starts[rows]
+            starts, ends = starts + shifts, ends + shifts
+        return [ids[start:end].tolist() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
-    def generated_ids(self, rows: Sequence[int]) -> list[list[int]]:
-        """Return the tokens generated in each of some rows as lists."""
-        return [ids.tolist() for ids in self.generated(np.array(rows))] if len(rows) else []
+    def _by_row(self, array: Array) -> Array:
+        """Return a view of a flat array by row; of numpy's with a row as one item, which is moved at once."""
+        if self._is_numpy:
+            return array.view(self._row_types[array.dtype])
+        return array.view(-1, self._context_length)

@@ -14,7 +14,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from torch import Tensor
 
-from .contexts import Array, BoolArray, Contexts, as_numpy
+from .contexts import Array, BoolArray, Contexts, as_numpy, without
 from .devices import find_device
 from .endings import NO_ENDINGS, Endings, judge
 from .prompt_schedule import PromptSchedule
@@ -25,6 +25,7 @@ from .stop_strings import tokens_that_may_stop
 from .task import FinishReason, TextTask
 
 FloatArray = npt.NDArray[np.float64]
+Reasons = npt.NDArray[np.uint8]  # why each row has ended, a key of `_REASONS`, 0 where it has not; shape (B,)
 
 
 class StepResult(NamedTuple):
@@ -41,20 +42,6 @@ class StepResult(NamedTuple):
     is_over: BoolArray
     is_forbidden: BoolArray
     endings: Endings
-
-
-class _Appended(NamedTuple):
-    """What came of one token for each row.
-
-    Attributes:
-        is_appended: Whether the row's text has grown, None where every row's has, shape (B,).
-        is_forbidden: Whether the token was forbidden, None where none was, shape (B,).
-        reasons: Why the row has ended with it, a key of `_REASONS`, 0 where it has not; shape (B,).
-    """
-
-    is_appended: BoolArray | None
-    is_forbidden: BoolArray | None
-    reasons: npt.NDArray[np.uint8]
 
 
 # What is known of a token before its row is looked at.
@@ -110,9 +97,8 @@ class TextCore:
     def begin(self, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> None:
         """Start the next episode in some rows, or in all."""
         row_ids = np.arange(self.num_envs) if rows is None else np.asarray(rows)
-        row_list = row_ids.tolist()
-        self.schedule.advance(row_list)
-        for row in row_list:
+        self.schedule.advance(row_ids)
+        for row in row_ids.tolist():
             self._ended_with.pop(row, None)
         self.contexts.begin(row_ids, self.schedule.current[row_ids])
         self._has_begun = self._has_begun or bool((self.schedule.current >= 0).all())
@@ -130,7 +116,7 @@ class TextCore:
             ResetNeeded: If a row that should play is over.
             RewardError: If the reward fails; then nothing has changed.
         """
-        return self.play(tokens[:, None], is_playing)
+        return self._play([tokens], is_playing)
 
     def append_plain(self, token: int) -> bool:
         """Append a token to the only row where `step` would do nothing else, and return whether that was done.
@@ -140,10 +126,7 @@ class TextCore:
         """
         if not (self._may_be_plain and self._is_plain[token] and self._has_begun and not self._ended_with):
             return False
-        if self.contexts.n_used.item() >= self.task.max_new_tokens - 1:
-            return False
-        self.contexts.append_to_only_row(token)
-        return True
+        return self.contexts.append_to_only_row(token)
 
     def play(self, tokens: Array, is_playing: BoolArray | None = None) -> StepResult:
         """Append several tokens to each row, until its episode ends; what is left of a row's tokens is ignored.
@@ -159,40 +142,7 @@ class TextCore:
             ResetNeeded: If a row that should play is over.
             RewardError: If the reward fails; then nothing has changed.
         """
-        self._check_playable(is_playing)
-        before = self.contexts.n_generated, self.contexts.n_used, self._paid
-        rewards = np.zeros(self.num_envs)
-        is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
-        reasons = np.zeros(self.num_envs, dtype=np.uint8)
-        n_tokens = tokens.shape[1]
-        # Where several tokens are paid at once, only their sum is seen, and that is the score's.
-        is_shaped = self._is_shaped and n_tokens == 1
-        try:
-            for column in range(n_tokens):
-                appended = self._append(tokens[:, column], is_playing)
-                if appended.is_forbidden is not None:
-                    is_forbidden |= appended.is_forbidden
-                if self._pays_steps or is_shaped:
-                    self._pay_on_the_way(rewards, appended, is_shaped)
-                reasons |= appended.reasons
-                if column + 1 < n_tokens and np.count_nonzero(appended.reasons):
-                    is_playing = reasons == 0 if is_playing is None else is_playing & (reasons == 0)
-                    if not is_playing.any():
-                        break
-            endings = self._judge(reasons, is_forbidden) if np.count_nonzero(reasons) else NO_ENDINGS
-        except BaseException:
-            self.contexts.rewind(*before[:2])
-            self._paid = before[2]
-            raise
-        is_over = reasons.astype(np.bool_)
-        if endings:
-            rows = endings.rows
-            self.is_over |= is_over
-            rewards[rows] += endings.columns["score"]
-            if self._is_shaped:
-                rewards[rows] -= self._paid[rows]
-            self._ended_with.update(dict.fromkeys(rows.tolist(), endings))
-        return StepResult(rewards, is_over, is_forbidden, endings)
+        return self._play([tokens[:, column] for column in range(tokens.shape[1])], is_playing)
 
     def observation(self) -> dict[str, Array]:
         """Return the rows' contexts as fresh arrays, each of shape (B, C); see `TextGenEnv`'s observation space."""
@@ -235,44 +185,90 @@ class TextCore:
             "reset(options={'reset_mask': ...}) before the next step()."
         )
 
-    def _append(self, tokens: Array, is_playing: BoolArray | None) -> _Appended:
-        """Append a token to each row, or only use up budget where it is forbidden, and tell which rows end with it."""
-        contexts, task = self.contexts, self.task
+    def _play(self, columns: Sequence[Array], is_playing: BoolArray | None) -> StepResult:
+        """Do what `play` says, given T arrays of shape (B,)."""
+        self._check_playable(is_playing)
+        before = self.contexts.progress, self._paid
+        rewards = np.zeros(self.num_envs)
+        is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
+        try:
+            reasons = self._append_all(columns, is_playing, rewards, is_forbidden)
+            rows = reasons.nonzero()[0]
+            endings = self._judge(rows, reasons[rows], is_forbidden[rows]) if len(rows) else NO_ENDINGS
+        except BaseException:
+            self.contexts.rewind(before[0])
+            self._paid = before[1]
+            raise
+        if len(rows):
+            scores = np.array(endings.columns["score"])
+            if self._pays_steps:
+                scores += rewards[rows]
+            if self._is_shaped:
+                scores -= self._paid[rows]
+            rewards[rows] = scores
+            self.is_over[rows] = True
+            self._ended_with.update(dict.fromkeys(rows.tolist(), endings))
+        return StepResult(rewards, reasons.astype(np.bool_), is_forbidden, endings)
+
+    def _append_all(
+        self, columns: Sequence[Array], is_playing: BoolArray | None, rewards: FloatArray, is_forbidden: BoolArray
+    ) -> Reasons:
+        """Append T tokens to each row, add what is paid for them on the way, and note where one was forbidden.
+
+        Args:
+            columns: The tokens, T arrays of shape (B,).
+            is_playing: As for `step`.
+            rewards: Changed in place, shape (B,).
+            is_forbidden: Changed in place, shape (B,).
+        """
+        # Where several tokens are paid at once, only their sum is seen, and that is the score's.
+        is_shaped = self._is_shaped and len(columns) == 1
+        reasons = np.zeros(self.num_envs, dtype=np.uint8)
+        for column, tokens in enumerate(columns):
+            ended, forbidden = self._append(tokens, is_playing)
+            if forbidden is not None:
+                is_forbidden |= forbidden
+            if self._pays_steps or is_shaped:
+                is_appended = without(is_playing, forbidden)
+                rows = list(range(self.num_envs)) if is_appended is None else np.flatnonzero(is_appended).tolist()
+                if self._pays_steps:
+                    self._pay_step(rewards, rows)
+                if is_shaped:
+                    self._pay_progress(rewards, [row for row in rows if not ended[row]])
+            reasons |= ended
+            if column + 1 < len(columns) and np.count_nonzero(ended):
+                is_playing = reasons == 0 if is_playing is None else is_playing & (reasons == 0)
+                if not is_playing.any():
+                    break
+        return reasons
+
+    def _append(self, tokens: Array, is_playing: BoolArray | None) -> tuple[Reasons, BoolArray | None]:
+        """Append a token to each row, or only use up budget where it is forbidden.
+
+        Returns:
+            Why each row has ended with it, and where it was forbidden, None for nowhere; shape (B,) each.
+        """
         kinds = self._kinds[as_numpy(tokens)]
-        is_plain = not np.count_nonzero(kinds)
-        is_spent = contexts.n_used >= task.max_new_tokens - 1
+        if not len(kinds.nonzero()[0]):
+            return self.contexts.append(tokens, is_playing, None).view(np.uint8), None  # _BY_LENGTH is 1
         if is_playing is not None:
-            is_spent &= is_playing
-            kinds = kinds if is_plain else kinds * is_playing
-        is_forbidden = None if is_plain else self._forbidden(kinds)
-        is_appended = is_playing
-        if is_forbidden is not None:
-            is_appended = ~is_forbidden if is_playing is None else is_playing & ~is_forbidden
-            kinds = kinds * is_appended
-        contexts.append(tokens, is_appended, is_playing)
-        reasons = is_spent.astype(np.uint8)  # _BY_LENGTH is 1
-        if not is_plain:
-            rows = (kinds == _MAY_STOP).nonzero()[0].tolist()
-            for row, ids in zip(rows, contexts.generated_ids(rows), strict=True):
-                if task.stop_length(ids, len(ids) - 1) is not None:
-                    reasons[row] = _BY_STOP
-            reasons[kinds == _EOS] = _BY_EOS
-        return _Appended(is_appended, is_forbidden, reasons)
+            kinds *= is_playing
+        forbidden = self._forbidden(kinds)
+        reasons = self.contexts.append(tokens, is_playing, forbidden).view(np.uint8)
+        if forbidden is not None:
+            kinds[forbidden] = _FORBIDDEN
+        rows = (kinds == _MAY_STOP).nonzero()[0].tolist()
+        for row, ids in zip(rows, self.contexts.generated_ids(rows), strict=True):
+            if self.task.stop_length(ids, len(ids) - 1) is not None:
+                reasons[row] = _BY_STOP
+        reasons[kinds == _EOS] = _BY_EOS
+        return reasons, forbidden
 
     def _forbidden(self, kinds: npt.NDArray[np.uint8]) -> BoolArray | None:
         is_forbidden: BoolArray = kinds == _FORBIDDEN
         if self.task.min_new_tokens:
             is_forbidden |= (kinds == _EOS) & (self.contexts.n_generated < self.task.min_new_tokens)
         return is_forbidden if np.count_nonzero(is_forbidden) else None
-
-    def _pay_on_the_way(self, rewards: FloatArray, appended: _Appended, is_shaped: bool) -> None:
-        """Pay what is not paid at the end: step rewards, and what a shaped score has grown by."""
-        is_paid = appended.is_appended
-        rows = list(range(self.num_envs)) if is_paid is None else np.flatnonzero(is_paid).tolist()
-        if self._pays_steps:
-            self._pay_step(rewards, rows)
-        if is_shaped:
-            self._pay_progress(rewards, [row for row in rows if not appended.reasons[row]])
 
     def _pay_step(self, rewards: FloatArray, rows: list[int]) -> None:
         prefixes = [self.task.completion_text(ids) for ids in self.contexts.generated_ids(rows)]
@@ -291,15 +287,14 @@ class TextCore:
             self._paid = self._paid.copy()  # the old ones come back where the reward fails
             self._paid[rows] = potentials
 
-    def _judge(self, reasons: npt.NDArray[np.uint8], is_forbidden: BoolArray) -> Endings:
-        """Judge the rows that have ended, given why each row has: a key of `_REASONS`, or 0; shape (B,) each."""
-        rows = reasons.nonzero()[0]
+    def _judge(self, rows: npt.NDArray[np.int64], reasons: Reasons, is_forbidden: BoolArray) -> Endings:
+        """Judge the N rows that have ended, given why, and whether an action was forbidden; shape (N,) each."""
         episodes = self.task.finish_all(
             [self.task.prompts[prompt] for prompt in self.schedule.current[rows].tolist()],
-            self.contexts.generated(rows),
-            [_REASONS[reason] for reason in reasons[rows].tolist()],
+            self.contexts.generated_ids(rows),
+            [_REASONS[reason] for reason in reasons.tolist()],
         )
-        return judge(self.task, rows, episodes, is_forbidden[rows])
+        return judge(self.task, rows, episodes, is_forbidden)
 
 
 def _kinds_of_tokens(task: TextTask) -> npt.NDArray[np.uint8]:

@@ -54,6 +54,6 @@ def judge(
         is_forbidden: Whether the last action was forbidden, shape (N,).
     """
     columns = info_columns(episodes, task.score_by_column(episodes))
-    if np.count_nonzero(is_forbidden):
+    if task.restricts_tokens and is_forbidden.any():
         columns["forbidden_action"] = [each or None for each in is_forbidden.tolist()]
     return Endings(rows, columns)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium.utils import seeding
 
 from .task import TextTask
 
 # Rows beside others draw the prompts of so many episodes at a time, at a fraction of the cost of one by one.
-_DRAWN_AT_ONCE = 16
+_DRAWN_AT_ONCE = 64
 
 
 class PromptSchedule:
@@ -40,13 +41,13 @@ class PromptSchedule:
         self.generators: list[np.random.Generator | None] = [None] * num_envs
         self.current = np.full(num_envs, -1, dtype=np.int64)
         self._task = task
-        self._n_begun = [0] * num_envs
+        self._n_turns = [0] * num_envs  # in sequential order
         self._rows_per_group = group_size if num_envs > 1 else 1
         self._episodes_per_prompt = 1 if num_envs > 1 else group_size
         self._n_groups = num_envs // self._rows_per_group
         # A single row's generator is its environment's, from which others may draw in between.
         self._n_drawn_at_once = 1 if num_envs == 1 else _DRAWN_AT_ONCE
-        self._drawn: list[list[int]] = [[]] * num_envs  # of each row, those drawn last
+        self._upcoming: list[list[int]] = [[]] * num_envs  # of each row, the prompts known already, the next one last
 
     def seed(self, seeds: int | Sequence[int | None] | None, rows: Sequence[int] | None = None) -> None:
         """Give rows new generators, and let their sequences begin anew.
@@ -75,27 +76,25 @@ class PromptSchedule:
     def seed_row(self, row: int, generator: np.random.Generator) -> None:
         """Give one row a generator, and let its sequence begin anew."""
         self.generators[row] = generator
-        self._n_begun[row] = 0
+        self._n_turns[row] = 0
+        self._upcoming[row] = []
 
-    def advance(self, rows: Sequence[int]) -> None:
+    def advance(self, rows: npt.NDArray[np.int64]) -> None:
         """Go on to the next prompt in some rows."""
-        next_prompt = self._next_in_order if self._task.prompt_order == "sequential" else self._draw
-        for row in rows:
-            turn, repeat = divmod(self._n_begun[row], self._episodes_per_prompt)
-            if repeat == 0:
-                self.current[row] = next_prompt(row, turn)
-            self._n_begun[row] += 1
+        upcoming = self._upcoming
+        self.current[rows] = [upcoming[row].pop() if upcoming[row] else self._look_ahead(row) for row in rows.tolist()]
 
-    def _next_in_order(self, row: int, turn: int) -> int:
-        group = row // self._rows_per_group
-        return (group + turn * self._n_groups) % len(self._task.prompts)
-
-    def _draw(self, row: int, turn: int) -> int:
-        """Return the prompt that a row draws at its next turn, counted from 0."""
-        place = turn % self._n_drawn_at_once
-        if place == 0:
-            self._drawn[row] = self._task.prompt_indices(self._generator(row), self._n_drawn_at_once)
-        return self._drawn[row][place]
+    def _look_ahead(self, row: int) -> int:
+        """Find out a row's next prompts, and return the first of them."""
+        if self._task.prompt_order == "sequential":
+            turn = self._n_turns[row]
+            self._n_turns[row] = turn + 1
+            prompts = [(row // self._rows_per_group + turn * self._n_groups) % len(self._task.prompts)]
+        else:
+            prompts = self._task.prompt_indices(self._generator(row), self._n_drawn_at_once)
+        first, *others = [prompt for prompt in prompts for _ in range(self._episodes_per_prompt)]
+        self._upcoming[row] = others[::-1]
+        return first
 
     def _generator(self, row: int) -> np.random.Generator:
         generator = self.generators[row]

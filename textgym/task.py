@@ -4,10 +4,9 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from .allowed_tokens import allowed_tokens
@@ -30,7 +29,6 @@ from .shaping import asks_for_shaping, pay_where_earned, shaping_gamma
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TokenIds = TypeVar("TokenIds", Sequence[int], npt.NDArray[np.int64])
 FinishReason = Literal["eos", "stop", "length"]
 REFERENCE_REWARD = "textgym.rewards:reference_task"
 _QUOTE = reprlib.Repr()
@@ -219,14 +217,14 @@ class TextTask:
     def finish_all(
         self,
         prompts: Sequence[Prompt],
-        token_ids: Sequence[npt.NDArray[np.int64]],
+        token_ids: Sequence[list[int]],
         finish_reasons: Sequence[FinishReason],
     ) -> FinishedEpisodes:
         """Make the records of N finished completions by column; each argument has length N."""
-        texts = self._decoder.decode_all([self._without_eos(ids) for ids in token_ids])
+        texts = list(map(self._decoder, self._all_without_eos(token_ids)))
         if self.stop:
             texts = [self._before_stop(text) for text in texts]
-        return FinishedEpisodes(prompts, [ids.tolist() for ids in token_ids], texts, finish_reasons)
+        return FinishedEpisodes(prompts, token_ids, texts, finish_reasons)
 
     def score(self, episodes: Sequence[FinishedEpisode]) -> list[Judgement]:
         """Judge finished episodes by one call of the reward function.
@@ -253,7 +251,7 @@ class TextTask:
             [prompt.text for prompt in episodes.prompts],
             episodes.texts,
             self._columns(episodes.prompts),
-            [self._without_eos(ids) for ids in episodes.token_ids],
+            self._all_without_eos(episodes.token_ids),
         )
         if result.token_rewards.count(None) < len(result.token_rewards):
             spread = [
@@ -310,7 +308,7 @@ class TextTask:
         if not episodes:
             return []
         prompts, texts = [episode.prompt.text for episode in episodes], [episode.text for episode in episodes]
-        ids = [self._without_eos(episode.token_ids) for episode in episodes]
+        ids = self._all_without_eos([episode.token_ids for episode in episodes])
         columns = self._columns([episode.prompt for episode in episodes])
         arguments = reward_arguments(prompts, texts, columns, ids)
         return evaluate(self.reward, prompts, texts, arguments)
@@ -318,12 +316,12 @@ class TextTask:
     def _columns(self, prompts: Sequence[Prompt]) -> dict[str, list[object]]:
         return {key: [prompt.columns[key] for prompt in prompts] for key in self.prompts[0].columns}
 
-    def _without_eos(self, token_ids: TokenIds) -> TokenIds:
-        has_eos = len(token_ids) > 0 and token_ids[-1] == self.eos_token_id
-        return token_ids[:-1] if has_eos else token_ids
+    def _all_without_eos(self, token_ids: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        eos_token_id = self.eos_token_id
+        return [ids[:-1] if len(ids) and ids[-1] == eos_token_id else ids for ids in token_ids]
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        return self._decoder(self._without_eos(token_ids))
+        return self._decoder(self._all_without_eos([token_ids])[0])
 
     def _before_stop(self, text: str) -> str:
         found = self._first_stop(text)

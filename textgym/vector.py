@@ -177,7 +177,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         if infos and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = gather_infos(rows, {"final_obs": self._rows_of_observation(rows)}, self.num_envs)
             infos = {**final, "final_info": infos, "_final_info": result.is_over.copy()}
-        if np.count_nonzero(result.is_forbidden) == 0:
+        if not self.task.restricts_tokens:
             return infos
         is_forbidden = result.is_forbidden & ~result.is_over
         if is_forbidden.any():
