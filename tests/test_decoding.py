@@ -32,11 +32,11 @@ def test_random_tokens_decode_as_by_the_rust_tokenizer(tokenizer: PreTrainedToke
         for _ in range(500):
             ids = generator.choice(pool, size=generator.integers(1, 40)).tolist()
             assert decode(ids) == tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
-            assert decode([]) == ""
+            assert decode.decode_all([ids, [], ids[:1]]) == [decode(ids), "", decode(ids[:1])]
     assert decode(vocabulary[-2:].tolist()) == "机器 学习<turn>"
 
 
 def test_a_tokenizer_that_is_not_byte_level_decodes_by_its_own_rules() -> None:
     tokenizer = letter_tokenizer()
     assert TextDecoder(tokenizer)([0, 10, 11]) == tokenizer.decode([0, 10, 11]) == "ak<end>"
-    assert TextDecoder(tokenizer)([11]) == "<end>"
+    assert TextDecoder(tokenizer).decode_all([[0, 10], [11]]) == ["ak", "<end>"]

@@ -67,5 +67,5 @@ def _are_any_outside(tokens: Any, vocab_size: int) -> bool:
     """Tell whether any of at least one token is not between 0 and V - 1."""
     if isinstance(tokens, Tensor):
         return bool((tokens.min() < 0) | (tokens.max() >= vocab_size))
-    unsigned = tokens.reshape(-1).view(np.uint64)  # in which a negative number is beyond all others
+    unsigned = tokens.view(np.uint64)  # in which a negative number is beyond all others
     return bool(unsigned.item(unsigned.argmax()) >= vocab_size)

@@ -46,11 +46,12 @@ class Contexts:
     Attributes:
         flat: The three arrays of an observation (see `TextGenEnv`), each of shape (B · C,), since one index costs a
             fifth of two.
+        is_numpy: Whether they are numpy's; else they are torch's.
     """
 
     def __init__(self, task: TextTask, num_envs: int, device: torch.device) -> None:
         library = array_library(device)
-        self._is_numpy = library is np  # a module as an attribute would not pickle
+        self.is_numpy = library is np  # a module as an attribute would not pickle
         self._device = str(device)
         self._context_length, self._max_new_tokens = task.context_length, task.max_new_tokens
         size = num_envs * task.context_length
@@ -65,19 +66,20 @@ class Contexts:
         self._budget_ends = self._row_starts + task.max_new_tokens
         # How much of its budget each row has used up on forbidden actions; None where there are no such.
         self._n_forbidden = np.zeros(num_envs, dtype=np.int64) if task.restricts_tokens else None
-        items = np.dtype(np.int64), np.dtype(np.int8)
-        self._row_types = {item: np.dtype((np.void, item.itemsize * task.context_length)) for item in items}
         self._pad_token_id = task.pad_token_id
         lengths = np.array([len(prompt.token_ids) for prompt in task.prompts])
         token_ids = np.full((len(lengths), task.context_length), task.pad_token_id, dtype=np.int64)
         for row, prompt in zip(token_ids, task.prompts, strict=True):
             row[: len(prompt.token_ids)] = prompt.token_ids
         is_prompt = np.arange(task.context_length) < lengths[:, None]
-        self._prompts = {
-            "input_ids": self._by_row(self.array(token_ids.reshape(-1))),
-            "attention_mask": self._by_row(self.array(is_prompt.astype(np.int8).reshape(-1))),
-            "is_generated": self._by_row(self.array(np.zeros(is_prompt.size, dtype=np.int8))),
-        }
+        prompts: list[npt.NDArray[Any]] = [token_ids, is_prompt.astype(np.int8), np.zeros(is_prompt.shape, np.int8)]
+        # What `view` takes to show a flat array by row: numpy has a row as one item, and moves it at once.
+        self._row_views: list[tuple[Any, ...]] = [
+            (np.dtype((np.void, rows[0].nbytes)),) if self.is_numpy else (-1, task.context_length) for rows in prompts
+        ]
+        self._prompts = [
+            self.array(rows.reshape(-1)).view(*view) for rows, view in zip(prompts, self._row_views, strict=True)
+        ]
         self._prompt_lengths = lengths
 
     @property
@@ -97,7 +99,7 @@ class Contexts:
 
     def array(self, values: Any) -> Array:
         """Return values as an array of the contexts' library, on their device."""
-        if self._is_numpy:
+        if self.is_numpy:
             return values if isinstance(values, np.ndarray) else np.asarray(as_numpy(values))
         return torch.asarray(values, device=self._device)
 
@@ -109,8 +111,8 @@ class Contexts:
             prompts: For each of them the prompt's index in the task.
         """
         row_ids, prompt_ids = self.array(rows), self.array(prompts)
-        for key, prompt_rows in self._prompts.items():
-            self._by_row(self.flat[key])[row_ids] = prompt_rows[prompt_ids]
+        for array, view, prompt_rows in zip(self.flat.values(), self._row_views, self._prompts, strict=True):
+            array.view(*view)[row_ids] = prompt_rows[prompt_ids]
         first = self._row_starts[rows] + self._prompt_lengths[prompts]
         self._budget_at[rows] = first
         self._budget_ends[rows] = first + self._max_new_tokens
@@ -159,7 +161,7 @@ class Contexts:
     def copy(self) -> dict[str, Array]:
         """Return the observation's arrays as fresh ones, each of shape (B, C)."""
         shape = len(self._row_starts), self._context_length
-        if self._is_numpy:
+        if self.is_numpy:
             return {key: array.copy().reshape(shape) for key, array in self.flat.items()}
         return {key: array.clone().reshape(shape) for key, array in self.flat.items()}
 
@@ -183,17 +185,13 @@ class Contexts:
         """Return the tokens generated in each of N rows."""
         rows = np.asarray(rows, dtype=np.int64)
         ids = self.flat["input_ids"]
-        starts, ends = self._budget_ends[rows] - self._max_new_tokens, self._budget_at[rows]
+        ends, budget_ends = self._budget_at[rows], self._budget_ends[rows]
         if self._n_forbidden is not None:
             ends -= self._n_forbidden[rows]
-        if not self._is_numpy:
-            ids = as_numpy(self._by_row(ids)[self.array(rows)]).reshape(-1)  # one transfer to the host for all
+        if not self.is_numpy:
+            ids = as_numpy(ids.view(-1, self._context_length)[self.array(rows)]).reshape(-1)  # one transfer for all
             shifts = np.arange(len(rows)) * self._context_length - self._row_starts[rows]
-            starts, ends = starts + shifts, ends + shifts
-        return [ids[start:end].tolist() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-    def _by_row(self, array: Array) -> Array:
-        """Return a view of a flat array by row; of numpy's with a row as one item, which is moved at once."""
-        if self._is_numpy:
-            return array.view(self._row_types[array.dtype])
-        return array.view(-1, self._context_length)
+            ends, budget_ends = ends + shifts, budget_ends + shifts
+        size = self._max_new_tokens
+        places = zip(budget_ends.tolist(), ends.tolist(), strict=True)
+        return [ids[budget_end - size : end].tolist() for budget_end, end in places]

@@ -200,14 +200,15 @@ class TextCore:
             self._paid = before[1]
             raise
         if len(rows):
-            scores = np.array(endings.columns["score"])
+            paid_before = rewards[rows]
+            rewards[rows] = endings.columns["score"]
             if self._pays_steps:
-                scores += rewards[rows]
+                rewards[rows] += paid_before
             if self._is_shaped:
-                scores -= self._paid[rows]
-            rewards[rows] = scores
+                rewards[rows] -= self._paid[rows]
             self.is_over[rows] = True
-            self._ended_with.update(dict.fromkeys(rows.tolist(), endings))
+            for row in rows.tolist():
+                self._ended_with[row] = endings
         return StepResult(rewards, reasons.astype(np.bool_), is_forbidden, endings)
 
     def _append_all(

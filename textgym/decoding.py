@@ -30,12 +30,17 @@ class TextDecoder:
 
     def __call__(self, token_ids: Sequence[int]) -> str:
         """Return the text of some tokens, below the size of the vocabulary; bytes that are no UTF-8 become U+FFFD."""
+        return self.decode_all([token_ids])[0]
+
+    def decode_all(self, token_ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts of N sequences of tokens, length N."""
         if self._bytes is not None:
+            table = self._bytes
             # Of one place alone, itemgetter gives no tuple; so it gets two of the table's end, where there is nothing.
-            return b"".join(itemgetter(-1, -1, *token_ids)(self._bytes)).decode("utf-8", "replace")
+            return [b"".join(itemgetter(-1, -1, *ids)(table)).decode("utf-8", "replace") for ids in token_ids]
         if self._backend is not None:
-            return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
-        return str(self._tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+            return [str(self._backend.decode(list(ids), skip_special_tokens=False)) for ids in token_ids]
+        return [str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)) for ids in token_ids]
 
 
 def _byte_table(backend: "Tokenizer", vocab_size: int) -> list[bytes] | None:

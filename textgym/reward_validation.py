@@ -5,7 +5,7 @@ import math
 import reprlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from textgym.async_rewards import wait_for
 
@@ -158,8 +158,8 @@ def read_scores(
             numbers, one a token.
     """
     entries = _read_list(values, name, prompts, completions)
-    if set(map(type, entries)) == {float} and all(map(math.isfinite, cast(Sequence[float], entries))):
-        return ReadScores(list(cast(Sequence[float], entries)), [None] * len(entries))
+    if _are_finite_floats(entries):
+        return ReadScores(list(entries), [None] * len(entries))
     scores: list[float | None] = []
     token_rewards: list[list[float] | None] = []
     for index, entry in enumerate(entries):
@@ -240,6 +240,10 @@ def _read_list(values: object, name: str, prompts: Sequence[str], completions: S
     else:
         return values
     raise RewardError(f"{problem}; the batch's first completion is:", prompts[0], completions[0])
+
+
+def _are_finite_floats(entries: Sequence[object]) -> TypeGuard[Sequence[float]]:
+    return set(map(type, entries)) == {float} and all(map(math.isfinite, entries))  # type: ignore[arg-type]
 
 
 def _read_tokens(entry: object, n_tokens: int | None) -> tuple[list[float], str]:

@@ -221,7 +221,7 @@ class TextTask:
         finish_reasons: Sequence[FinishReason],
     ) -> FinishedEpisodes:
         """Make the records of N finished completions by column; each argument has length N."""
-        texts = list(map(self._decoder, self._all_without_eos(token_ids)))
+        texts = self._decoder.decode_all(self._all_without_eos(token_ids))
         if self.stop:
             texts = [self._before_stop(text) for text in texts]
         return FinishedEpisodes(prompts, token_ids, texts, finish_reasons)

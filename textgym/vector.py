@@ -165,7 +165,9 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         observation = self.core.observation()
         if self.output == "torch":
             return {key: torch.as_tensor(value) for key, value in observation.items()}
-        return {key: as_numpy(value) for key, value in observation.items()}
+        return (
+            observation if self.core.contexts.is_numpy else {key: as_numpy(value) for key, value in observation.items()}
+        )
 
     def _as_tensor(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -173,7 +175,7 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
 
     def _infos(self, result: StepResult) -> dict[str, Any]:
         rows, columns = result.endings.rows, result.endings.columns
-        infos = gather_infos(rows, columns, self.num_envs) if result.endings else {}
+        infos = gather_infos(rows, columns, self.num_envs) if len(rows) else {}
         if infos and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = gather_infos(rows, {"final_obs": self._rows_of_observation(rows)}, self.num_envs)
             infos = {**final, "final_info": infos, "_final_info": result.is_over.copy()}

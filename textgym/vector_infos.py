@@ -28,7 +28,7 @@ def gather_infos(rows: npt.NDArray[np.int64], columns: Mapping[str, Sequence[Any
     for key, values in columns.items():
         kinds = set(map(type, values))
         if NoneType not in kinds:
-            gathered[key], gathered[f"_{key}"] = _array(row_list, values, kinds, num_envs), is_row.copy()
+            gathered[key], gathered[f"_{key}"] = _array(rows, values, kinds, num_envs), is_row.copy()
         elif len(kinds) > 1:
             having = [row for row, value in zip(row_list, values, strict=True) if value is not None]
             present = [value for value in values if value is not None]
@@ -43,10 +43,16 @@ def _mask(rows: Sequence[int] | npt.NDArray[np.int64], num_envs: int) -> npt.NDA
     return mask
 
 
-def _array(rows: Sequence[int], values: Sequence[Any], kinds: set[type], num_envs: int) -> npt.NDArray[Any]:
+def _array(
+    rows: Sequence[int] | npt.NDArray[np.int64], values: Sequence[Any], kinds: set[type], num_envs: int
+) -> npt.NDArray[Any]:
     """Return an array that holds the values of some rows, of so many types, and zeros or None for the others."""
     kind = kinds.pop() if len(kinds) == 1 else object
-    array: npt.NDArray[Any] = np.zeros(num_envs, kind) if kind in _NUMBERS else np.empty(num_envs, object)  # of None
+    if kind in _NUMBERS:
+        array: npt.NDArray[Any] = np.zeros(num_envs, kind)
+        array[rows] = values
+        return array
+    array = np.empty(num_envs, object)  # of None
     for row, value in zip(rows, values, strict=True):  # lists of one length would be taken for an array
         array[row] = value
     return array
