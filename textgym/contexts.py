@@ -44,8 +44,7 @@ class Contexts:
         device: Where the arrays live.
 
     Attributes:
-        flat: The three arrays of an observation (see `TextGenEnv`), each of shape (B · C,), since one index costs a
-            fifth of two.
+        observation: The three arrays of an observation, each of shape (B, C); see `TextGenEnv`.
         is_numpy: Whether they are numpy's; else they are torch's.
     """
 
@@ -54,13 +53,14 @@ class Contexts:
         self.is_numpy = library is np  # a module as an attribute would not pickle
         self._device = str(device)
         self._context_length, self._max_new_tokens = task.context_length, task.max_new_tokens
-        size = num_envs * task.context_length
-        self.flat = {
-            "input_ids": library.full((size,), task.pad_token_id, dtype=library.int64, device=self._device),
-            "attention_mask": library.zeros((size,), dtype=library.int8, device=self._device),
-            "is_generated": library.zeros((size,), dtype=library.int8, device=self._device),
+        shape = (num_envs, task.context_length)
+        self.observation = {
+            "input_ids": library.full(shape, task.pad_token_id, dtype=library.int64, device=self._device),
+            "attention_mask": library.zeros(shape, dtype=library.int8, device=self._device),
+            "is_generated": library.zeros(shape, dtype=library.int8, device=self._device),
         }
-        # Places in these arrays: where each row begins, where its budget goes on, and where that ends.
+        # Where each row begins, where its budget goes on, and where that ends, all in the flattened arrays: one index
+        # costs a fifth of two.
         self._row_starts = np.arange(num_envs) * task.context_length
         self._budget_at = self._row_starts.copy()
         self._budget_ends = self._row_starts + task.max_new_tokens
@@ -73,14 +73,18 @@ class Contexts:
             row[: len(prompt.token_ids)] = prompt.token_ids
         is_prompt = np.arange(task.context_length) < lengths[:, None]
         prompts: list[npt.NDArray[Any]] = [token_ids, is_prompt.astype(np.int8), np.zeros(is_prompt.shape, np.int8)]
-        # What `view` takes to show a flat array by row: numpy has a row as one item, and moves it at once.
-        self._row_views: list[tuple[Any, ...]] = [
-            (np.dtype((np.void, rows[0].nbytes)),) if self.is_numpy else (-1, task.context_length) for rows in prompts
-        ]
-        self._prompts = [
-            self.array(rows.reshape(-1)).view(*view) for rows, view in zip(prompts, self._row_views, strict=True)
-        ]
+        self._prompts = [self._by_row(self.array(array)) for array in prompts]
         self._prompt_lengths = lengths
+        self._make_views()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the views, which would be unpickled as arrays of their own."""
+        return {key: value for key, value in vars(self).items() if key not in ("_flat", "_rows")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the views anew."""
+        vars(self).update(state)
+        self._make_views()
 
     @property
     def n_used(self) -> Counts:
@@ -111,8 +115,8 @@ class Contexts:
             prompts: For each of them the prompt's index in the task.
         """
         row_ids, prompt_ids = self.array(rows), self.array(prompts)
-        for array, view, prompt_rows in zip(self.flat.values(), self._row_views, self._prompts, strict=True):
-            array.view(*view)[row_ids] = prompt_rows[prompt_ids]
+        for array, prompt_rows in zip(self._rows, self._prompts, strict=True):
+            array[row_ids] = prompt_rows[prompt_ids]
         first = self._row_starts[rows] + self._prompt_lengths[prompts]
         self._budget_at[rows] = first
         self._budget_ends[rows] = first + self._max_new_tokens
@@ -130,7 +134,7 @@ class Contexts:
         Returns:
             Whether that has used up the row's budget, shape (B,).
         """
-        ids, mask, generated = self.flat.values()
+        ids, mask, generated = self._flat
         is_appended = without(is_playing, is_forbidden)
         at = self.array(self._budget_at if is_playing is None else self._budget_at[is_playing])
         generated[at] = 1
@@ -151,7 +155,7 @@ class Contexts:
         if budget_at + 1 == self._budget_ends.item():
             return False
         text_at = budget_at if self._n_forbidden is None else budget_at - self._n_forbidden.item()
-        ids, mask, generated = self.flat.values()
+        ids, mask, generated = self._flat
         ids[text_at] = token
         mask[text_at] = 1
         generated[budget_at] = 1
@@ -160,18 +164,17 @@ class Contexts:
 
     def copy(self) -> dict[str, Array]:
         """Return the observation's arrays as fresh ones, each of shape (B, C)."""
-        shape = len(self._row_starts), self._context_length
         if self.is_numpy:
-            return {key: array.copy().reshape(shape) for key, array in self.flat.items()}
-        return {key: array.clone().reshape(shape) for key, array in self.flat.items()}
+            return {key: array.copy() for key, array in self.observation.items()}
+        return {key: array.clone() for key, array in self.observation.items()}
 
     def copy_of_only_row(self) -> dict[str, npt.NDArray[Any]]:
         """Return the only row's arrays as fresh ones of numpy, each of shape (C,)."""
-        return {key: as_numpy(array).copy() for key, array in self.flat.items()}
+        return {key: as_numpy(array[0]).copy() for key, array in self.observation.items()}
 
     def rewind(self, progress: Progress) -> None:
         """Take back what has been appended since the rows were so far."""
-        ids, mask, generated = self.flat.values()
+        ids, mask, generated = self._flat
         budget_at, n_forbidden = progress
         for row in np.flatnonzero(self._budget_at > budget_at).tolist():
             begin, end = int(budget_at[row]), (row + 1) * self._context_length
@@ -184,14 +187,22 @@ class Contexts:
     def generated_ids(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> list[list[int]]:
         """Return the tokens generated in each of N rows."""
         rows = np.asarray(rows, dtype=np.int64)
-        ids = self.flat["input_ids"]
+        ids = self._flat[0]
         ends, budget_ends = self._budget_at[rows], self._budget_ends[rows]
         if self._n_forbidden is not None:
             ends -= self._n_forbidden[rows]
         if not self.is_numpy:
-            ids = as_numpy(ids.view(-1, self._context_length)[self.array(rows)]).reshape(-1)  # one transfer for all
+            ids = as_numpy(self.observation["input_ids"][self.array(rows)]).reshape(-1)  # one transfer for all
             shifts = np.arange(len(rows)) * self._context_length - self._row_starts[rows]
             ends, budget_ends = ends + shifts, budget_ends + shifts
         size = self._max_new_tokens
         places = zip(budget_ends.tolist(), ends.tolist(), strict=True)
         return [ids[budget_end - size : end].tolist() for budget_end, end in places]
+
+    def _make_views(self) -> None:
+        self._flat = [array.reshape(-1) for array in self.observation.values()]
+        self._rows = [self._by_row(array) for array in self.observation.values()]
+
+    def _by_row(self, array: Array) -> Array:
+        """Return a view of an array of shape (N, C) by row; of numpy's as N items, each of which is moved at once."""
+        return array.view(np.dtype((np.void, array[0].nbytes)))[:, 0] if self.is_numpy else array

@@ -24,35 +24,34 @@ def gather_infos(rows: npt.NDArray[np.int64], columns: Mapping[str, Sequence[Any
         out.
     """
     gathered: dict[str, Any] = {}
-    is_row, row_list = _mask(rows, num_envs), rows.tolist()
+    is_row = _mask(rows, num_envs)
     for key, values in columns.items():
         kinds = set(map(type, values))
         if NoneType not in kinds:
             gathered[key], gathered[f"_{key}"] = _array(rows, values, kinds, num_envs), is_row.copy()
         elif len(kinds) > 1:
-            having = [row for row, value in zip(row_list, values, strict=True) if value is not None]
+            has_key = np.array([value is not None for value in values])
             present = [value for value in values if value is not None]
-            gathered[key] = _array(having, present, kinds - {NoneType}, num_envs)
-            gathered[f"_{key}"] = _mask(having, num_envs)
+            gathered[key] = _array(rows[has_key], present, kinds - {NoneType}, num_envs)
+            gathered[f"_{key}"] = _mask(rows[has_key], num_envs)
     return gathered
 
 
-def _mask(rows: Sequence[int] | npt.NDArray[np.int64], num_envs: int) -> npt.NDArray[np.bool_]:
+def _mask(rows: npt.NDArray[np.int64], num_envs: int) -> npt.NDArray[np.bool_]:
     mask = np.zeros(num_envs, dtype=np.bool_)
     mask[rows] = True
     return mask
 
 
-def _array(
-    rows: Sequence[int] | npt.NDArray[np.int64], values: Sequence[Any], kinds: set[type], num_envs: int
-) -> npt.NDArray[Any]:
+def _array(rows: npt.NDArray[np.int64], values: Sequence[Any], kinds: set[type], num_envs: int) -> npt.NDArray[Any]:
     """Return an array that holds the values of some rows, of so many types, and zeros or None for the others."""
     kind = kinds.pop() if len(kinds) == 1 else object
+    array: npt.NDArray[Any]
     if kind in _NUMBERS:
-        array: npt.NDArray[Any] = np.zeros(num_envs, kind)
+        array = np.zeros(num_envs, kind)
         array[rows] = values
-        return array
-    array = np.empty(num_envs, object)  # of None
-    for row, value in zip(rows, values, strict=True):  # lists of one length would be taken for an array
-        array[row] = value
+    else:
+        array = np.empty(num_envs, object)  # of None
+        for row, value in zip(rows.tolist(), values, strict=True):  # lists of one length would be taken for an array
+            array[row] = value
     return array
