@@ -22,10 +22,9 @@ from .prompts import Prompt
 from .reward_protocol import StepReward
 from .shaping import asks_for_shaping, shaping_gamma
 from .stop_strings import tokens_that_may_stop
-from .task import FinishReason, TextTask
+from .task import TextTask
 
 FloatArray = npt.NDArray[np.float64]
-Reasons = npt.NDArray[np.uint8]  # why each row has ended, a key of `_REASONS`, 0 where it has not; shape (B,)
 
 
 class StepResult(NamedTuple):
@@ -46,9 +45,6 @@ class StepResult(NamedTuple):
 
 # What is known of a token before its row is looked at.
 _PLAIN, _EOS, _FORBIDDEN, _MAY_STOP = range(4)
-# Why a row has ended; 0 stands for a row that has not.
-_BY_LENGTH, _BY_STOP, _BY_EOS = range(1, 4)
-_REASONS: dict[int, FinishReason] = {_BY_LENGTH: "length", _BY_STOP: "stop", _BY_EOS: "eos"}
 
 
 class TextCore:
@@ -192,9 +188,9 @@ class TextCore:
         rewards = np.zeros(self.num_envs)
         is_forbidden = np.zeros(self.num_envs, dtype=np.bool_)
         try:
-            reasons = self._append_all(columns, is_playing, rewards, is_forbidden)
-            rows = reasons.nonzero()[0]
-            endings = self._judge(rows, reasons[rows], is_forbidden[rows]) if len(rows) else NO_ENDINGS
+            is_over = self._append_all(columns, is_playing, rewards, is_forbidden)
+            rows = is_over.nonzero()[0]
+            endings = self._judge(rows, is_forbidden[rows]) if len(rows) else NO_ENDINGS
         except BaseException:
             self.contexts.rewind(before[0])
             self._paid = before[1]
@@ -209,11 +205,11 @@ class TextCore:
             self.is_over[rows] = True
             for row in rows.tolist():
                 self._ended_with[row] = endings
-        return StepResult(rewards, reasons.astype(np.bool_), is_forbidden, endings)
+        return StepResult(rewards, is_over, is_forbidden, endings)
 
     def _append_all(
         self, columns: Sequence[Array], is_playing: BoolArray | None, rewards: FloatArray, is_forbidden: BoolArray
-    ) -> Reasons:
+    ) -> BoolArray:
         """Append T tokens to each row, add what is paid for them on the way, and note where one was forbidden.
 
         Args:
@@ -221,10 +217,13 @@ class TextCore:
             is_playing: As for `step`.
             rewards: Changed in place, shape (B,).
             is_forbidden: Changed in place, shape (B,).
+
+        Returns:
+            Whether each row's episode has ended, shape (B,).
         """
         # Where several tokens are paid at once, only their sum is seen, and that is the score's.
         is_shaped = self._is_shaped and len(columns) == 1
-        reasons = np.zeros(self.num_envs, dtype=np.uint8)
+        is_over = np.zeros(self.num_envs, dtype=np.bool_)
         for column, tokens in enumerate(columns):
             ended, forbidden = self._append(tokens, is_playing)
             if forbidden is not None:
@@ -236,34 +235,34 @@ class TextCore:
                     self._pay_step(rewards, rows)
                 if is_shaped:
                     self._pay_progress(rewards, [row for row in rows if not ended[row]])
-            reasons |= ended
+            is_over |= ended
             if column + 1 < len(columns) and np.count_nonzero(ended):
-                is_playing = reasons == 0 if is_playing is None else is_playing & (reasons == 0)
+                is_playing = ~is_over if is_playing is None else is_playing & ~is_over
                 if not is_playing.any():
                     break
-        return reasons
+        return is_over
 
-    def _append(self, tokens: Array, is_playing: BoolArray | None) -> tuple[Reasons, BoolArray | None]:
+    def _append(self, tokens: Array, is_playing: BoolArray | None) -> tuple[BoolArray, BoolArray | None]:
         """Append a token to each row, or only use up budget where it is forbidden.
 
         Returns:
-            Why each row has ended with it, and where it was forbidden, None for nowhere; shape (B,) each.
+            Which rows end with it, and where it was forbidden, None for nowhere; shape (B,) each.
         """
         kinds = self._kinds[as_numpy(tokens)]
         if not len(kinds.nonzero()[0]):
-            return self.contexts.append(tokens, is_playing, None).view(np.uint8), None  # _BY_LENGTH is 1
+            return self.contexts.append(tokens, is_playing, None), None
         if is_playing is not None:
             kinds *= is_playing
         forbidden = self._forbidden(kinds)
-        reasons = self.contexts.append(tokens, is_playing, forbidden).view(np.uint8)
+        ended = self.contexts.append(tokens, is_playing, forbidden)
         if forbidden is not None:
             kinds[forbidden] = _FORBIDDEN
         rows = (kinds == _MAY_STOP).nonzero()[0].tolist()
         for row, ids in zip(rows, self.contexts.generated_ids(rows), strict=True):
             if self.task.stop_length(ids, len(ids) - 1) is not None:
-                reasons[row] = _BY_STOP
-        reasons[kinds == _EOS] = _BY_EOS
-        return reasons, forbidden
+                ended[row] = True
+        ended[kinds == _EOS] = True
+        return ended, forbidden
 
     def _forbidden(self, kinds: npt.NDArray[np.uint8]) -> BoolArray | None:
         is_forbidden: BoolArray = kinds == _FORBIDDEN
@@ -288,12 +287,11 @@ class TextCore:
             self._paid = self._paid.copy()  # the old ones come back where the reward fails
             self._paid[rows] = potentials
 
-    def _judge(self, rows: npt.NDArray[np.int64], reasons: Reasons, is_forbidden: BoolArray) -> Endings:
-        """Judge the N rows that have ended, given why, and whether an action was forbidden; shape (N,) each."""
+    def _judge(self, rows: npt.NDArray[np.int64], is_forbidden: BoolArray) -> Endings:
+        """Judge the N rows that have ended, given also whether an action was forbidden; shape (N,) each."""
         episodes = self.task.finish_all(
             [self.task.prompts[prompt] for prompt in self.schedule.current[rows].tolist()],
             self.contexts.generated_ids(rows),
-            [_REASONS[reason] for reason in reasons.tolist()],
         )
         return judge(self.task, rows, episodes, is_forbidden)
 

@@ -214,17 +214,20 @@ class TextTask:
         """Make the record of a finished completion."""
         return FinishedEpisode(prompt, tuple(token_ids), self.completion_text(token_ids), finish_reason)
 
-    def finish_all(
-        self,
-        prompts: Sequence[Prompt],
-        token_ids: Sequence[list[int]],
-        finish_reasons: Sequence[FinishReason],
-    ) -> FinishedEpisodes:
-        """Make the records of N finished completions by column; each argument has length N."""
-        texts = self._decoder.decode_all(self._all_without_eos(token_ids))
+    def finish_all(self, prompts: Sequence[Prompt], token_ids: Sequence[list[int]]) -> FinishedEpisodes:
+        """Make the records of N completions that have ended, by column; each argument has length N."""
+        without_eos = self._all_without_eos(token_ids)
+        texts = self._decoder.decode_all(without_eos)
+        reasons: list[FinishReason] = [
+            "length" if len(rest) == len(ids) else "eos" for ids, rest in zip(token_ids, without_eos, strict=True)
+        ]
         if self.stop:
-            texts = [self._before_stop(text) for text in texts]
-        return FinishedEpisodes(prompts, token_ids, texts, finish_reasons)
+            whole, texts = texts, [self._before_stop(text) for text in texts]
+            reasons = [
+                reason if len(text) == len(uncut) else "stop"
+                for reason, text, uncut in zip(reasons, texts, whole, strict=True)
+            ]
+        return FinishedEpisodes(prompts, token_ids, texts, reasons)
 
     def score(self, episodes: Sequence[FinishedEpisode]) -> list[Judgement]:
         """Judge finished episodes by one call of the reward function.
