@@ -13,9 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
 
 # Of texts that might take more nothing is kept: a tenth of an iteration's time is not worth much memory.
 MOST_BYTES = 1 << 28
+# Rows that have ended are decoded on, until somebody looks.
+SPARE_POSITIONS = 4
 
 
 class BlockProducts(NamedTuple):
@@ -57,15 +60,14 @@ class ForwardRecord:
         trunk: A GPT-2 that computes them on the CPU, in float32.
         num_rows: Rows B of the cache that they are computed with.
         context_length: Longest context C.
-        n_texts: Texts that will be decoded. Once their products take more room than so many of the longest would, no
-            text is known any more.
+        n_texts: Texts that will be decoded. There is room for so many of the longest, and more is made where rows that
+            have ended take it; beyond `MOST_BYTES` no text is known any more.
     """
 
     def __init__(self, trunk: nn.Module, num_rows: int, context_length: int, n_texts: int) -> None:
-        self._weights = list(trunk.parameters())
-        self._versions = self._weight_versions()
-        n_blocks, width, self._room = _sizes(trunk, context_length, n_texts)
-        self._tables = [torch.empty((n_blocks, self._room, factor * width)) for factor in (3, 1, 4, 1)]
+        self._weights = _fingerprint(trunk)
+        n_blocks, width, room = _sizes(trunk, context_length, n_texts)
+        self._tables = [torch.empty((n_blocks, room, factor * width)) for factor in (3, 1, 4, 1)]
         self._n_positions = 0
         # Where each row's positions are in the tables, the last time that they were computed.
         self._places = np.zeros((num_rows, context_length), dtype=np.int64)
@@ -77,6 +79,10 @@ class ForwardRecord:
         n_blocks, width, room = _sizes(trunk, context_length, n_texts)
         return 9 * width * n_blocks * room * torch.float32.itemsize <= MOST_BYTES
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Leave it out of copies and pickles of a policy, whose weights are others."""
+        return type(None), ()
+
     def add(self, rows: Tensor | None, positions: Tensor, blocks: Sequence[BlockProducts]) -> None:
         """Keep what was computed of some positions.
 
@@ -86,7 +92,7 @@ class ForwardRecord:
             blocks: Each block's products at these R m positions, laid end to end.
         """
         start, self._n_positions = self._n_positions, self._n_positions + positions.numel()
-        if self._n_positions > self._room:
+        if not self._make_room():
             return
         kept = [part for table in self._tables for part in table[:, start : self._n_positions].unbind()]
         torch._foreach_copy_(kept, [part for parts in zip(*blocks, strict=True) for part in parts])
@@ -111,17 +117,18 @@ class ForwardRecord:
         """
         self._texts[_key(np.array(token_ids))] = self._places[row, : len(token_ids) - 1].copy()
 
-    def find(self, input_ids: Tensor, lengths: Sequence[int]) -> KnownTexts | None:
+    def find(self, trunk: nn.Module, input_ids: Tensor, lengths: Sequence[int]) -> KnownTexts | None:
         """Return what is known of texts, at all positions of each but its last.
 
         Args:
+            trunk: The trunk as it is now.
             input_ids: Tokens of right-padded texts, shape (B, L).
             lengths: Tokens of each text, B of them.
 
         Returns:
             None where a text is unknown, or a weight has changed since it was decoded.
         """
-        if self._n_positions > self._room or self._weight_versions() != self._versions:
+        if not self._tables or _fingerprint(trunk) != self._weights:
             return None
         places = np.zeros(input_ids.shape, dtype=np.int64)
         for place, row, length in zip(places, input_ids.numpy(), lengths, strict=True):
@@ -131,15 +138,32 @@ class ForwardRecord:
             place[: length - 1] = known
         return KnownTexts(self._tables, torch.from_numpy(places).flatten())
 
-    def _weight_versions(self) -> list[int]:
-        # PyTorch counts each change in place, as by an optimiser or by loading.
-        return [weight._version for weight in self._weights]
+    def _make_room(self) -> bool:
+        """Let tables grow where they have become too small, and return whether there are tables."""
+        room = self._tables[0].shape[1] if self._tables else 0
+        if self._tables and self._n_positions > room:
+            room = max(self._n_positions, room + room // 2)
+            fits = sum(len(table) * room * table.shape[2] * table.itemsize for table in self._tables) <= MOST_BYTES
+            self._tables = [functional.pad(table, (0, 0, 0, room - table.shape[1])) for table in self._tables if fits]
+        return bool(self._tables)
+
+
+@torch.no_grad()
+def _fingerprint(trunk: nn.Module) -> list[tuple[int, float]]:
+    """Return what tells a trunk's weights from any others: which they are, and their norms.
+
+    PyTorch's own count of changes misses those of `weight.data`.
+    """
+    weights: list[Tensor] = list(trunk.parameters())
+    norms = torch.stack(torch._foreach_norm(weights)).tolist()
+    return [(id(weight), norm) for weight, norm in zip(weights, norms, strict=True)]
 
 
 def _sizes(trunk: nn.Module, context_length: int, n_texts: int) -> tuple[int, int, int]:
     """Return blocks, width and positions of a record."""
     config = trunk.config
-    return config.n_layer, config.n_embd, n_texts * context_length  # type: ignore[union-attr, return-value]
+    room = n_texts * (context_length + SPARE_POSITIONS)
+    return config.n_layer, config.n_embd, room  # type: ignore[union-attr, return-value]
 
 
 def _key(token_ids: npt.NDArray[np.integer]) -> bytes:

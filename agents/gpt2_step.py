@@ -34,12 +34,13 @@ def is_plain_gpt2(trunk: nn.Module) -> TypeGuard[GPT2Model]:
     config = trunk.config
     if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights or config.add_cross_attention:
         return False
-    if any(_is_hooked(module) for module in trunk.modules()) or type(trunk.ln_f) is not nn.LayerNorm:
+    if any(is_hooked(module) for module in trunk.modules()) or type(trunk.ln_f) is not nn.LayerNorm:
         return False
     return type(trunk.wte) is type(trunk.wpe) is nn.Embedding and all(_is_plain_block(block) for block in trunk.h)
 
 
-def _is_hooked(module: nn.Module) -> bool:
+def is_hooked(module: nn.Module) -> bool:
+    """Whether anything has been put before, after or in the place of a module's forward pass."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks) or "forward" in vars(module)
 

@@ -185,6 +185,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         judged = self._play(n_rollout_steps * env.num_envs)
         # First, because an EvalCallback writes out what the logger holds.
         if not self._call_back(env, callback, judged):
+            self.policy.record = None  # of no use without an update
             return False
         n_tokens = self._store(judged)
         self._charge_kl(len(judged), n_tokens)
@@ -193,6 +194,13 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def train(self) -> None:
+        """Update the policy as Stable-Baselines3 does; see `FiniteUpdates`."""
+        try:
+            super().train()
+        finally:
+            self.policy.record = None  # its weights are the past's
 
     def _store(self, judged: list[JudgedEpisode]) -> int:
         """Fill the buffer, with replayed episodes behind the new ones, and return the number of new tokens."""

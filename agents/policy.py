@@ -7,10 +7,11 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from torch import Tensor
+from torch import Tensor, nn
 
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
-from .gpt2_step import is_plain_gpt2
+from .finished_logits import has_finished_logits
+from .gpt2_step import is_hooked, is_plain_gpt2
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
@@ -127,9 +128,19 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         norm gives vectors of up to 10⁶, products with these 10¹⁰, and scores of attention 10²⁰. A block adds 10¹⁵, so
         that the square of what hundreds of blocks add up stays far below float32's greatest, 3 · 10³⁸.
         """
-        trunks = [self.language_model.base_model, self.value_trunk]
-        is_plain = all(trunk is None or is_plain_gpt2(trunk) for trunk in trunks) and self.plain_head is not None
-        return is_plain and greatest_norm <= 1e4 and self.width <= 10_000 and self.temperature >= 1e-3
+        return greatest_norm <= 1e4 and self.width <= 10_000 and self.temperature >= 1e-3 and self._is_plain()
+
+    def _is_plain(self) -> bool:
+        """Whether trunks and heads are those of a GPT-2 with nothing put into them, and used as they are here."""
+        trunks = [trunk for trunk in (self.language_model.base_model, self.value_trunk) if trunk is not None]
+        has_plain_head = self.plain_head is not None and not has_finished_logits(self.language_model.config)
+        has_plain_critic = self.critic is None or (type(self.value_net) is nn.Linear and not is_hooked(self.value_net))
+        return (
+            type(self) is GPT2Policy  # a subclass may compute anything
+            and has_plain_head
+            and has_plain_critic
+            and all(is_plain_gpt2(trunk) and trunk.config.layer_norm_epsilon >= 1e-12 for trunk in trunks)
+        )
 
     def values_of(self, hidden: Tensor) -> Tensor:
         """Return the value of the actor's hidden states, shape (N, D), as float32, shape (N,).

@@ -219,7 +219,7 @@ class SequenceAlgorithm(CheckedPersistence):
 
     @property
     def _learns_at_once(self) -> bool:
-        """Whether an update begins with all of a rollout, and nothing else, so that it repeats its forward pass."""
+        """Whether an update begins with all of a rollout, as far as can be told, and so repeats its forward pass."""
         return False
 
     def _finite(self, episodes: Iterator[GeneratedEpisode]) -> Iterator[GeneratedEpisode]:

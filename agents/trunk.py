@@ -184,7 +184,8 @@ class Trunk(BasePolicy):
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
         if is_plain_gpt2(trunk):
-            cache.record = self.record = self._new_record(trunk, cache)
+            if self._n_recorded_texts:
+                cache.record = self.record = self._new_record(trunk, cache)
             step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
             cache.step, cache.has_key_columns = step, step.has_key_columns
         return cache
@@ -194,19 +195,22 @@ class Trunk(BasePolicy):
         """Let the next update make use of what the decoding of so many texts computes, where that is worth it.
 
         That is so for whole episodes in float32 on the CPU, with nothing in the policy's GPT-2 that is not plain, and
-        where the products take little memory; see `ForwardRecord`.
+        where the products take little memory; see `ForwardRecord`. The first pass with gradients that asks for these
+        texts can then be differentiated once.
         """
-        self._n_recorded_texts = n_texts
+        self.record, self._n_recorded_texts = None, n_texts
         try:
             yield
+        except BaseException:
+            self.record = None
+            raise
         finally:
             self._n_recorded_texts = 0
 
     def _new_record(self, trunk: GPT2Model, cache: RowCache) -> ForwardRecord | None:
-        is_wanted = self._n_recorded_texts > 0 and not self.gradient_checkpointing
         is_exact = self.device.type == "cpu" and self.autocast is None
         sizes = cache.context_length, self._n_recorded_texts
-        if not is_wanted or not is_exact or not ForwardRecord.has_room(trunk, *sizes):
+        if not is_exact or self.gradient_checkpointing or not ForwardRecord.has_room(trunk, *sizes):
             return None
         return ForwardRecord(trunk, cache.num_rows, *sizes)
 
@@ -322,7 +326,7 @@ class Trunk(BasePolicy):
         if not torch.is_grad_enabled() or trunk is not self.language_model.base_model:
             return None
         record, self.record = self.record, None
-        return None if record is None else record.find(input_ids, lengths)
+        return None if record is None else record.find(trunk, input_ids, lengths)
 
     def _check_sizes(self) -> None:
         config = self.language_model.config

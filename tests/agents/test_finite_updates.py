@@ -8,10 +8,11 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from tests.agents.tiny import language_model, letter_policy, letter_task, llama_config
+from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
 from textgym.agents import A2C, DQN, PPO, QRDQN, REINFORCE, TRPO, TextGenVecEnv
 from textgym.agents.finite_updates import NonFiniteError
 from textgym.agents.generation import generate_episodes
+from textgym.agents.policy import GPT2Policy
 from textgym.agents.term_watch import TermWatch
 
 
@@ -216,9 +217,23 @@ def test_weights_that_count_as_bounded_give_finite_outputs() -> None:
         assert item.values.isfinite().all()
 
 
+class Unbounded(GPT2Policy):
+    """Computes values in a way of its own."""
+
+
 def test_only_a_plain_gpt2_counts_as_bounded() -> None:
-    assert letter_policy(letter_task()).is_bounded(1.0)
-    assert not letter_policy(letter_task(), language_model(llama_config())).is_bounded(1.0)
+    task = letter_task()
+    assert letter_policy(task).is_bounded(1.0)
+    assert not letter_policy(task, language_model(llama_config())).is_bounded(1.0)
+    assert not letter_policy(task, language_model(gpt2_config(layer_norm_epsilon=0.0))).is_bounded(1.0)
+    assert not letter_policy(task, policy_class=Unbounded).is_bounded(1.0)
+    assert not letter_policy(task, temperature=1e-6).is_bounded(1.0)
+    hooked = letter_policy(task)
+    hooked.value_net.register_forward_hook(lambda module, inputs, output: output * torch.inf)
+    assert not hooked.is_bounded(1.0)
+    replaced = letter_policy(task)
+    replaced.value_net = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Linear(16, 1))  # type: ignore[assignment]
+    assert not replaced.is_bounded(1.0)
 
 
 def test_usual_weights_are_not_evaluated_after_an_update(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """An update takes from decoding what it would compute again, and comes to the same weights."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter
 from textgym.agents import A2C, DQN, GRPO, PPO, REINFORCE, RLOO, TextGenVecEnv, forward_record
 from textgym.agents.forward_record import BlockProducts, ForwardRecord, KnownTexts, known_product
 from textgym.agents.generation import generate_episodes
+from textgym.reward_validation import RewardError
 
 N_BLOCKS = 3
 
@@ -22,8 +24,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     known: list[bool] = []
     find = ForwardRecord.find
 
-    def noted(record: ForwardRecord, input_ids: Tensor, lengths: list[int]) -> KnownTexts | None:
-        found = find(record, input_ids, lengths)
+    def noted(record: ForwardRecord, *arguments: Any) -> KnownTexts | None:
+        found = find(record, *arguments)
         known.append(found is not None)
         return found
 
@@ -53,6 +55,7 @@ WHOLE = {"batch_size": 200, "n_epochs": 2}
 SETTINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "PPO": (PPO, {}, WHOLE),
     "few rows, refilled": (PPO, {}, {**WHOLE, "decode_rows": 3}),
+    "texts that end after a look": (A2C, {"max_new_tokens": 9, "min_new_tokens": 9}, {}),
     "groups": (PPO, GROUPS, WHOLE),
     "prompts of one token": (A2C, {"prompts": ["a", "b"], "max_prompt_tokens": 1}, {}),
     "stop strings": (A2C, {"stop": ["b", "cd"]}, {}),
@@ -143,24 +146,39 @@ def change_a_weight(model: A2C) -> None:
     model.policy.language_model.base_model.get_parameter("h.1.mlp.c_fc.weight").mul_(1.5)
 
 
+def change_its_data(model: A2C) -> None:
+    model.policy.language_model.base_model.get_parameter("h.1.mlp.c_fc.weight").data.mul_(1.5)
+
+
+def replace_a_weight(model: A2C) -> None:
+    part: Any = model.policy.language_model.base_model.get_submodule("h.1.mlp.c_fc")
+    part.weight = nn.Parameter(1.5 * part.weight.detach())
+
+
+def load_a_vector(model: A2C) -> None:
+    model.policy.load_from_vector(1.5 * model.policy.parameters_to_vector())
+
+
 def generate_something(model: A2C) -> None:
     list(generate_episodes(model.policy, model.task, range(3), seed=9))
 
 
+@pytest.mark.parametrize("change", [change_a_weight, change_its_data, replace_a_weight, load_a_vector])
 def test_a_record_is_out_of_date_once_a_weight_has_changed(
-    answers: list[bool], monkeypatch: pytest.MonkeyPatch
+    change: Callable[[A2C], None], answers: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = learned(A2C, {}, BetweenRolloutAndUpdate(change_a_weight))
+    ours = learned(A2C, {}, BetweenRolloutAndUpdate(change))
     assert len(answers) >= 2
     assert not any(answers)
     forgets(monkeypatch)
-    expected = learned(A2C, {}, BetweenRolloutAndUpdate(change_a_weight))
+    expected = learned(A2C, {}, BetweenRolloutAndUpdate(change))
     for one, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, other, atol=0, rtol=0)
 
 
 def test_what_is_generated_before_the_update_is_not_taken_for_the_rollout(answers: list[bool]) -> None:
     plain = learned(A2C, {})
+    answers.clear()
     ours = learned(A2C, {}, BetweenRolloutAndUpdate(generate_something))
     assert len(answers) >= 2
     assert all(answers)
@@ -168,21 +186,54 @@ def test_what_is_generated_before_the_update_is_not_taken_for_the_rollout(answer
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_texts_that_were_not_decoded_are_unknown_and_so_are_all_where_there_is_no_room_left() -> None:
-    policy = letter_policy(letter_task())
-    trunk = policy.language_model.base_model
+@torch.no_grad()
+def test_texts_that_were_not_decoded_are_unknown_and_so_are_all_where_they_take_too_much_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trunk = letter_policy(letter_task()).language_model.base_model
     record = ForwardRecord(trunk, num_rows=2, context_length=3, n_texts=1)
-    products = [BlockProducts(*(torch.ones(2, width) for width in (48, 16, 64, 16)))] * 2
+    products = [BlockProducts(*(torch.full((2, width), 3.0) for width in (48, 16, 64, 16)))] * 2
     record.add(None, torch.tensor([[0], [0]]), products)
     record.end_text(1, [4, 5])
     texts = torch.tensor([[4, 5, 0]])
-    known = record.find(texts, [2])
-    assert known is not None
-    assert known.places.tolist() == [1, 0, 0]
-    assert record.find(torch.tensor([[4, 6, 0]]), [2]) is None
-    assert record.find(texts, [3]) is None
-    record.add(None, torch.tensor([[1], [1]]), products)
-    assert record.find(texts, [2]) is None
+    for _ in range(8):  # far more than there is room for at first
+        known = record.find(trunk, texts, [2])
+        assert known is not None
+        assert known.places.tolist() == [1, 0, 0]
+        assert known.block(1, torch.tensor([0])).widen.eq(3).all()
+        record.add(None, torch.tensor([[1], [1]]), products)
+    assert record.find(trunk, torch.tensor([[4, 6, 0]]), [2]) is None
+    assert record.find(trunk, texts, [3]) is None
+    forgets(monkeypatch)
+    for _ in range(8):
+        record.add(None, torch.tensor([[1], [1]]), products)
+    assert record.find(trunk, texts, [2]) is None
+
+
+class StopAtOnce(BaseCallback):
+    def _on_step(self) -> bool:
+        return False
+
+
+def test_a_record_is_held_no_longer_than_to_the_update_and_goes_into_no_copy() -> None:
+    held: list[bool] = []
+
+    def look(model: A2C) -> None:
+        copied = copy.deepcopy(model.policy)
+        held.extend([model.policy.record is not None, copied.record is not None])
+
+    learned(A2C, {}, BetweenRolloutAndUpdate(look))
+    assert held[:2] == [True, False]
+    learned(A2C, {}, StopAtOnce())
+
+    def refused(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
+        raise ValueError("no reward today")
+
+    env = TextGenVecEnv(4, letter_task(reward=refused))
+    model = A2C("GPT2Policy", env, n_steps=15, seed=0, device="cpu", policy_kwargs={"model": language_model()})
+    with pytest.raises(RewardError):
+        model.learn(60)
+    assert model.policy.record is None
 
 
 def test_a_known_product_has_the_gradients_of_the_product() -> None:
