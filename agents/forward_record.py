@@ -149,14 +149,15 @@ class ForwardRecord:
 
 
 @torch.no_grad()
-def _fingerprint(trunk: nn.Module) -> list[tuple[int, float]]:
-    """Return what tells a trunk's weights from any others: which they are, and their norms.
+def _fingerprint(trunk: nn.Module) -> list[tuple[int, int, float]]:
+    """Return what tells a trunk's weights from what they may be later on.
 
-    PyTorch's own count of changes misses those of `weight.data`.
+    That is which they are, how often they were changed as far as PyTorch counts it, and, since it does not count what
+    is done to `weight.data`, the norm of every 1,009th entry: one pass over all would cost an iteration a hundredth.
     """
-    weights: list[Tensor] = list(trunk.parameters())
-    norms = torch.stack(torch._foreach_norm(weights)).tolist()
-    return [(id(weight), norm) for weight, norm in zip(weights, norms, strict=True)]
+    weights = list(trunk.parameters())
+    norms = torch.stack(torch._foreach_norm([weight.flatten()[::1009] for weight in weights])).tolist()
+    return [(id(weight), weight._version, norm) for weight, norm in zip(weights, norms, strict=True)]
 
 
 def _sizes(trunk: nn.Module, context_length: int, n_texts: int) -> tuple[int, int, int]:
