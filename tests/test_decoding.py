@@ -34,6 +34,8 @@ def test_random_tokens_decode_as_by_the_rust_tokenizer(tokenizer: PreTrainedToke
             assert decode(ids) == tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
             assert decode.decode_all([ids, [], ids[:1]]) == [decode(ids), "", decode(ids[:1])]
     assert decode(vocabulary[-2:].tolist()) == "机器 学习<turn>"
+    with pytest.raises(IndexError):
+        decode([len(tokenizer)])
 
 
 def test_a_tokenizer_that_is_not_byte_level_decodes_by_its_own_rules() -> None:

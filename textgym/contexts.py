@@ -150,7 +150,11 @@ class Contexts:
         return is_spent if is_playing is None else is_spent & is_playing
 
     def append_to_only_row(self, token: int) -> bool:
-        """Do what `append` does with one row, at a tenth of its cost, unless it would use up the budget."""
+        """Do what `append` does with one row, at a tenth of its cost, unless that would use up the budget.
+
+        Returns:
+            Whether the token was appended; if not, nothing has changed.
+        """
         budget_at = self._budget_at.item()
         if budget_at + 1 == self._budget_ends.item():
             return False

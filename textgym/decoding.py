@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,19 +35,18 @@ class TextDecoder:
         """Return the texts of N sequences of tokens, length N."""
         if self._bytes is not None:
             table = self._bytes
-            # Of one place alone, itemgetter gives no tuple; so it gets two of the table's end, where there is nothing.
-            return [b"".join(itemgetter(-1, -1, *ids)(table)).decode("utf-8", "replace") for ids in token_ids]
+            return [b"".join([table[each] for each in ids]).decode("utf-8", "replace") for ids in token_ids]
         if self._backend is not None:
             return [str(self._backend.decode(list(ids), skip_special_tokens=False)) for ids in token_ids]
         return [str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)) for ids in token_ids]
 
 
 def _byte_table(backend: "Tokenizer", vocab_size: int) -> list[bytes] | None:
-    """Return the bytes of each token and, last, none, length V + 1; None where the decoder is another one."""
+    """Return the bytes of each token, length V; None where the decoder is another one."""
     if (json.loads(backend.to_str())["decoder"] or {}).get("type") != "ByteLevel":
         return None
     byte_of = _byte_of_character()
-    return [*(_token_bytes(backend.id_to_token(token_id), byte_of) for token_id in range(vocab_size)), b""]
+    return [_token_bytes(backend.id_to_token(token_id), byte_of) for token_id in range(vocab_size)]
 
 
 def _token_bytes(token: str | None, byte_of: dict[str, int]) -> bytes:

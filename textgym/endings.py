@@ -51,7 +51,7 @@ def judge(
         task: The task.
         rows: The rows, ascending, shape (N,).
         episodes: Their episodes.
-        is_forbidden: Whether the last action was forbidden, shape (N,).
+        is_forbidden: Whether an action of the last step was forbidden, shape (N,).
     """
     columns = info_columns(episodes, task.score_by_column(episodes))
     if task.restricts_tokens and is_forbidden.any():

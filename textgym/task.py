@@ -215,7 +215,11 @@ class TextTask:
         return FinishedEpisode(prompt, tuple(token_ids), self.completion_text(token_ids), finish_reason)
 
     def finish_all(self, prompts: Sequence[Prompt], token_ids: Sequence[list[int]]) -> FinishedEpisodes:
-        """Make the records of N completions that have ended, by column; each argument has length N."""
+        """Make the records of N completions that have ended, by column; each argument has length N.
+
+        The reason is read off them: `"stop"` where the text is cut before a stop string, `"eos"` where the tokens end
+        with the end of sequence, else `"length"`.
+        """
         without_eos = self._all_without_eos(token_ids)
         texts = self._decoder.decode_all(without_eos)
         reasons: list[FinishReason] = [
