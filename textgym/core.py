@@ -288,7 +288,7 @@ class TextCore:
             self._paid[rows] = potentials
 
     def _judge(self, rows: npt.NDArray[np.int64], is_forbidden: BoolArray) -> Endings:
-        """Judge the N rows that have ended, given also whether an action of the last step was forbidden; shape (N,) each."""
+        """Judge the N rows that have ended, given whether an action of the last step was forbidden; shape (N,) each."""
         episodes = self.task.finish_all(
             [self.task.prompts[prompt] for prompt in self.schedule.current[rows].tolist()],
             self.contexts.generated_ids(rows),
