@@ -19,6 +19,8 @@ from torch.nn import functional
 MOST_BYTES = 1 << 28
 # Rows that have ended are decoded on, until somebody looks.
 SPARE_POSITIONS = 4
+# Widths of `BlockProducts`, in hidden widths.
+FACTORS = (3, 1, 4, 1)
 
 
 class BlockProducts(NamedTuple):
@@ -47,8 +49,7 @@ class KnownTexts(NamedTuple):
 
     def block(self, number: int, positions: Tensor) -> BlockProducts:
         """Return a block's products at some of the batch's positions, shape (N,)."""
-        index = self.places[positions]
-        return BlockProducts(*(table[number].index_select(0, index) for table in self.tables))
+        return BlockProducts(*(table[number] for table in self.tables)).at(self.places[positions])
 
 
 class ForwardRecord:
@@ -67,7 +68,7 @@ class ForwardRecord:
     def __init__(self, trunk: nn.Module, num_rows: int, context_length: int, n_texts: int) -> None:
         self._weights = _fingerprint(trunk)
         n_blocks, width, room = _sizes(trunk, context_length, n_texts)
-        self._tables = [torch.empty((n_blocks, room, factor * width)) for factor in (3, 1, 4, 1)]
+        self._tables = [torch.empty((n_blocks, room, factor * width)) for factor in FACTORS]
         self._n_positions = 0
         # Where each row's positions are in the tables, the last time that they were computed.
         self._places = np.zeros((num_rows, context_length), dtype=np.int64)
@@ -76,8 +77,7 @@ class ForwardRecord:
     @staticmethod
     def has_room(trunk: nn.Module, context_length: int, n_texts: int) -> bool:
         """Whether so many of the longest texts take no more memory than a record may."""
-        n_blocks, width, room = _sizes(trunk, context_length, n_texts)
-        return 9 * width * n_blocks * room * torch.float32.itemsize <= MOST_BYTES
+        return _fits(*_sizes(trunk, context_length, n_texts))
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave it out of copies and pickles of a policy, whose weights are others."""
@@ -140,11 +140,13 @@ class ForwardRecord:
 
     def _make_room(self) -> bool:
         """Let tables grow where they have become too small, and return whether there are tables."""
-        room = self._tables[0].shape[1] if self._tables else 0
-        if self._tables and self._n_positions > room:
-            room = max(self._n_positions, room + room // 2)
-            fits = sum(len(table) * room * table.shape[2] * table.itemsize for table in self._tables) <= MOST_BYTES
-            self._tables = [functional.pad(table, (0, 0, 0, room - table.shape[1])) for table in self._tables if fits]
+        if not self._tables:
+            return False
+        n_blocks, room, width = self._tables[-1].shape  # of products of the hidden width
+        if self._n_positions > room:
+            more = max(self._n_positions - room, room // 2)
+            fits = _fits(n_blocks, width, room + more)
+            self._tables = [functional.pad(table, (0, 0, 0, more)) for table in self._tables] if fits else []
         return bool(self._tables)
 
 
@@ -165,6 +167,10 @@ def _sizes(trunk: nn.Module, context_length: int, n_texts: int) -> tuple[int, in
     config = trunk.config
     room = n_texts * (context_length + SPARE_POSITIONS)
     return config.n_layer, config.n_embd, room  # type: ignore[union-attr, return-value]
+
+
+def _fits(n_blocks: int, width: int, room: int) -> bool:
+    return sum(FACTORS) * width * n_blocks * room * torch.float32.itemsize <= MOST_BYTES
 
 
 def _key(token_ids: npt.NDArray[np.integer]) -> bytes:
