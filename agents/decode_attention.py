@@ -1,17 +1,15 @@
 """Whether a GPU decodes with a kernel for attention, which wants Triton, or with PyTorch's own."""
 
-import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from .fused import reason_of
+from .triton_trial import works_with_triton
 
-# From joined queries, keys and values, cached keys, cached values and positions to what is attended to.
-AttentionKernel = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+# `decode_kernel.append_and_attend`.
+AttentionKernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 NARROWEST, WIDEST = 16, 256
 
 
@@ -31,18 +29,14 @@ def attention_kernel(device: torch.device, dtype: torch.dtype, head_width: int) 
 
 @cache
 def _tried(device: torch.device, dtype: torch.dtype, head_width: int) -> AttentionKernel | None:
-    # PyTorch for CUDA brings Triton on Linux alone.
-    if find_spec("triton") is None:
-        return None
     joined = torch.zeros((1, 3, 1, head_width), device=device, dtype=dtype)
     keys, values = (torch.zeros((1, 1, 1, head_width), device=device, dtype=dtype) for _ in range(2))
-    try:
+    numbers = [torch.zeros(1, dtype=torch.long, device=device)] * 3
+
+    def kernel(*arguments: Tensor) -> Tensor:
         from .decode_kernel import append_and_attend
 
-        append_and_attend(joined, keys, values, torch.zeros(1, dtype=torch.long, device=device))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # Triton's own errors have no base that is there without Triton
-        warnings.warn(f"Triton does not work here, so that decoding is slower: {reason_of(error)}", stacklevel=2)
-        return None
-    return append_and_attend
+        return append_and_attend(*arguments)
+
+    works = works_with_triton(lambda: kernel(joined, keys, values, *numbers), "decoding is slower")
+    return kernel if works else None

@@ -1,7 +1,8 @@
 """Attention of one new token a row on a GPU, in one kernel that reads no further than each row is long.
 
 PyTorch's attention needs one mask for rows of different lengths and reads the whole cache under it, the places that
-nothing stands at included, and keys and values have to be written into the cache by kernels of their own.
+nothing stands at included, and keys and values have to be written into the cache by kernels of their own. Nor does it
+know which rows begin alike: what the completions of a prompt read of it in one row comes from memory once.
 """
 
 import torch
@@ -10,11 +11,13 @@ import triton.language as tl
 from torch import Tensor
 
 # Cached positions that a program works on at a time, and warps that it has.
-POSITIONS_PER_BLOCK = 64
-WARPS = 2
+POSITIONS_PER_BLOCK = 32
+WARPS = 1
 
 
-def append_and_attend(joined: Tensor, keys: Tensor, values: Tensor, positions: Tensor) -> Tensor:
+def append_and_attend(
+    joined: Tensor, keys: Tensor, values: Tensor, positions: Tensor, lenders: Tensor, n_borrowed: Tensor
+) -> Tensor:
     """Append one token to each cached row, and let it attend to the row up to itself.
 
     Args:
@@ -22,6 +25,8 @@ def append_and_attend(joined: Tensor, keys: Tensor, values: Tensor, positions: T
         keys: Cached keys, contiguous, shape (B, H, C, W); the new ones are written into them.
         values: Cached values, likewise.
         positions: Where in its row each new token stands, below C, shape (B,).
+        lenders: The row that each row's first positions are read from, where they are the same, shape (B,).
+        n_borrowed: How many these are, at most `positions`, shape (B,).
 
     Returns:
         What each head attends to, shape (B, H W), in the precision of `joined`.
@@ -35,6 +40,8 @@ def append_and_attend(joined: Tensor, keys: Tensor, values: Tensor, positions: T
             keys,
             values,
             positions.contiguous(),
+            lenders,
+            n_borrowed,
             attended,
             keys.shape[2],
             width**-0.5,
@@ -52,6 +59,8 @@ def _append_and_attend(
     keys,
     values,
     positions,
+    lenders,
+    n_borrowed,
     attended,
     context_length,
     scale,
@@ -67,6 +76,7 @@ def _append_and_attend(
     query = tl.load(new).to(tl.float32) * scale
     new_key = tl.load(new + n_heads * width)
     new_value = tl.load(new + 2 * n_heads * width)
+    lender, first_own = tl.load(lenders + row), tl.load(n_borrowed + row).to(tl.int32)
     start = (row * n_heads + head).to(tl.int64) * context_length * width
     tl.store(keys + start + position * width + columns, new_key)
     tl.store(values + start + position * width + columns, new_value)
@@ -77,7 +87,9 @@ def _append_and_attend(
     for first in range(0, position, block):
         places = first + tl.arange(0, block)
         is_earlier = places < position
-        entries = start + places[:, None] * width + columns[None, :]
+        rows = tl.where(places < first_own, lender, row.to(tl.int64))
+        places_of_all = (rows * n_heads + head) * context_length + places
+        entries = places_of_all[:, None] * width + columns[None, :]
         block_keys = tl.load(keys + entries, mask=is_earlier[:, None], other=0.0)
         block_values = tl.load(values + entries, mask=is_earlier[:, None], other=0.0)
         scores = tl.sum(block_keys.to(tl.float32) * query[None, :], axis=1)

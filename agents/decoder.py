@@ -103,7 +103,9 @@ class Decoder:
         # All copies come before the prompts are read: the host waits in each for what it had launched before.
         index, last_token, last_position = torch.stack([row_ids, last_token, last_position]).to(device)
         reading, to_read = row_ids[readers].to(device), padded[readers, :-1].to(device)
-        source, target = torch.stack([row_ids[reader_of], row_ids])[:, others].to(device)
+        source, target, n_copied = torch.stack([row_ids[reader_of], row_ids, torch.from_numpy(lengths - 1)])[
+            :, others
+        ].to(device)
         self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
         self.last_token[index] = last_token
         self.position[index] = last_position
@@ -114,7 +116,7 @@ class Decoder:
             positions = torch.arange(width - 1, device=device).expand(len(readers), -1)
             self.policy.cached_hidden_states(to_read, positions, self.cache, reading, width - 1)
         if width > 1 and others:
-            self.cache.copy_rows(source, target, width - 1)
+            self.cache.copy_rows(source, target, n_copied, width - 1)
 
     def step(self) -> None:
         """Generate one token in every running row."""
@@ -159,7 +161,9 @@ class Decoder:
         saved = {name: tensor.clone() for name, tensor in self._state().items()}
         # A few times the logits.
         memory = 16 * self.cache.num_rows * self.policy.vocab_size * torch.float32.itemsize
-        self.graph = StepGraph.of(self.policy, self.position.device, self.step, memory)
+        sizes = self.cache.num_rows, self.context_length, self.task.max_new_tokens
+        kind = (*sizes, self.sampling, self.policy.kind_of_choice)
+        self.graph = StepGraph.of(self.policy, self.position.device, self.step, kind, memory)
         for name, tensor in self._state().items():
             tensor.copy_(saved[name])
 

@@ -35,6 +35,9 @@ def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_ge
     bias = None if bias is None else bias.detach()
 
     def general(rows: Tensor) -> Tensor:
+        if has_gelu and bias is not None and rows.is_cuda:
+            # One kernel, where GELU would read and write the product once more.
+            return torch._addmm_activation(bias, rows, matrix, use_gelu=True)
         product = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
         return functional.gelu(product, approximate="tanh") if has_gelu else product
 

@@ -119,13 +119,22 @@ class GPT2Step:
         is_step = input_ids.shape[1] == 1 and cache.rows is None
         split = (*input_ids.shape, 3, self.n_heads, self.head_width)
         if self.kernel is not None and is_step:
-            kernel, positions = self.kernel, cache.positions[:, 0]
+            kernel, places = self.kernel, (cache.positions[:, 0], cache.lenders, cache.n_borrowed)
 
             def attend_by_kernel(joined: Tensor, layer: RowCacheLayer) -> Tensor:
                 joined = joined.view(split)
-                return kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), positions)
+                return kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), *places)
 
             return attend_by_kernel
+        if 1 < input_ids.shape[1] == cache.attended_length:
+            # Rows that begin: all that there is to attend to is new.
+            def attend_to_new(joined: Tensor, layer: RowCacheLayer) -> Tensor:
+                queries, keys, values = joined.view(split).permute(2, 0, 3, 1, 4)
+                layer.write(keys, values)
+                attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+                return attended.transpose(1, 2).reshape(input_ids.numel(), -1)
+
+            return attend_to_new
         # Attention would do so in every block.
         added = torch.zeros(mask.shape, device=mask.device, dtype=self.dtype).masked_fill_(~mask, -torch.inf)
         if cache.has_key_columns and is_step:

@@ -57,17 +57,21 @@ class RowCacheLayer(CacheLayerMixin):
         elif self.keys.shape[2] < self.owner.attended_length:
             self._set_keys(functional.pad(self.key_columns, (0, self.owner.key_room - self.keys.shape[2])))
 
+    def write(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Write new keys and values, shape (R, H, m, D/H), at the positions selected in the owner."""
+        self.make_room(key_states, value_states)
+        index = (self.owner.all_rows if self.owner.rows is None else self.owner.rows)[:, None]
+        self.keys[index, :, self.owner.positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
+        self.values[index, :, self.owner.positions] = value_states.transpose(1, 2)
+
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write new keys and values, shape (R, H, m, D/H), at the positions selected in the owner.
+        """Write new keys and values, as `write` does.
 
         Returns:
             Keys and values of the selected rows up to the attended length, shape (R, H, length, D/H).
         """
-        self.make_room(key_states, value_states)
-        rows, positions, length = self.owner.rows, self.owner.positions, self.owner.attended_length
-        index = (self.owner.all_rows if rows is None else rows)[:, None]
-        self.keys[index, :, positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
-        self.values[index, :, positions] = value_states.transpose(1, 2)
+        self.write(key_states, value_states)
+        rows, length = self.owner.rows, self.owner.attended_length
         keys, values = self.keys[:, :, :length], self.values[:, :, :length]
         if rows is not None:
             keys, values = keys[rows], values[rows]
@@ -125,11 +129,14 @@ class RowCache(Cache):
             that `select` gave to hidden states; None for the model's.
         has_key_columns: Whether a head's keys lie in memory with their positions side by side, as the step asks for.
         record: Where the step keeps what it computes for an update; None for nowhere.
+        lends: Whether the step reads what rows begin with alike in one row for all of them, so that a GPU finds it in
+            its cache: a row's first `n_borrowed` positions in the row `lenders`, shape (B,) each.
     """
 
     step: "Callable[[Tensor, Tensor, RowCache, Tensor], Tensor] | None" = None
     has_key_columns = False
     record: ForwardRecord | None = None
+    lends = False
 
     def __init__(self, num_layers: int, num_rows: int, context_length: int, device: torch.device) -> None:
         self.row_layers = [RowCacheLayer(self) for _ in range(num_layers)]
@@ -138,6 +145,7 @@ class RowCache(Cache):
         self.context_length = context_length
         self.all_rows = torch.arange(num_rows, device=device)
         self.key_positions = torch.arange(context_length, device=device)
+        self.lenders, self.n_borrowed = self.all_rows.clone(), torch.zeros_like(self.all_rows)
         self.rows: Tensor | None = None
         self.positions = self.all_rows[:, None]
         self.attended_length = context_length
@@ -154,6 +162,9 @@ class RowCache(Cache):
         Returns:
             Boolean attention mask, True where a query may attend, shape (R, 1, m, attended_length).
         """
+        if self.lends and rows is not None:
+            # What they had is written over; each borrower has a copy.
+            self.n_borrowed.masked_fill_(torch.isin(self.lenders, rows), 0)
         self.rows = rows
         self.positions = positions
         self.attended_length = attended_length or self.context_length
@@ -168,25 +179,29 @@ class RowCache(Cache):
         """Drop all rows but the given ones, shape (R,), which become rows 0 to R - 1."""
         self.num_rows = len(rows)
         self.all_rows = self.all_rows[: self.num_rows]
+        self.lenders, self.n_borrowed = self.all_rows.clone(), torch.zeros_like(self.all_rows)
         if self.record is not None:
             self.record.keep_rows(rows)
         for layer in self.row_layers:
             if layer.is_initialized:
                 layer.keep_rows(rows)
 
-    def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
+    def copy_rows(self, source: Tensor, target: Tensor, lengths: Tensor, longest: int) -> None:
         """Let rows begin as others do.
 
         Args:
             source: Rows that have been appended to, shape (R,).
             target: The rows that get their keys and values, shape (R,).
-            length: Number of positions, from the first on.
+            lengths: Number of positions, from the first on, shape (R,).
+            longest: The greatest of these numbers.
         """
         for layer in self.row_layers:
-            layer.keys[target, :, :length] = layer.keys[source, :, :length]
-            layer.values[target, :, :length] = layer.values[source, :, :length]
+            layer.keys[target, :, :longest] = layer.keys[source, :, :longest]
+            layer.values[target, :, :longest] = layer.values[source, :, :longest]
+        if self.lends:
+            self.lenders[target], self.n_borrowed[target] = source, lengths
         if self.record is not None:
-            self.record.copy_rows(source, target, length)
+            self.record.copy_rows(source, target, longest)
 
 
 class PairedCache(RowCache):
@@ -211,7 +226,7 @@ class PairedCache(RowCache):
         super().keep_rows(rows)
         self.companion.keep_rows(rows)
 
-    def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
+    def copy_rows(self, source: Tensor, target: Tensor, lengths: Tensor, longest: int) -> None:
         """Let rows begin as others do, in both caches."""
-        super().copy_rows(source, target, length)
-        self.companion.copy_rows(source, target, length)
+        super().copy_rows(source, target, lengths, longest)
+        self.companion.copy_rows(source, target, lengths, longest)

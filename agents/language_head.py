@@ -82,7 +82,11 @@ class LanguageHead(Trunk):
             dtype = product_dtype(self.autocast)
             weight = plain.weight if plain.bias is not None else aligned_rows(plain.weight)
             bias = None if plain.bias is None else plain.bias.to(dtype)
-            product = few_rows_product(weight.to(dtype).t(), bias, num_rows)
+            matrix = weight.detach().to(dtype).t()
+            if bias is None and matrix.is_cuda and dtype != torch.float32:
+                # Where they are wanted in float32, logits need not be written down in lower precision first.
+                return lambda hidden: torch.mm(hidden.to(dtype), matrix, out_dtype=torch.float32)
+            product = few_rows_product(matrix, bias, num_rows)
             return product if dtype == torch.float32 else lambda hidden: product(hidden.to(dtype))
         head = self.language_model.get_output_embeddings()
 

@@ -1,5 +1,6 @@
 """A causal language model as a Stable-Baselines3 policy that chooses one token at a time."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,11 @@ class LanguagePolicy(LanguageHead):
     def candidate_bytes(self) -> int:
         """Bytes of one decision's `candidates`, 0 where there are none."""
         return 0
+
+    @property
+    def kind_of_choice(self) -> Hashable:
+        """What decides which operations a choice consists of, besides its arguments and what never changes."""
+        return None
 
     def candidates(self, hidden: Tensor, n_generated: Tensor) -> Tensor | None:
         """Return the tokens that are chosen among at each decision, where the policy narrows the choice.

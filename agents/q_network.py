@@ -1,5 +1,6 @@
 """A causal language model as a Q-network: the value of each next token, exploration around the best one."""
 
+from collections.abc import Hashable
 from typing import Any, Unpack
 
 import torch
@@ -135,6 +136,11 @@ class GPT2QNetwork(LanguagePolicy):
         token_ids = torch.where(uniforms < rate, explored, greedy)
         probability = rate * logits.softmax(dim=-1).gather(1, token_ids[:, None])[:, 0]
         return token_ids, (probability + (1 - rate) * (token_ids == greedy)).log()
+
+    @property
+    def kind_of_choice(self) -> Hashable:
+        """See `LanguagePolicy.kind_of_choice`."""
+        return self.exploration.rate == 0, self.exploration.needs_reference
 
     def choices(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Return what `choose` wants: as `decisions`, the hidden states followed by the reference's where needed."""

@@ -1,6 +1,6 @@
 """A decoding step as a CUDA graph, whose memory serves all graphs of one policy in turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Self
 from weakref import WeakKeyDictionary
 
@@ -17,15 +17,22 @@ class StepGraph:
 
     Args:
         device: The CUDA device.
-        step: Works on tensors that are always the same ones. It is run once before it is recorded.
+        step: Works on tensors that are always the same ones. It is run once before it is recorded, unless a graph of
+            such a step was recorded before.
+        kind: What steps have alike that run the same kernels on the same shapes.
         memory: Bytes that it may need besides these.
         earlier: A graph of the same device, or None.
     """
 
     def __init__(
-        self, device: torch.device, step: Callable[[], None], memory: int, earlier: "StepGraph | None"
+        self,
+        device: torch.device,
+        step: Callable[[], None],
+        kind: Hashable,
+        memory: int,
+        earlier: "StepGraph | None",
     ) -> None:
-        self.device = device
+        self.device, self.kind = device, kind
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device):
             # Memory is taken over only on the same stream.
@@ -34,7 +41,8 @@ class StepGraph:
             with torch.cuda.stream(self._stream):
                 # At first use libraries make handles and workspaces, and kernels are loaded or compiled, which may not
                 # be captured. One step does all of it, since each runs the same kernels on the same shapes.
-                step()
+                if earlier is None or earlier.kind != kind:
+                    step()
                 if torch.cuda.mem_get_info()[0] < memory:
                     torch.cuda.empty_cache()
                 if earlier is None:
@@ -48,10 +56,10 @@ class StepGraph:
             torch.cuda.current_stream().wait_stream(self._stream)
 
     @classmethod
-    def of(cls, policy: nn.Module, device: torch.device, step: Callable[[], None], memory: int) -> Self:
+    def of(cls, policy: nn.Module, device: torch.device, step: Callable[[], None], kind: Hashable, memory: int) -> Self:
         """Record a step of a policy, in the memory of the policy's last graph."""
         earlier = _last_graphs.get(policy)
-        graph = cls(device, step, memory, earlier if earlier is not None and earlier.device == device else None)
+        graph = cls(device, step, kind, memory, earlier if earlier is not None and earlier.device == device else None)
         _last_graphs[policy] = graph
         return graph
 

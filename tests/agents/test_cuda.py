@@ -159,11 +159,23 @@ def test_the_kernel_appends_and_attends_as_pytorch_does(dtype: torch.dtype, head
     mask = (torch.arange(context_length, device="cuda") <= positions[:, None])[:, None, None]
     queries = joined[:, 0, :, None].float()
     exact = scaled_dot_product_attention(queries, new_keys.float(), new_values.float(), attn_mask=mask)
-    attended = kernel(joined, keys, values, positions)
+    nothing = torch.zeros_like(positions)
+    attended = kernel(joined, keys, values, positions, rows, nothing)
     assert torch.equal(keys, new_keys)
     assert torch.equal(values, new_values)
     error = (attended.float() - exact[:, :, 0].flatten(1)).norm() / exact.norm()
     assert error < (1e-5 if dtype == torch.float32 else 0.005)
+    # What a row borrows it need not have: all but the last row's own first positions are lost.
+    n_borrowed = torch.tensor([0, 1, 40, 64, 0], device="cuda")
+    for row, length in enumerate(n_borrowed.tolist()[:-1]):
+        for cached in (keys, values):
+            cached[4, :, :length] = cached[row, :, :length]
+            cached[row, :, :length] = torch.nan
+        lenders = torch.where(rows == row, 4, rows)
+        again = kernel(joined, keys, values, positions, lenders, torch.where(rows == row, n_borrowed, nothing))
+        assert torch.equal(again[row], attended[row])
+        for cached in (keys, values):
+            cached[row, :, :length] = cached[4, :, :length]
 
 
 def test_no_kernel_is_there_for_the_cpu_nor_for_heads_of_any_width() -> None:

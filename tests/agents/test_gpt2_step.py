@@ -79,7 +79,7 @@ def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_o
         positions = torch.arange(2).expand(2, -1)
         begun = appended(tokens[[2, 0], :2], positions, torch.tensor([2, 0]))
         torch.testing.assert_close(begun, expected[[2, 0], :2], atol=1e-5, rtol=0)
-        cache.copy_rows(torch.tensor([0]), torch.tensor([3]), 2)
+        cache.copy_rows(torch.tensor([0]), torch.tensor([3]), torch.tensor([2]), 2)
         place, row = torch.tensor([2, 0, 2, 2]), torch.arange(4)  # the second row begins at its first token
         for _ in range(5):
             hidden = appended(tokens[row, place][:, None], place[:, None])[:, 0]
@@ -92,6 +92,28 @@ def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_o
             hidden = appended(tokens[kept, place][:, None], place[:, None])[:, 0]
             torch.testing.assert_close(hidden, expected[kept, place], atol=1e-5, rtol=0)
             place = place + 1
+
+
+def test_a_row_borrows_a_beginning_until_its_lender_begins_anew() -> None:
+    """Only a GPU's kernel reads by this; each borrower has a copy all the same."""
+    cache = RowCache(1, 4, 9, torch.device("cpu"))
+    cache.lends = True
+    (layer,) = cache.row_layers
+    cache.select(torch.arange(3)[None], torch.tensor([1]))
+    layer.update(*(torch.randn(1, 2, 3, 4) for _ in range(2)))
+    source, target = torch.tensor([1, 1]), torch.tensor([0, 3])
+    cache.copy_rows(source, target, torch.tensor([3, 2]), 3)
+    assert cache.lenders[[0, 3]].tolist() == [1, 1]
+    assert cache.n_borrowed.tolist() == [3, 0, 0, 2]
+    assert torch.equal(layer.keys[3, :, :3], layer.keys[1, :, :3])
+    cache.select(torch.arange(2)[None], torch.tensor([2]))
+    cache.select(torch.full((4, 1), 3))
+    assert cache.n_borrowed.tolist() == [3, 0, 0, 2]
+    cache.select(torch.arange(2)[None], torch.tensor([1]))
+    assert cache.n_borrowed.tolist() == [0, 0, 0, 0]
+    cache.copy_rows(torch.tensor([1]), torch.tensor([0]), torch.tensor([1]), 1)
+    cache.keep_rows(torch.tensor([0, 2]))
+    assert cache.n_borrowed.tolist() == [0, 0]
 
 
 def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forward_pass_s() -> None:
