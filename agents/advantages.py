@@ -4,6 +4,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # Added to a group's standard deviation, as in TRL: completions that are all worth the same teach nothing.
 GROUP_EPSILON = 1e-4
@@ -41,12 +42,17 @@ def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_la
         raise ValueError(f"rewards and values must have one shape, got {rewards.shape} and {values.shape}.")
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
     deltas = rewards + gamma * next_values - values  # (B, T)
-    following = torch.zeros_like(deltas[:, 0])
-    advantages = []
-    for delta in reversed(deltas.unbind(dim=1)):
-        following = delta + gamma * gae_lambda * following
-        advantages.append(following)
-    return torch.stack(advantages[::-1], dim=1)
+    return _discounted_sums(deltas, gamma * gae_lambda)
+
+
+def _discounted_sums(deltas: Tensor, discount: float) -> Tensor:
+    """Return Σ_k discount^k δ_{t+k} at each step t, shape (B, T), in log₂ T rounds, each of which doubles the range."""
+    sums, n_summed = deltas, 1
+    while n_summed < deltas.shape[1]:
+        following = functional.pad(sums[:, n_summed:], (0, n_summed))
+        sums = sums + discount**n_summed * following
+        n_summed *= 2
+    return sums
 
 
 def leave_one_out_advantages(returns: Tensor, group_size: int) -> Tensor:

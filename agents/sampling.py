@@ -1,5 +1,7 @@
 """Random numbers that belong to an episode, and tokens drawn from logits."""
 
+from collections.abc import Callable
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -7,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import gpu_path
 from .fused import fused
 
 _PROMPT_STREAM = 1 << 63
@@ -59,10 +62,31 @@ def draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor
         logits: Unnormalised log-probabilities, float32, shape (B, V).
         uniforms: Numbers in [0, 1), shape (B,).
     """
+    if gpu_path.is_for_gpu(logits):
+        return draw_by_groups(logits, uniforms)
     # One softmax serves both: `logsumexp` alone would cost three times as much.
     probabilities = logits.softmax(dim=-1)
     token_ids = draw_by_probability(probabilities, uniforms)
     return token_ids, probabilities.gather(1, token_ids[:, None])[:, 0].log()
+
+
+def draw_by_groups(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw as `draw_with_log_prob` does: a compiler makes one pass over the logits, where softmax and sums are three.
+
+    Each group's sum is relative to its own greatest logit, so that it needs no other group's.
+    """
+    groups = _in_groups(logits, -torch.inf)
+    # Finite, also where all of a group are impossible.
+    of_groups = groups.amax(dim=-1).clamp(min=torch.finfo(logits.dtype).min)  # (B, V / G)
+    greatest = of_groups.amax(dim=-1, keepdim=True)
+    totals = (groups - of_groups[:, :, None]).exp().sum(dim=-1) * (of_groups - greatest).exp()
+
+    def members_of(group: Tensor) -> Tensor:
+        return (_members(groups, group) - greatest).exp()
+
+    token_ids = _drawn(totals, members_of, uniforms).clamp_(max=logits.shape[1] - 1)
+    chosen = (logits.gather(1, token_ids[:, None]) - greatest)[:, 0]
+    return token_ids, chosen - totals.sum(dim=-1, dtype=torch.float64).log().float()
 
 
 def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -79,19 +103,33 @@ def draw_by_probability(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         Token ids, shape (B,). A token of probability 0 is never drawn; where there is NaN, the last token is.
     """
-    n_rows, vocab_size = probabilities.shape
-    n_groups = -(-vocab_size // GROUP)
-    n_missing = n_groups * GROUP - vocab_size
-    padded = functional.pad(probabilities, (0, n_missing)) if n_missing else probabilities  # a pad of 0 would copy
-    groups = padded.view(n_rows, n_groups, GROUP)
-    cumulative = groups.sum(dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (B, V / G)
+    groups = _in_groups(probabilities, 0.0)
+    token_ids = _drawn(groups.sum(dim=-1), partial(_members, groups), uniforms)
+    # NaN is behind every token: an index that would bring a CUDA device down, before anybody can say what is wrong.
+    return token_ids.clamp_(max=probabilities.shape[1] - 1)
+
+
+def _in_groups(entries: Tensor, filling: float) -> Tensor:
+    """Return a vocabulary's entries, shape (B, V), group by group, filled up at the end, shape (B, V / G, G)."""
+    n_rows, vocab_size = entries.shape
+    n_missing = -vocab_size % GROUP
+    padded = functional.pad(entries, (0, n_missing), value=filling) if n_missing else entries  # a pad of 0 would copy
+    return padded.view(n_rows, -1, GROUP)
+
+
+def _members(groups: Tensor, group: Tensor) -> Tensor:
+    """Return the entries of a group of each row, shape (B, G), by their numbers, shape (B, 1)."""
+    return groups.gather(1, group[:, :, None].expand(-1, -1, GROUP))[:, 0]
+
+
+def _drawn(totals: Tensor, members_of: Callable[[Tensor], Tensor], uniforms: Tensor) -> Tensor:
+    """Draw a group of each row, by the groups' weights, shape (B, V / G), and then a member by those of the group's."""
+    cumulative = totals.cumsum(dim=-1, dtype=torch.float64)
     target = uniforms.double()[:, None] * cumulative[:, -1:]
     group = _passed(cumulative, target)  # (B, 1)
     before = functional.pad(cumulative, (1, 0)).gather(1, group)
-    members = groups.gather(1, group[:, :, None].expand(-1, -1, GROUP))[:, 0]  # (B, G)
-    member = _passed(members.cumsum(dim=-1, dtype=torch.float64), target - before)
-    # NaN is behind every token: an index that would bring a CUDA device down, before anybody can say what is wrong.
-    return (group * GROUP + member)[:, 0].clamp_(max=vocab_size - 1)
+    member = _passed(members_of(group).cumsum(dim=-1, dtype=torch.float64), target - before)
+    return (group * GROUP + member)[:, 0]
 
 
 def _passed(cumulative: Tensor, target: Tensor) -> Tensor:

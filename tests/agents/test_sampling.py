@@ -1,5 +1,6 @@
 """Tokens are drawn as their probabilities say."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,17 @@ import torch
 from torch import Tensor
 
 from tests.agents.tiny import exactly
-from textgym.agents.sampling import GROUP, draw_tokens, episode_uniforms, prompt_generator, restrict_to_top
+from textgym.agents.sampling import (
+    GROUP,
+    draw_by_groups,
+    draw_tokens,
+    draw_with_log_prob,
+    episode_uniforms,
+    prompt_generator,
+    restrict_to_top,
+)
+
+Draw = Callable[[Tensor, Tensor], Tensor]
 
 GPT2_VOCABULARY = 50_257
 LAST_UNIFORM = 1 - 2.0**-24  # the greatest float32 below 1
@@ -30,14 +41,20 @@ def uniforms_of_episodes(n_episodes: int, length: int) -> Tensor:
     return torch.from_numpy(np.concatenate([episode_uniforms(11, number, length) for number in range(n_episodes)]))
 
 
+@pytest.fixture(params=["by probability", "by groups"])
+def draw(request: pytest.FixtureRequest) -> Draw:
+    """Return each of the two ways to draw, that of the CPU and that of GPUs."""
+    return draw_tokens if request.param == "by probability" else lambda *arguments: draw_by_groups(*arguments)[0]
+
+
 @pytest.mark.parametrize("decline", [0.0, 1.1], ids=["flat", "zipf"])
-def test_draws_fit_their_distribution_at_gpt2s_vocabulary(decline: float) -> None:
+def test_draws_fit_their_distribution_at_gpt2s_vocabulary(decline: float, draw: Draw) -> None:
     """Chi-square over 100 groups of neighbouring tokens that are about equally probable."""
     rank = torch.randperm(GPT2_VOCABULARY, generator=torch.Generator().manual_seed(0)) + 1
     logits = -decline * rank.float().log()
     probabilities = logits.double().softmax(0)
     uniforms = uniforms_of_episodes(32, 64)
-    draws = torch.cat([draw_tokens(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
+    draws = torch.cat([draw(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
     group = ((probabilities.cumsum(0) - probabilities / 2) * 100).long()
     expected = torch.zeros(100, dtype=torch.float64).index_add(0, group, probabilities) * len(draws)
     observed = torch.bincount(group[draws], minlength=100)
@@ -65,34 +82,34 @@ def test_the_episodes_numbers_are_uniform_and_belong_to_the_episode() -> None:
 
 
 @pytest.mark.parametrize("vocab_size", [2, 12, GPT2_VOCABULARY])
-def test_the_first_and_the_last_token_are_reached(vocab_size: int) -> None:
+def test_the_first_and_the_last_token_are_reached(vocab_size: int, draw: Draw) -> None:
     logits = torch.zeros(2, vocab_size)
-    assert draw_tokens(logits, torch.tensor([0.0, LAST_UNIFORM])).tolist() == [0, vocab_size - 1]
+    assert draw(logits, torch.tensor([0.0, LAST_UNIFORM])).tolist() == [0, vocab_size - 1]
 
 
-def test_a_token_is_drawn_where_the_cumulative_probability_first_exceeds_the_number() -> None:
+def test_a_token_is_drawn_where_the_cumulative_probability_first_exceeds_the_number(draw: Draw) -> None:
     """Probabilities 1/8, 1/2, 1/8, 1/4 by hand: a number on a boundary belongs to the token above it."""
     logits = torch.tensor([0.125, 0.5, 0.125, 0.25]).log()
     uniforms = torch.tensor([0.0, 0.12, 0.13, 0.62, 0.63, 0.74, 0.76, LAST_UNIFORM])
-    assert draw_tokens(logits.expand(8, -1), uniforms).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert draw(logits.expand(8, -1), uniforms).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     halves = torch.zeros(4, 4)
-    assert draw_tokens(halves, torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [0, 1, 2, 3]
+    assert draw(halves, torch.tensor([0.0, 0.25, 0.5, 0.75])).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("vocab_size", [GROUP - 1, GROUP, GROUP + 1, 8192, GPT2_VOCABULARY])
-def test_two_steps_draw_what_one_sum_over_the_vocabulary_would(vocab_size: int) -> None:
+def test_two_steps_draw_what_one_sum_over_the_vocabulary_would(vocab_size: int, draw: Draw) -> None:
     """Tokens that are cut off at the boundary of two groups, or whole groups that are, included."""
     logits = 3 * torch.randn(64, vocab_size, generator=torch.Generator().manual_seed(5))
     logits[: len(logits) // 2, GROUP // 2 : 3 * GROUP] = FORBIDDEN
     uniforms = torch.rand(len(logits), generator=torch.Generator().manual_seed(6))
     cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     expected = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True)[:, 0]
-    assert draw_tokens(logits, uniforms).tolist() == expected.tolist()
+    assert draw(logits, uniforms).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("value", [FORBIDDEN, -torch.inf])
 @pytest.mark.parametrize("vocab_size", [8, GPT2_VOCABULARY])
-def test_a_token_of_probability_0_is_never_drawn(value: float, vocab_size: int) -> None:
+def test_a_token_of_probability_0_is_never_drawn(value: float, vocab_size: int, draw: Draw) -> None:
     """At both ends, where rounding would fall over, also that of a quotient of two numbers, and in between."""
     logits = torch.randn(vocab_size, generator=torch.Generator().manual_seed(1))
     forbidden = [0, 1, vocab_size // 2, vocab_size - 2, vocab_size - 1]
@@ -100,20 +117,34 @@ def test_a_token_of_probability_0_is_never_drawn(value: float, vocab_size: int) 
         forbidden += range(vocab_size - 2 * GROUP, vocab_size)
     logits[forbidden] = value
     uniforms = torch.cat([torch.tensor([0.0, LAST_UNIFORM, 1.0]), torch.linspace(0, LAST_UNIFORM, 200)])
-    draws = torch.cat([draw_tokens(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
+    draws = torch.cat([draw(logits.expand(len(part), -1), part) for part in uniforms.split(8)])
     assert not set(draws.tolist()) & set(forbidden)
 
 
-def test_a_certain_token_is_always_drawn() -> None:
+def test_both_ways_give_the_same_tokens_and_their_log_probabilities() -> None:
+    generator = torch.Generator().manual_seed(7)
+    for vocab_size in (12, 8192, GPT2_VOCABULARY):
+        logits = 4 * torch.randn(40, vocab_size, generator=generator)
+        logits[:, ::3] = FORBIDDEN
+        uniforms = torch.rand(40, generator=generator)
+        token_ids, log_prob = draw_with_log_prob(logits, uniforms)
+        others = draw_by_groups(logits, uniforms)
+        assert others[0].tolist() == token_ids.tolist()
+        expected = logits.log_softmax(dim=-1).gather(1, token_ids[:, None])[:, 0]
+        for found in (log_prob, others[1]):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_certain_token_is_always_drawn(draw: Draw) -> None:
     logits = torch.full((3, GPT2_VOCABULARY), FORBIDDEN)
     logits[:, 40_000] = -5.0
-    assert draw_tokens(logits, torch.tensor([0.0, 0.5, LAST_UNIFORM])).tolist() == [40_000] * 3
+    assert draw(logits, torch.tensor([0.0, 0.5, LAST_UNIFORM])).tolist() == [40_000] * 3
 
 
-def test_each_row_is_drawn_from_its_own_distribution() -> None:
+def test_each_row_is_drawn_from_its_own_distribution(draw: Draw) -> None:
     logits = torch.full((3, 5), FORBIDDEN)
     logits[torch.arange(3), torch.tensor([4, 0, 2])] = 0.0
-    assert draw_tokens(logits, torch.tensor([0.3, 0.3, 0.3])).tolist() == [4, 0, 2]
+    assert draw(logits, torch.tensor([0.3, 0.3, 0.3])).tolist() == [4, 0, 2]
 
 
 # Probabilities 0.4, 0.3, 0.2, 0.1 of tokens 2, 0, 3, 1.
@@ -180,9 +211,9 @@ def test_a_probability_is_a_number(top_p: Any) -> None:
         restrict_to_top(FOUR, None, top_p)
 
 
-def test_a_row_of_nan_gives_a_token_that_exists() -> None:
+def test_a_row_of_nan_gives_a_token_that_exists(draw: Draw) -> None:
     """Another index would bring a CUDA device down, before the run can say what has become NaN."""
     logits = torch.zeros(3, 7)
     logits[1] = torch.nan
-    tokens = draw_tokens(logits, torch.tensor([0.0, 0.5, 0.999]))
+    tokens = draw(logits, torch.tensor([0.0, 0.5, 0.999]))
     assert tokens.tolist() == [0, 6, 6]
