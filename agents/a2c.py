@@ -71,10 +71,6 @@ class A2C(SequenceOnPolicyAlgorithm, PlainA2C):
             **options,
         )
 
-    @property
-    def _learns_at_once(self) -> bool:
-        return self._repeats_rollout
-
     def learn(
         self,
         total_timesteps: int,

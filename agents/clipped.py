@@ -77,5 +77,5 @@ class ClippedAlgorithm(SequenceOnPolicyAlgorithm):
         self.batch_size = batch_size
 
     @property
-    def _learns_at_once(self) -> bool:
-        return self._repeats_rollout and self.n_steps * self.n_envs <= self.batch_size
+    def _tokens_per_minibatch(self) -> int:
+        return self.batch_size

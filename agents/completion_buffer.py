@@ -42,7 +42,7 @@ class CompletionBuffer(EpisodeBuffer):
         index = torch.from_numpy(episodes).to(self.device)
         return RolloutBufferSamples(
             observations=observations,  # type: ignore[arg-type]
-            actions=observations["input_ids"][:, 1:][observations["is_decision"][:, :-1]],
+            actions=observations.chosen,
             old_values=self._first(self.old_values)[index],
             old_log_prob=self._sums(self.old_log_prob)[index],
             advantages=self.advantages[index],

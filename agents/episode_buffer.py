@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .advantages import AdvantageEstimator, generalized_advantages
 from .flat_episodes import EpisodeRecord, FlatEpisodes
+from .text_passes import PackedTexts
 
 
 class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
@@ -56,6 +57,20 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         self.seed = seed
         self.estimator: AdvantageEstimator = partial(generalized_advantages, gamma=gamma, gae_lambda=gae_lambda)
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
+
+    def forget(self) -> None:
+        """Drop all episodes."""
+        super().forget()
+        self.forget_batch()
+
+    def forget_batch(self) -> None:
+        """Drop the packed batch of all episodes, which is kept for the next time that it is asked for."""
+        self._batch: tuple[np.ndarray, PackedTexts] | None = None
+
+    def keep_frozen_hidden(self, hidden: Tensor) -> None:
+        """Keep what the policy's frozen layers make of the tokens, shape (tokens, D)."""
+        self.frozen_hidden = hidden
+        self.forget_batch()
 
     def reset(self) -> None:
         """Forget all episodes."""
@@ -134,29 +149,41 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
             raise ValueError("The buffer is empty; fill it with a rollout's episodes first.")
         order = np.random.default_rng((self.seed, self.n_shuffles)).permutation(len(self.lengths))
         self.n_shuffles += 1
-        # A minibatch that is wider than the longest episode is never empty, nor a single token; and so on for more.
-        most = self.n_tokens // (self.episodes_per_batch * int(self.lengths.max()) + 1)
-        n_batches = 1 if batch_size is None else max(1, min(round(self.n_tokens / batch_size), most))
+        n_batches = self.n_minibatches(batch_size)
         # An episode goes to the minibatch in which its middle token falls.
         ends = self.lengths[order].cumsum()
         batch = ((ends - self.lengths[order] / 2) * n_batches / self.n_tokens).astype(int)
         for number in range(n_batches):
-            yield self.samples(order[batch == number])
+            # In order, so that the minibatch is the same each time where there is one.
+            yield self.samples(np.sort(order[batch == number]))
+
+    def n_minibatches(self, batch_size: int | None) -> int:
+        """Return the number of minibatches of about so many tokens; None for all of a rollout's."""
+        # A minibatch that is wider than the longest episode is never empty, nor a single token; and so on for more.
+        most = self.n_tokens // (self.episodes_per_batch * int(self.lengths.max()) + 1)
+        return 1 if batch_size is None else max(1, min(round(self.n_tokens / batch_size), most))
 
     def samples(self, episodes: np.ndarray) -> RolloutBufferSamples:
         """Pack the given episodes, by number, longest first."""
         episodes = self.longest_first(episodes)
         observations = self.packed(episodes)
         index = self.token_index(episodes)
-        actions = observations["input_ids"][:, 1:][observations["is_decision"][:, :-1]]
         return RolloutBufferSamples(
             observations=observations,  # type: ignore[arg-type]
-            actions=actions,
+            actions=observations.chosen,
             old_values=self.old_values[index],
             old_log_prob=self.old_log_prob[index],
             advantages=self.advantages[index],
             returns=self.target_returns[index],
         )
+
+    def packed(self, episodes: np.ndarray) -> PackedTexts:
+        """Pack episodes as `FlatEpisodes` does; the last batch of all of them is kept."""
+        if len(episodes) < len(self.lengths):
+            return super().packed(episodes)
+        if self._batch is None or not np.array_equal(self._batch[0], episodes):
+            self._batch = episodes, super().packed(episodes)
+        return self._batch[1]
 
     def longest_first(self, episodes: np.ndarray) -> np.ndarray:
         """Sort episodes, given by number, so that a packed batch's rows come longest first."""

@@ -145,7 +145,7 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
         step_after = np.minimum(step + self.n_steps, length)
         index = self.token_index(episodes)
         packed = self.packed(episodes)
-        actions = packed["input_ids"][:, 1:][packed["is_decision"][:, :-1]]
+        actions = packed.chosen
         observations = {**packed, "selected": self._tensor(selected), "n_generated": self._tensor(step)}
         next_observations = {
             **packed,

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .ranges import joined_ranges, starts_of
+from .text_passes import PackedTexts
+
 
 class EpisodeRecord(NamedTuple):
     """One finished episode of T generated tokens as the learner needs it.
@@ -92,14 +95,14 @@ class FlatEpisodes:
         self.lengths = np.append(self.lengths, [len(episode.token_ids) for episode in episodes])
         self.prompt_lengths = np.append(self.prompt_lengths, [len(episode.prompt_ids) for episode in episodes])
 
-    def packed(self, episodes: np.ndarray) -> dict[str, Tensor]:
+    def packed(self, episodes: np.ndarray) -> PackedTexts:
         """Return `input_ids`, `attention_mask` and `is_decision` of the given episodes, shape (B, L) each.
 
         And `frozen_hidden`, shape (B, L, D), where it is there; where episodes have candidates, also these, decision by
         decision, shape (N, ⌈V / 8⌉).
         """
         prompt_lengths, sizes = self.prompt_lengths[episodes], (self.prompt_lengths + self.lengths)[episodes]
-        starts = _starts(self.prompt_lengths + self.lengths)[episodes]
+        starts = starts_of(self.prompt_lengths + self.lengths)[episodes]
         column = np.arange(sizes.max())
         is_token = column < sizes[:, None]
         position = np.where(is_token, starts[:, None] + column, 0)
@@ -107,11 +110,9 @@ class FlatEpisodes:
         mask = torch.from_numpy(is_token).to(self.device)
         index = torch.from_numpy(position).to(self.device)
         input_ids = self.token_ids[index].long() * mask
-        batch = {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "is_decision": torch.from_numpy(is_decision).to(self.device),
-        }
+        batch = PackedTexts(
+            input_ids=input_ids, attention_mask=mask, is_decision=torch.from_numpy(is_decision).to(self.device)
+        )
         if self.frozen_hidden is not None:
             batch["frozen_hidden"] = self.frozen_hidden[index]
         if self.candidates is not None:
@@ -129,15 +130,5 @@ class FlatEpisodes:
 
     def token_index(self, episodes: np.ndarray) -> Tensor:
         """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
-        ranges = joined_ranges(_starts(self.lengths)[episodes], self.lengths[episodes])
+        ranges = joined_ranges(starts_of(self.lengths)[episodes], self.lengths[episodes])
         return torch.from_numpy(ranges).to(self.device)
-
-
-def _starts(sizes: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], sizes.cumsum()[:-1]])
-
-
-def joined_ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Join the ranges from each start, of each size, shape (sum of `sizes`,)."""
-    shifts: np.ndarray = np.repeat(starts - _starts(sizes), sizes)
-    return shifts + np.arange(len(shifts))

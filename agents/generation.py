@@ -16,8 +16,8 @@ from textgym.prompts import Prompt
 from textgym.task import FinishedEpisode, FinishReason, TextTask
 
 from .decoder import SAMPLED, Decoder, Sampling
-from .flat_episodes import joined_ranges
 from .language_policy import LanguagePolicy
+from .ranges import joined_ranges
 from .sampling import episode_uniforms, prompt_generator
 from .term_watch import is_spoilt
 from .token_rules import token_rules

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from .forward_record import BlockProducts, known_product
 from .fused import fused
 from .precision import CHECKPOINT
+from .spreading import picked_rows, spread_rows
 from .text_passes import TextPass
 
 
@@ -115,10 +116,11 @@ def _weights(block: GPT2Block) -> _BlockWeights:
     )
 
 
-@fused(least_rows=512, least_width=512)
 def _through_block(hidden: Tensor, weights: _BlockWeights, n_heads: int, eps: float, dtype: torch.dtype) -> Tensor:
-    joined = _product(_norm(hidden, weights.first_norm, eps, dtype), weights.into_attention)
-    return _behind_attention(hidden, _attended(joined, n_heads), weights, eps, dtype)
+    rows = hidden.flatten(0, 1)
+    joined = _into_attention(rows, weights.first_norm, weights.into_attention, eps, dtype)
+    attended = _attended(joined.view(*hidden.shape[:2], -1), n_heads).flatten(0, 1)
+    return _behind_attention(rows, attended, weights, eps, dtype).view(hidden.shape)
 
 
 def _of_texts(
@@ -131,28 +133,41 @@ def _of_texts(
     is_last: bool,
     known: BlockProducts | None,
 ) -> Tensor:
-    normed = _norm(hidden, weights.first_norm, eps, dtype)
-    joined = _product(normed, weights.into_attention, None if known is None else known.into_attention)  # (N, 3 D)
-    padded = joined if texts.kept is None else joined.index_select(0, texts.number.flatten())
-    attended = _attended(padded.view(*texts.number.shape, -1), n_heads).flatten(0, 1)  # (R ℓ, D)
+    known_joined = None if known is None else known.into_attention
+    joined = _into_attention(hidden, weights.first_norm, weights.into_attention, eps, dtype, known_joined)
+    padded = joined.view(*texts.number.shape, -1) if texts.kept is None else spread_rows(joined, texts)
+    attended = _attended(padded, n_heads).flatten(0, 1)  # (R ℓ, D)
     if is_last:
         at_decisions = texts.number.flatten()[texts.decisions]
         hidden = hidden.index_select(0, at_decisions)
         known = None if known is None else known.at(at_decisions)
-        attended = attended.index_select(0, texts.decisions)
+        attended = picked_rows(attended, texts.decisions)
     elif texts.kept is not None:
-        attended = attended.index_select(0, texts.kept)
+        attended = picked_rows(attended, texts.kept)
     return _behind_attention(hidden, attended, weights, eps, dtype, known)
 
 
+@fused(least_rows=512, least_width=512)
+def _into_attention(
+    hidden: Tensor, norm: _Affine, product: _Affine, eps: float, dtype: torch.dtype, known: Tensor | None = None
+) -> Tensor:
+    """Return joined queries, keys and values, shape (N, 3 D), of hidden states, shape (N, D)."""
+    return _product(_norm(hidden, norm, eps, dtype), product, known)
+
+
+@fused(least_rows=512, least_width=3 * 512)
 def _attended(joined: Tensor, n_heads: int) -> Tensor:
-    """Return what queries attend to, shape (B, L, D), from joined queries, keys and values, shape (B, L, 3 D)."""
+    """Return what queries attend to, shape (B, L, D), from joined queries, keys and values, shape (B, L, 3 D).
+
+    PyTorch's own gradient of the three parts would be laid out twice.
+    """
     n_rows, length, _ = joined.shape
     queries, keys, values = joined.view(n_rows, length, 3, n_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
     attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
     return attended.transpose(1, 2).reshape(n_rows, length, -1)
 
 
+@fused(least_rows=512, least_width=512)
 def _behind_attention(
     hidden: Tensor,
     attended: Tensor,
@@ -161,6 +176,7 @@ def _behind_attention(
     dtype: torch.dtype,
     known: BlockProducts | None = None,
 ) -> Tensor:
+    """Return what a block gives, shape (N, D), from what it got and what was attended to, likewise."""
     _, out_of_attention, widen, narrow = known or (None,) * 4
     hidden = hidden + _product(attended, weights.out_of_attention, out_of_attention)
     widened = _product(_norm(hidden, weights.second_norm, eps, dtype), weights.widen, widen)

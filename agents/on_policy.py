@@ -22,7 +22,7 @@ from .kl import KLController, KLEstimator, estimate_kl
 from .number_checks import check_numbers
 from .policy import GPT2Policy
 from .reference import ReferenceSource
-from .scoring import frozen_hidden_of, score_tokens
+from .scoring import frozen_hidden_of, score_ahead, score_tokens
 from .self_imitation import EpisodeArchive
 from .sequence_algorithm import SequenceAlgorithm
 
@@ -150,9 +150,16 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         return self.kl_controller.price(self._current_progress_remaining)
 
     @property
-    def _repeats_rollout(self) -> bool:
-        """Whether an update of all episodes computes what decoding them has computed, and may keep all of it."""
-        return not self.self_imitation and self.policy.micro_batch_size is None
+    def _tokens_per_minibatch(self) -> int | None:
+        """Tokens a minibatch of an update, nearly; None where it is the whole rollout."""
+        return None
+
+    @property
+    def _learns_at_once(self) -> bool:
+        # Which keeps what all episodes need, and repeats what their rollout has computed.
+        keeps_all = not self.self_imitation and self.policy.micro_batch_size is None
+        most = self._tokens_per_minibatch
+        return keeps_all and (most is None or self.n_steps * self.n_envs <= most)
 
     def _reference_policy(self) -> GPT2Policy:
         return self.policy
@@ -200,7 +207,9 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         try:
             super().train()
         finally:
-            self.policy.record = None  # its weights are the past's
+            # Of use to the first pass alone.
+            self.policy.record = self.policy.first_pass = None
+            self.rollout_buffer.forget_batch()
 
     def _store(self, judged: list[JudgedEpisode]) -> int:
         """Fill the buffer, with replayed episodes behind the new ones, and return the number of new tokens."""
@@ -219,10 +228,12 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         buffer.fill(records + replayed)
         n_tokens = int(buffer.lengths[: len(records)].sum())
         if self.policy.n_shared_layers:
-            buffer.frozen_hidden = frozen_hidden_of(self.policy, buffer)
+            buffer.keep_frozen_hidden(frozen_hidden_of(self.policy, buffer))
         if self.policy.is_scored_again:
             sampled = buffer.old_log_prob
-            buffer.old_values, buffer.old_log_prob = score_tokens(self.policy, buffer)
+            is_first_pass = self._learns_at_once and buffer.n_minibatches(self._tokens_per_minibatch) == 1
+            score = score_ahead if is_first_pass else score_tokens
+            buffer.old_values, buffer.old_log_prob = score(self.policy, buffer)
             gap = (buffer.old_log_prob - sampled)[:n_tokens].abs().mean()
             self.logger.record("rollout/log_prob_gap", float(gap))
         elif replayed:

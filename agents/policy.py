@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .finished_logits import has_finished_logits
+from .first_pass import FirstPass, Results
 from .gpt2_step import is_hooked, is_plain_gpt2
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
 from .number_checks import check_numbers
 from .precision import Autocast
+from .text_passes import PackedTexts
 from .token_rules import NO_RULES, TokenRules
 from .trunk import ModelSource
 
@@ -53,11 +55,16 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
         use_sde: Not supported; present because Stable-Baselines3 passes it.
 
+    Attributes:
+        first_pass: What `evaluate_ahead` has computed for the update that comes next, or None.
+
     Raises:
         ValueError: If the vocabulary or context of the model is smaller than the environment's, or an argument is out
             of range.
         TypeError: If the spaces are not those of `TextGen-v0`.
     """
+
+    first_pass: FirstPass | None = None
 
     def __init__(
         self,
@@ -173,12 +180,36 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values, shape (N, 1), log-probabilities and entropies, shape (N,), of the actions taken."""
-        if self.micro_batch_size is None or isinstance(obs, Tensor) or "is_decision" not in obs:
+        first_pass = self._take_first_pass(obs)
+        if first_pass is not None:
+            values, log_prob, entropy = first_pass
+        elif self.micro_batch_size is None or isinstance(obs, Tensor) or "is_decision" not in obs:
             values, log_prob, entropy = self._evaluate(obs, actions)
         else:
             values, log_prob, entropy = in_micro_batches(self._evaluate, obs, actions, self.micro_batch_size)
         self.term_watch.watch({"values": values, "log_prob": log_prob, "entropy": entropy}, LOSSES)
         return values, log_prob, entropy
+
+    def evaluate_ahead(self, batch: PackedTexts) -> Results:
+        """Evaluate the tokens of a packed batch before the update that begins with just that.
+
+        The first pass with gradients that asks for this very batch gets the same results, as long as no weight has
+        changed, and can be differentiated once. Whoever calls this sees to it that `first_pass` is None in the end.
+
+        Returns:
+            As `evaluate_tokens`, without gradients.
+        """
+        with torch.enable_grad():
+            results = self._evaluate(batch, batch.chosen)
+        self.first_pass = FirstPass(self, batch, results)
+        values, log_prob, entropy = (part.detach() for part in results)
+        return values, log_prob, entropy
+
+    def _take_first_pass(self, obs: PyTorchObs) -> Results | None:
+        if self.first_pass is None or not torch.is_grad_enabled():
+            return None
+        first_pass, self.first_pass = self.first_pass, None
+        return first_pass.results_for(self, obs)
 
     def _evaluate(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, n_generated = self.decisions(obs)

@@ -132,7 +132,7 @@ class PPG(ClippedAlgorithm, PlainPPO):
     def _learn_auxiliary(self) -> None:
         buffer = self.past_rollouts.joined(self.rollout_buffer)
         if self.policy.n_shared_layers:
-            buffer.frozen_hidden = frozen_hidden_of(self.policy, buffer)
+            buffer.keep_frozen_hidden(frozen_hidden_of(self.policy, buffer))
         old_policy = frozen_copy(self.policy)
         logged: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.n_aux_epochs):

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from .chunking import in_chunks
+from .episode_buffer import EpisodeBuffer
 from .flat_episodes import FlatEpisodes
 from .kl import exact_kl
 from .language_policy import LanguagePolicy
 from .micro_batches import row_slices
 from .policy import GPT2Policy
+from .text_passes import PackedTexts
 from .token_statistics import token_statistics
 from .trunk import POSITIONS_PER_PASS
 
@@ -21,7 +23,7 @@ LOGITS_PER_COMPARISON = 1 << 20
 LOGITS_PER_COMPARISON_ON_GPU = 1 << 26
 # Positions that are packed together; on the CPU the trunk cuts them into passes, texts that begin alike side by side.
 POSITIONS_PER_BATCH = 8192
-POSITIONS_PER_BATCH_ON_GPU = 32_768
+POSITIONS_PER_BATCH_ON_GPU = 65_536
 
 
 class TokenScores(NamedTuple):
@@ -53,7 +55,7 @@ def score_tokens(
         policy: The policy.
         buffer: Filled with episodes.
         first_episode: Episodes before this one are left out.
-        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 32,768
+        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 65,536
             elsewhere.
 
     Returns:
@@ -62,10 +64,20 @@ def score_tokens(
     values = torch.empty(_tokens_from(buffer, first_episode), device=buffer.device)
     log_prob = torch.empty_like(values)
     for packed, index in _batches(buffer, first_episode, tokens_per_batch):
-        actions = packed["input_ids"][:, 1:][packed["is_decision"][:, :-1]]
-        new_values, log_prob[index], _ = policy.evaluate_tokens(packed, actions)
+        new_values, log_prob[index], _ = policy.evaluate_tokens(packed, packed.chosen)
         values[index] = new_values[:, 0]
     return TokenScores(values, log_prob)
+
+
+def score_ahead(policy: GPT2Policy, buffer: EpisodeBuffer) -> TokenScores:
+    """Score a buffer's generated tokens as `score_tokens` does, by the pass that an update of all of them begins with.
+
+    See `GPT2Policy.evaluate_ahead`.
+    """
+    episodes = buffer.longest_first(np.arange(len(buffer.lengths)))
+    values, log_prob, _ = policy.evaluate_ahead(buffer.packed(episodes))
+    index = buffer.token_index(episodes)
+    return TokenScores(*(torch.empty_like(log_prob).index_copy_(0, index, part) for part in (values[:, 0], log_prob)))
 
 
 @torch.no_grad()
@@ -83,7 +95,7 @@ def compare_policies(
         policy: The policy.
         reference: What it is compared with, of the same vocabulary.
         buffer: Filled with episodes.
-        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 32,768
+        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 65,536
             elsewhere.
 
     Returns:
@@ -104,10 +116,9 @@ def compare_policies(
     rows_per_chunk = max(1, most // policy.vocab_size)
     for packed, index in _batches(buffer, 0, tokens_per_batch):
         (hidden, n_generated), (ref_hidden, _) = policy.decisions(packed), reference.decisions(packed)
-        actions = packed["input_ids"][:, 1:][packed["is_decision"][:, :-1]]
         candidates = policy.stored_candidates(packed, hidden, n_generated)
         kl[index], ref_log_prob[index] = in_chunks(
-            of_rows, rows_per_chunk, hidden, ref_hidden, n_generated, actions, candidates
+            of_rows, rows_per_chunk, hidden, ref_hidden, n_generated, packed.chosen, candidates
         )
     return Divergence(kl, ref_log_prob)
 
@@ -123,7 +134,7 @@ def probable_tokens(
         buffer: Filled with episodes.
         k: Number of tokens, at most the vocabulary's.
         first_episode: Episodes before this one are left out.
-        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 32,768
+        tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 65,536
             elsewhere.
 
     Returns:
@@ -145,7 +156,7 @@ def _tokens_from(buffer: FlatEpisodes, first_episode: int) -> int:
 
 def _batches(
     buffer: FlatEpisodes, first_episode: int, tokens_per_batch: int | None
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+) -> Iterator[tuple[PackedTexts, Tensor]]:
     """Yield packed batches, longest first, and where their tokens are among those from the first episode on."""
     n_before = int(buffer.lengths[:first_episode].sum())
     sizes = (buffer.prompt_lengths + buffer.lengths)[first_episode:]
@@ -165,7 +176,7 @@ def frozen_hidden_of(policy: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch:
     Args:
         policy: A policy that has frozen layers.
         buffer: Filled with episodes.
-        tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 32,768 elsewhere.
+        tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 65,536 elsewhere.
     """
     sizes = buffer.prompt_lengths + buffer.lengths
     starts = sizes.cumsum() - sizes

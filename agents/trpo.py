@@ -109,6 +109,10 @@ class TRPO(SequenceOnPolicyAlgorithm, PlainTRPO):
         )
         self.batch_size = batch_size
 
+    @property
+    def _learns_at_once(self) -> bool:
+        return False  # its passes are differentiated more than once
+
     def _choose_buffer(self, seed: int) -> None:
         super()._choose_buffer(seed)
         self.rollout_buffer_class = SliceableEpisodeBuffer

@@ -1,6 +1,7 @@
 """The trunk of a causal language model: hidden states of contexts, of whole episodes, and of cached rows."""
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +29,7 @@ from .micro_batches import row_slices
 from .number_checks import check_numbers
 from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
-from .text_passes import text_passes
+from .text_passes import PackedTexts, layout_of
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
@@ -187,7 +188,7 @@ class Trunk(BasePolicy):
             if self._n_recorded_texts:
                 cache.record = self.record = self._new_record(trunk, cache)
             step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
-            cache.step, cache.has_key_columns = step, step.has_key_columns
+            cache.step, cache.has_key_columns, cache.lends = step, step.has_key_columns, step.kernel is not None
         return cache
 
     @contextmanager
@@ -262,10 +263,10 @@ class Trunk(BasePolicy):
             raise TypeError(f"{type(self).__name__} needs the Dict observation of TextGen-v0, got a tensor.")
         input_ids = obs["input_ids"].long()
         if "is_decision" in obs:
-            hidden, is_decision = self._packed_hidden_states(obs, trunk), obs["is_decision"]
+            hidden = self._packed_hidden_states(obs, trunk)
             if "selected" in obs:
                 return hidden[obs["selected"]], obs["n_generated"]
-            return hidden, (is_decision.long().cumsum(dim=1) - 1)[is_decision]
+            return hidden, (obs if isinstance(obs, PackedTexts) else PackedTexts(obs)).n_generated
         lengths = obs["attention_mask"].long().sum(dim=1)
         # The environment also marks budget that was spent on forbidden tokens, behind the text.
         n_generated = (obs["is_generated"].long() * obs["attention_mask"].long()).sum(dim=1)
@@ -280,13 +281,13 @@ class Trunk(BasePolicy):
         """
         input_ids, is_decision = obs["input_ids"].long(), obs["is_decision"]
         frozen_hidden = obs.get("frozen_hidden") if self.n_shared_layers else None
+        plain = self.language_model.base_model if trunk is None else trunk
+        if is_plain_gpt2(plain) and (input_ids.device.type == "cpu" or gpu_path.is_for_gpu(input_ids)):
+            return self._plain_hidden_states(plain, obs, frozen_hidden)
         if gpu_path.is_for_gpu(input_ids):
             return self.hidden_states(input_ids, frozen_hidden, trunk)[is_decision]
-        lengths = obs["attention_mask"].sum(dim=1).tolist()
-        plain = self.language_model.base_model if trunk is None else trunk
-        if is_plain_gpt2(plain) and input_ids.device.type == "cpu":
-            return self._plain_hidden_states(plain, input_ids, lengths, is_decision, frozen_hidden)
         parts = []
+        lengths = obs["attention_mask"].sum(dim=1).tolist()
         for rows in row_slices(lengths, POSITIONS_PER_PASS):
             longest = max(lengths[rows])
             frozen = None if frozen_hidden is None else frozen_hidden[rows, :longest]
@@ -294,25 +295,18 @@ class Trunk(BasePolicy):
             parts.append(hidden[is_decision[rows, :longest]])
         return torch.cat(parts)
 
-    def _plain_hidden_states(
-        self,
-        trunk: GPT2Model,
-        input_ids: Tensor,
-        lengths: list[int],
-        is_decision: Tensor,
-        frozen_hidden: Tensor | None,
-    ) -> Tensor:
-        """Return what `_packed_hidden_states` does, of a plain GPT-2 on the CPU."""
-        known = self._find_recorded(trunk, input_ids, lengths)
-        if known is not None:
-            lengths = [length - 1 for length in lengths]  # nothing is known, nor asked for, of a last token
-        passes, order = text_passes(input_ids, lengths, is_decision, POSITIONS_PER_PASS)
+    def _plain_hidden_states(self, trunk: GPT2Model, obs: Mapping[str, Tensor], frozen_hidden: Tensor | None) -> Tensor:
+        """Return what `_packed_hidden_states` does, of a plain GPT-2: what texts have alike is forwarded once."""
+        known = self._find_recorded(trunk, obs)
+        # A GPU's are as large as the batch: it has no cache that counts.
+        most_positions = math.inf if gpu_path.is_for_gpu(obs["input_ids"]) else POSITIONS_PER_PASS
+        passes, order = layout_of(obs, most_positions)
         n_done = 0 if frozen_hidden is None else self.n_shared_layers
         is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
         parts = []
         for texts in passes:
             if frozen_hidden is None:
-                hidden = trunk.wte(input_ids.flatten()[texts.positions]) + trunk.wpe(texts.columns)
+                hidden = trunk.wte(obs["input_ids"].flatten()[texts.positions]) + trunk.wpe(texts.columns)
             else:
                 hidden = frozen_hidden.flatten(0, 1)[texts.positions]
             products = None if known is None else partial(known.block, positions=texts.positions)
@@ -321,12 +315,14 @@ class Trunk(BasePolicy):
         joined = torch.cat(parts)
         return joined if order is None else joined.index_select(0, order)
 
-    def _find_recorded(self, trunk: GPT2Model, input_ids: Tensor, lengths: list[int]) -> KnownTexts | None:
+    def _find_recorded(self, trunk: GPT2Model, obs: Mapping[str, Tensor]) -> KnownTexts | None:
         """Return what decoding has computed of texts, to the first pass with gradients that asks."""
         if not torch.is_grad_enabled() or trunk is not self.language_model.base_model:
             return None
         record, self.record = self.record, None
-        return None if record is None else record.find(trunk, input_ids, lengths)
+        if record is None:
+            return None
+        return record.find(trunk, obs["input_ids"], obs["attention_mask"].sum(dim=1).tolist())
 
     def _check_sizes(self) -> None:
         config = self.language_model.config

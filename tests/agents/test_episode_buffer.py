@@ -12,7 +12,8 @@ from tests.agents.tiny import EOS, VOCAB_SIZE, exactly, letter_policy, letter_ta
 from textgym.agents import GPT2Policy, generate_episodes
 from textgym.agents.advantages import generalized_advantages
 from textgym.agents.episode_buffer import EpisodeBuffer
-from textgym.agents.flat_episodes import EpisodeRecord, joined_ranges
+from textgym.agents.flat_episodes import EpisodeRecord
+from textgym.agents.ranges import joined_ranges
 from textgym.env import observation_space
 from textgym.task import TextTask
 

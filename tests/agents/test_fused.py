@@ -12,14 +12,15 @@ from torch import Tensor
 from transformers import GPT2Model
 
 from tests.agents.tiny import gpt2_config, language_model
-from textgym.agents import chunked_head, gpt2_blocks, gpt2_step, sampling
+from textgym.agents import chunked_head, gpt2_blocks, gpt2_step, gpu_path, sampling
 from textgym.agents import fused as module
 from textgym.agents.chunked_head import chunked_head_statistics
 from textgym.agents.fused import Fused, fused
-from textgym.agents.gpt2_blocks import embedded, through_blocks
+from textgym.agents.gpt2_blocks import at_decisions, embedded, through_blocks
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
 from textgym.agents.kv_cache import RowCache
 from textgym.agents.sampling import draw_with_log_prob
+from textgym.agents.text_passes import text_passes
 
 
 def plain(rows: Tensor, others: Tensor, scale: float) -> Tensor:
@@ -99,6 +100,16 @@ def numbers_of_blocks() -> list[Tensor]:
         found.append(hidden)
         with torch.no_grad():
             found.append(through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False))
+    for n_groups in (65, 80):
+        # Two texts each that begin alike.
+        beginnings = torch.randint(12, (n_groups, 5), generator=generator).repeat_interleave(2, dim=0)
+        input_ids = torch.cat([beginnings, torch.randint(12, (2 * n_groups, 4), generator=generator)], dim=1)
+        is_decision = (torch.arange(9) >= 4).expand(input_ids.shape)
+        (texts,), _ = text_passes(input_ids, is_decision, most_positions=10_000)
+        hidden = embedded(trunk, input_ids).flatten(0, 1)[texts.positions]
+        states = at_decisions(trunk, hidden, texts, 0, torch.float32, False)
+        (states * torch.randn(states.shape, generator=generator)).sum().backward()
+        found.append(states)
     return found + [parameter.grad for parameter in trunk.parameters() if parameter.grad is not None]
 
 
@@ -119,6 +130,21 @@ def numbers_of_decoding() -> list[Tensor]:
     return found
 
 
+def numbers_of_draws_on_a_gpu() -> list[Tensor]:
+    """Tokens of a wide vocabulary and their log-probabilities, drawn in the way that GPUs go."""
+    generator = torch.Generator().manual_seed(3)
+    found: list[Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_path, "is_for_gpu", lambda tensor: True)
+        for n_rows in (64, 70, 90):
+            logits = torch.randn(n_rows, 16_400, generator=generator)
+            found += draw_with_log_prob(logits, torch.rand(n_rows, generator=generator))
+    return found
+
+
+BLOCK_FUNCTIONS = (gpt2_blocks._into_attention, gpt2_blocks._attended, gpt2_blocks._behind_attention)
+
+
 @pytest.mark.slow
 # PyTorch hides this one by itself unless warnings are errors.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -126,8 +152,9 @@ def numbers_of_decoding() -> list[Tensor]:
     ("numbers", "functions"),
     [
         (numbers_of_a_head, (chunked_head._statistics, chunked_head._gradient)),
-        (numbers_of_blocks, (gpt2_blocks._through_block,)),
+        (numbers_of_blocks, BLOCK_FUNCTIONS),
         (numbers_of_decoding, (gpt2_step._fused_add_and_norm, sampling.draw_with_log_prob)),
+        (numbers_of_draws_on_a_gpu, (sampling.draw_with_log_prob,)),
     ],
 )
 def test_what_agents_compile_gives_the_same_numbers(

@@ -87,10 +87,10 @@ def test_an_update_goes_through_the_rollout_once_an_epoch() -> None:
 def test_the_operations_of_an_update_are_those_of_its_matrix_products() -> None:
     """Counted by hand: 2 a weight and position forward, twice that backward; attention adds a little.
 
-    The last block's own attention is all that it has to compute at every position.
+    The last block's own attention is all that it has to compute at every position, and nobody asks for a last token.
     """
     setting = replace(QUICK, n_embd=64, batch_size=24)
-    positions, decisions = 4 * (4 + 6), 4 * 6
+    positions, decisions = 4 * (4 + 6 - 1), 4 * 6
     weights_at_positions = (12 + 3) * 64**2
     weights_at_decisions = 9 * 64**2 + 64 * (512 + 1)
     expected = 6 * (positions * weights_at_positions + decisions * weights_at_decisions)
