@@ -111,6 +111,7 @@ class Decoder:
         self.position[index] = last_position
         self.n_generated[index] = 0
         self.is_running[index] = True
+        self.cache.begin(index)
         if width > 1:
             # The prompt's last token is left to the first decoding step, which chooses the token after it.
             positions = torch.arange(width - 1, device=device).expand(len(readers), -1)
@@ -125,7 +126,7 @@ class Decoder:
             self.last_token[:, None], self.position[:, None], self.cache, attended_length=attended
         )[:, 0]  # (B, D)
         column = torch.where(self.is_running, self.n_generated, self.task.max_new_tokens)[:, None]
-        with self.policy.decoding_with(self.head):
+        with self.policy.decoding_with(self.head, self.cache.record):
             candidates = self.policy.candidates(hidden, self.n_generated)
             token, log_prob = self.policy.choose(
                 hidden,
@@ -161,8 +162,11 @@ class Decoder:
         saved = {name: tensor.clone() for name, tensor in self._state().items()}
         # A few times the logits.
         memory = 16 * self.cache.num_rows * self.policy.vocab_size * torch.float32.itemsize
-        sizes = self.cache.num_rows, self.context_length, self.task.max_new_tokens
-        kind = (*sizes, self.sampling, self.policy.kind_of_choice)
+        kind = None
+        # The first step of a cache without anything in it makes what it writes into, which is no part of other steps.
+        if all(layer.is_initialized for layer in self.cache.row_layers):
+            sizes = self.cache.num_rows, self.context_length, self.task.max_new_tokens
+            kind = (*sizes, self.sampling, self.policy.kind_of_choice, self.cache.step is None)
         self.graph = StepGraph.of(self.policy, self.position.device, self.step, kind, memory)
         for name, tensor in self._state().items():
             tensor.copy_(saved[name])

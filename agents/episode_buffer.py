@@ -67,8 +67,8 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         """Drop the packed batch of all episodes, which is kept for the next time that it is asked for."""
         self._batch: tuple[np.ndarray, PackedTexts] | None = None
 
-    def keep_frozen_hidden(self, hidden: Tensor) -> None:
-        """Keep what the policy's frozen layers make of the tokens, shape (tokens, D)."""
+    def keep_frozen_hidden(self, hidden: Tensor | None) -> None:
+        """Keep what the policy's frozen layers make of the tokens, shape (tokens, D); None for nothing."""
         self.frozen_hidden = hidden
         self.forget_batch()
 

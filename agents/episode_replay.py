@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 from .flat_episodes import EpisodeRecord, FlatEpisodes
+from .text_passes import PackedTexts
 
 
 class EpisodeReplay(FlatEpisodes, ReplayBuffer):
@@ -146,14 +147,15 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
         index = self.token_index(episodes)
         packed = self.packed(episodes)
         actions = packed.chosen
-        observations = {**packed, "selected": self._tensor(selected), "n_generated": self._tensor(step)}
-        next_observations = {
-            **packed,
+        # Several networks forward them.
+        observations = PackedTexts(packed, selected=self._tensor(selected), n_generated=self._tensor(step))
+        next_observations = PackedTexts(
+            packed,
             # The state after a token is where it stands.
-            "is_decision": packed["is_decision"].roll(1, dims=1),
-            "selected": self._tensor(first + step_after - 1),
-            "n_generated": self._tensor(step_after),
-        }
+            is_decision=packed["is_decision"].roll(1, dims=1),
+            selected=self._tensor(first + step_after - 1),
+            n_generated=self._tensor(step_after),
+        )
         if self.considered is not None:
             # An ended episode has no next token; its value is multiplied by 0.
             following = first + np.minimum(step_after, length - 1)

@@ -1,6 +1,6 @@
 """The forward pass that scores a rollout, kept for the update after it, which begins with the same pass."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,22 @@ class FirstPass:
         policy: The policy.
         batch: What it evaluated.
         results: What it returned of it.
+        settings: What they follow from besides weights.
     """
 
-    def __init__(self, policy: nn.Module, batch: Mapping[str, Tensor], results: Results) -> None:
+    def __init__(
+        self, policy: nn.Module, batch: Mapping[str, Tensor], results: Results, settings: Hashable = None
+    ) -> None:
         self._weights, self._entries = _changes(policy), _entries(policy)
-        self._batch, self._results = batch, results
+        self._batch, self._results, self._settings = batch, results, settings
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave it out of copies and pickles of a policy, whose weights are others."""
         return type(None), ()
 
-    def results_for(self, policy: nn.Module, batch: object) -> Results | None:
-        """Return the results, if they are those of this very batch, and the weights are what they were."""
-        if batch is not self._batch or _changes(policy) != self._weights:
+    def results_for(self, policy: nn.Module, batch: object, settings: Hashable = None) -> Results | None:
+        """Return the results, if they are those of this very batch, and weights and settings are what they were."""
+        if batch is not self._batch or settings != self._settings or _changes(policy) != self._weights:
             return None
         return self._results if torch.equal(_entries(policy), self._entries) else None
 

@@ -5,7 +5,7 @@ products with matrices. So these are kept, 9 D numbers a block and position, and
 between them, for its gradients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
+from transformers import PreTrainedModel
+
+from .choice_record import ChoiceRecord, KnownChoices
+from .sampling import draw_with_log_prob
 
 # Of texts that might take more nothing is kept: a tenth of an iteration's time is not worth much memory.
 MOST_BYTES = 1 << 28
@@ -21,6 +25,13 @@ MOST_BYTES = 1 << 28
 SPARE_POSITIONS = 4
 # Widths of `BlockProducts`, in hidden widths.
 FACTORS = (3, 1, 4, 1)
+
+
+class DecodingPlan(NamedTuple):
+    """What a rollout will decode: so many texts, of at most so many new tokens."""
+
+    n_texts: int
+    max_new_tokens: int
 
 
 class BlockProducts(NamedTuple):
@@ -42,14 +53,21 @@ class KnownTexts(NamedTuple):
     Attributes:
         tables: Each of `BlockProducts` at all positions of the record, of shape (blocks, positions, D').
         places: Where each of the batch's positions is there, row by row, 0 at last positions and padding, shape (B L,).
+        choices: The distributions that the texts' tokens were drawn from, by these places; None if they were not kept.
     """
 
     tables: list[Tensor]
     places: Tensor
+    choices: ChoiceRecord | None
 
     def block(self, number: int, positions: Tensor) -> BlockProducts:
         """Return a block's products at some of the batch's positions, shape (N,)."""
         return BlockProducts(*(table[number] for table in self.tables)).at(self.places[positions])
+
+    def at_decisions(self, is_decision: Tensor) -> KnownChoices | None:
+        """Return the distributions at the batch's decisions, True in shape (B, L), if all were kept."""
+        places = self.places[is_decision.flatten()]
+        return None if self.choices is None else self.choices.find(places.numpy())
 
 
 class ForwardRecord:
@@ -58,26 +76,40 @@ class ForwardRecord:
     A forward pass that asks for known texts while the trunk's weights are what they were can do without products.
 
     Args:
-        trunk: A GPT-2 that computes them on the CPU, in float32.
+        model: A language model with the trunk of a GPT-2, which computes them on the CPU, in float32.
         num_rows: Rows B of the cache that they are computed with.
         context_length: Longest context C.
-        n_texts: Texts that will be decoded. There is room for so many of the longest, and more is made where rows that
+        plan: What will be decoded. There is room for so many of the longest texts, and more is made where rows that
             have ended take it; beyond `MOST_BYTES` no text is known any more.
+        vocab_size: Tokens of the vocabulary V, whose distributions are kept too where these take no more memory than
+            is left; 0 where they are of no use.
+        settings: What these follow from besides the model.
     """
 
-    def __init__(self, trunk: nn.Module, num_rows: int, context_length: int, n_texts: int) -> None:
-        self._weights = _fingerprint(trunk)
-        n_blocks, width, room = _sizes(trunk, context_length, n_texts)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        num_rows: int,
+        context_length: int,
+        plan: DecodingPlan,
+        vocab_size: int = 0,
+        settings: Hashable = None,
+    ) -> None:
+        self._weights, self._settings = _fingerprint(model), settings
+        n_blocks, width, room = _sizes(model, context_length, plan.n_texts)
         self._tables = [torch.empty((n_blocks, room, factor * width)) for factor in FACTORS]
+        n_choices = plan.n_texts * (plan.max_new_tokens + SPARE_POSITIONS)
+        n_bytes = _n_bytes(n_blocks, width, room) + n_choices * vocab_size * torch.float32.itemsize
+        self._choices = ChoiceRecord(vocab_size, n_choices) if vocab_size and n_bytes <= MOST_BYTES else None
         self._n_positions = 0
         # Where each row's positions are in the tables, the last time that they were computed.
         self._places = np.zeros((num_rows, context_length), dtype=np.int64)
         self._texts: dict[bytes, npt.NDArray[np.int64]] = {}
 
     @staticmethod
-    def has_room(trunk: nn.Module, context_length: int, n_texts: int) -> bool:
+    def has_room(model: PreTrainedModel, context_length: int, n_texts: int) -> bool:
         """Whether so many of the longest texts take no more memory than a record may."""
-        return _fits(*_sizes(trunk, context_length, n_texts))
+        return _fits(*_sizes(model, context_length, n_texts))
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave it out of copies and pickles of a policy, whose weights are others."""
@@ -100,6 +132,12 @@ class ForwardRecord:
         numbers = np.arange(start, self._n_positions).reshape(positions.shape)
         self._places[row_ids[:, None], positions.numpy()] = numbers
 
+    def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw as `draw_with_log_prob` does, one token after each of the R positions that were added last."""
+        if self._choices is None:
+            return draw_with_log_prob(logits, uniforms)
+        return self._choices.draw(logits, uniforms, self._n_positions - len(logits))
+
     def keep_rows(self, rows: Tensor) -> None:
         """Follow `RowCache.keep_rows`."""
         self._places = self._places[rows.numpy()]
@@ -117,18 +155,21 @@ class ForwardRecord:
         """
         self._texts[_key(np.array(token_ids))] = self._places[row, : len(token_ids) - 1].copy()
 
-    def find(self, trunk: nn.Module, input_ids: Tensor, lengths: Sequence[int]) -> KnownTexts | None:
+    def find(
+        self, model: PreTrainedModel, input_ids: Tensor, lengths: Sequence[int], settings: Hashable = None
+    ) -> KnownTexts | None:
         """Return what is known of texts, at all positions of each but its last.
 
         Args:
-            trunk: The trunk as it is now.
+            model: The language model as it is now.
             input_ids: Tokens of right-padded texts, shape (B, L).
             lengths: Tokens of each text, B of them.
+            settings: As they are now.
 
         Returns:
-            None where a text is unknown, or a weight has changed since it was decoded.
+            None where a text is unknown, or a weight or the settings have changed since it was decoded.
         """
-        if not self._tables or _fingerprint(trunk) != self._weights:
+        if not self._tables or settings != self._settings or _fingerprint(model) != self._weights:
             return None
         places = np.zeros(input_ids.shape, dtype=np.int64)
         for place, row, length in zip(places, input_ids.numpy(), lengths, strict=True):
@@ -136,7 +177,7 @@ class ForwardRecord:
             if known is None:
                 return None
             place[: length - 1] = known
-        return KnownTexts(self._tables, torch.from_numpy(places).flatten())
+        return KnownTexts(self._tables, torch.from_numpy(places).flatten(), self._choices)
 
     def _make_room(self) -> bool:
         """Let tables grow where they have become too small, and return whether there are tables."""
@@ -151,26 +192,28 @@ class ForwardRecord:
 
 
 @torch.no_grad()
-def _fingerprint(trunk: nn.Module) -> list[tuple[int, int, float]]:
-    """Return what tells a trunk's weights from what they may be later on.
+def _fingerprint(model: nn.Module) -> list[tuple[int, int, float]]:
+    """Return what tells a model's weights from what they may be later on.
 
     That is which they are, how often they were changed as far as PyTorch counts it, and, since it does not count what
     is done to `weight.data`, the norm of every 1,009th entry: one pass over all would cost an iteration a hundredth.
     """
-    weights = list(trunk.parameters())
+    weights = list(model.parameters())
     norms = torch.stack(torch._foreach_norm([weight.flatten()[::1009] for weight in weights])).tolist()
     return [(id(weight), weight._version, norm) for weight, norm in zip(weights, norms, strict=True)]
 
 
-def _sizes(trunk: nn.Module, context_length: int, n_texts: int) -> tuple[int, int, int]:
+def _sizes(model: PreTrainedModel, context_length: int, n_texts: int) -> tuple[int, int, int]:
     """Return blocks, width and positions of a record."""
-    config = trunk.config
-    room = n_texts * (context_length + SPARE_POSITIONS)
-    return config.n_layer, config.n_embd, room  # type: ignore[union-attr, return-value]
+    return model.config.n_layer, model.config.n_embd, n_texts * (context_length + SPARE_POSITIONS)
 
 
 def _fits(n_blocks: int, width: int, room: int) -> bool:
-    return sum(FACTORS) * width * n_blocks * room * torch.float32.itemsize <= MOST_BYTES
+    return _n_bytes(n_blocks, width, room) <= MOST_BYTES
+
+
+def _n_bytes(n_blocks: int, width: int, room: int) -> int:
+    return sum(FACTORS) * width * n_blocks * room * torch.float32.itemsize
 
 
 def _key(token_ids: npt.NDArray[np.integer]) -> bytes:

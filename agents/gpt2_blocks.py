@@ -1,6 +1,6 @@
 """GPT-2's forward pass over whole texts in plain operations, for updates and scoring.
 
-On a GPU these can be joined into few; on the CPU what texts have alike is left out, and what nobody asks for.
+What texts have alike is computed once, and what nobody asks for is not; on a GPU operations are joined into few.
 """
 
 from collections.abc import Callable
@@ -138,9 +138,9 @@ def _of_texts(
     padded = joined.view(*texts.number.shape, -1) if texts.kept is None else spread_rows(joined, texts)
     attended = _attended(padded, n_heads).flatten(0, 1)  # (R ℓ, D)
     if is_last:
-        at_decisions = texts.number.flatten()[texts.decisions]
-        hidden = hidden.index_select(0, at_decisions)
-        known = None if known is None else known.at(at_decisions)
+        asked_for = texts.number.flatten()[texts.decisions]
+        hidden = hidden.index_select(0, asked_for)
+        known = None if known is None else known.at(asked_for)
         attended = picked_rows(attended, texts.decisions)
     elif texts.kept is not None:
         attended = picked_rows(attended, texts.kept)

@@ -162,9 +162,6 @@ class RowCache(Cache):
         Returns:
             Boolean attention mask, True where a query may attend, shape (R, 1, m, attended_length).
         """
-        if self.lends and rows is not None:
-            # What they had is written over; each borrower has a copy.
-            self.n_borrowed.masked_fill_(torch.isin(self.lenders, rows), 0)
         self.rows = rows
         self.positions = positions
         self.attended_length = attended_length or self.context_length
@@ -174,6 +171,15 @@ class RowCache(Cache):
     def key_room(self) -> int:
         """Positions that keys in columns need room for."""
         return min(-(-self.attended_length // ROOM_STEP) * ROOM_STEP, self.context_length)
+
+    def begin(self, rows: Tensor) -> None:
+        """Take notice of rows that begin anew, shape (R,), before anything is appended to them.
+
+        They borrow no longer, nor does anybody from them; who has borrowed has a copy.
+        """
+        if self.lends:
+            is_over = torch.isin(self.lenders, rows) | torch.isin(self.all_rows, rows)
+            self.n_borrowed.masked_fill_(is_over, 0)
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop all rows but the given ones, shape (R,), which become rows 0 to R - 1."""
@@ -220,6 +226,11 @@ class PairedCache(RowCache):
     ) -> None:
         super().__init__(num_layers, num_rows, context_length, device)
         self.companion = companion
+
+    def begin(self, rows: Tensor) -> None:
+        """Take notice of rows that begin anew, in both caches."""
+        super().begin(rows)
+        self.companion.begin(rows)
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop all rows but the given ones in both caches."""

@@ -1,6 +1,6 @@
 """The language head of a policy: logits over the allowed tokens, and what they say of tokens that were chosen."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Unpack, cast
@@ -16,10 +16,11 @@ from .chunked_head import chunked_head_statistics
 from .chunking import in_chunks
 from .few_rows import Product, few_rows_product
 from .finished_logits import finish_logits, has_finished_logits
+from .forward_record import ForwardRecord
 from .number_checks import check_numbers
 from .precision import aligned_rows, precision, product_dtype
 from .token_rules import TokenRules
-from .token_statistics import head_statistics, token_statistics
+from .token_statistics import head_log_prob, head_statistics, known_statistics, token_statistics
 from .trunk import Trunk, TrunkArguments
 
 # In float32 128 MB on the CPU, where 600 decisions of GPT-2's vocabulary are one chunk, of which nothing is computed
@@ -54,6 +55,7 @@ class LanguageHead(Trunk):
         self.temperature = temperature
         self.token_rules = token_rules
         self._decoding_head: Product | None = None
+        self._drawing_record: ForwardRecord | None = None
         banned = torch.tensor(token_rules.banned_token_ids, dtype=torch.long)
         self.register_buffer("banned_token_ids", banned, persistent=False)
 
@@ -63,6 +65,17 @@ class LanguageHead(Trunk):
         head = self.language_model.get_output_embeddings()
         is_plain = type(head) is nn.Linear and not head._forward_hooks and not head._forward_pre_hooks
         return head if is_plain else None
+
+    @property
+    def has_plain_logits(self) -> bool:
+        """Whether logits are a product with a matrix, and nothing else."""
+        head = self.plain_head
+        return head is not None and head.bias is None and not has_finished_logits(self.language_model.config)
+
+    @property
+    def choice_settings(self) -> Hashable:
+        """See `Trunk.choice_settings`."""
+        return self.temperature, self.token_rules
 
     def make_decoding_head(self, num_rows: int) -> Product:
         """Return what does for one rollout what `model_logits` does, from weights that may be copied.
@@ -150,16 +163,29 @@ class LanguageHead(Trunk):
             token_ids: The tokens, among those that are allowed, shape (N,).
             candidates: As `candidates` returns them.
         """
-        head = self.plain_head
-        has_plain_logits = head is not None and head.bias is None
-        has_plain_logits &= not has_finished_logits(self.language_model.config)
+        known, self._known_choices = self._known_choices, None
+        if known is not None and known[0] is hidden and candidates is None:
+            return known_statistics(hidden, self._head_weight, token_ids, self.temperature, known[1])
         arguments = (hidden, n_generated, token_ids, candidates)
-        if has_plain_logits and gpu_path.is_for_gpu(hidden):
+        if self.has_plain_logits and gpu_path.is_for_gpu(hidden):
             return self._chunked_statistics(*arguments)
-        is_exact = has_plain_logits and self.autocast is None
+        is_exact = self.has_plain_logits and self.autocast is None
         statistics = self._statistics_of_head if is_exact else self._statistics_of_logits
         log_prob, entropy = in_chunks(statistics, self.rows_per_chunk, *arguments)
         return log_prob, entropy
+
+    @torch.no_grad()
+    def log_prob_of(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None = None
+    ) -> Tensor:
+        """Return the log-probabilities of `statistics_of` alone, shape (N,), without gradients."""
+        arguments = (hidden, n_generated, token_ids, candidates)
+        is_usual = type(self).statistics_of is LanguageHead.statistics_of
+        is_exact = self.has_plain_logits and self.autocast is None
+        if not is_usual or not is_exact or gpu_path.is_for_gpu(hidden):
+            return self.statistics_of(*arguments)[0]
+        (log_prob,) = in_chunks(self._log_prob_of_head, self.rows_per_chunk, *arguments)
+        return log_prob
 
     def _chunked_statistics(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
@@ -180,6 +206,12 @@ class LanguageHead(Trunk):
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
         return head_statistics(hidden, self._head_weight, token_ids, self.temperature, forbid)
 
+    def _log_prob_of_head(
+        self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
+    ) -> tuple[Tensor]:
+        forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
+        return (head_log_prob(hidden, self._head_weight, token_ids, self.temperature, forbid),)
+
     def _statistics_of_logits(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
     ) -> Statistics:
@@ -198,13 +230,18 @@ class LanguageHead(Trunk):
         return max(1, most // self.vocab_size)
 
     @contextmanager
-    def decoding_with(self, head: Product) -> Iterator[None]:
-        """Compute logits by a head of `make_decoding_head`, which belongs to a rollout, for the time of one step."""
-        self._decoding_head = head
+    def decoding_with(self, head: Product, record: ForwardRecord | None) -> Iterator[None]:
+        """Compute logits by a head of `make_decoding_head`, which belongs to a rollout, for the time of one step.
+
+        Args:
+            head: The head.
+            record: Keeps what tokens are drawn from; None for nothing.
+        """
+        self._decoding_head, self._drawing_record = head, record
         try:
             yield
         finally:
-            self._decoding_head = None
+            self._decoding_head = self._drawing_record = None
 
     def forbid(self, logits: Tensor, n_generated: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Put the least finite number in the place of forbidden tokens' logits, shape (N, V), which are changed."""

@@ -91,9 +91,14 @@ class LanguagePolicy(LanguageHead):
         return 0
 
     @property
+    def recorded_vocabulary(self) -> int:
+        """See `Trunk.recorded_vocabulary`."""
+        return self.vocab_size if self.has_plain_logits and not self.candidate_bytes else 0
+
+    @property
     def kind_of_choice(self) -> Hashable:
-        """What decides which operations a choice consists of, besides its arguments and what never changes."""
-        return None
+        """What decides which operations a choice consists of, besides its arguments."""
+        return self.temperature == 1.0, self.token_rules, self.plain_head is None
 
     def candidates(self, hidden: Tensor, n_generated: Tensor) -> Tensor | None:
         """Return the tokens that are chosen among at each decision, where the policy narrows the choice.
@@ -143,7 +148,8 @@ class LanguagePolicy(LanguageHead):
             candidates = self.candidates(hidden, n_generated)
         logits = self.decision_logits(hidden, n_generated, candidates)
         if not deterministic and top_k is None and top_p is None:
-            return draw_with_log_prob(logits, uniforms)
+            record = self._drawing_record if candidates is None else None
+            return draw_with_log_prob(logits, uniforms) if record is None else record.draw(logits, uniforms)
         if deterministic:
             token_ids = logits.argmax(dim=-1)
         else:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from .text_passes import PackedTexts
+
 Results = tuple[Tensor, ...]
 
 
@@ -52,9 +54,9 @@ def in_micro_batches(
     for rows in row_slices(lengths, size):
         longest, count = max(lengths[rows]), sum(n_decisions[rows])
         decisions = slice(n_before, n_before + count)
-        part = {
-            key: tensor[decisions] if key == "candidates" else tensor[rows, :longest] for key, tensor in obs.items()
-        }
+        part = PackedTexts(
+            (key, tensor[decisions] if key == "candidates" else tensor[rows, :longest]) for key, tensor in obs.items()
+        )
         # No random number is drawn in a forward pass, so none has to be drawn again.
         parts.append(
             torch.utils.checkpoint.checkpoint(

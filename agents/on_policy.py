@@ -189,27 +189,36 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        judged = self._play(n_rollout_steps * env.num_envs)
-        # First, because an EvalCallback writes out what the logger holds.
-        if not self._call_back(env, callback, judged):
-            self.policy.record = None  # of no use without an update
-            return False
-        n_tokens = self._store(judged)
-        self._charge_kl(len(judged), n_tokens)
-        self._record_episodes(judged)
-        self.rollout_buffer.estimate_returns()
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        return True
+        goes_on = False
+        try:
+            judged = self._play(n_rollout_steps * env.num_envs)
+            # First, because an EvalCallback writes out what the logger holds.
+            if self._call_back(env, callback, judged):
+                n_tokens = self._store(judged)
+                self._charge_kl(len(judged), n_tokens)
+                self._record_episodes(judged)
+                self.rollout_buffer.estimate_returns()
+                callback.update_locals(locals())
+                callback.on_rollout_end()
+                goes_on = True
+        finally:
+            if not goes_on:
+                self._forget_rollout()
+        if goes_on and self.rollout_buffer.n_minibatches(self._tokens_per_minibatch) > 1:
+            self.rollout_buffer.forget_batch()  # a minibatch is another one
+        return goes_on
 
     def train(self) -> None:
         """Update the policy as Stable-Baselines3 does; see `FiniteUpdates`."""
         try:
             super().train()
         finally:
-            # Of use to the first pass alone.
-            self.policy.record = self.policy.first_pass = None
-            self.rollout_buffer.forget_batch()
+            self._forget_rollout()
+
+    def _forget_rollout(self) -> None:
+        """Drop what is of use to the update that comes next alone."""
+        self.policy.forget_rollout()
+        self.rollout_buffer.forget_batch()
 
     def _store(self, judged: list[JudgedEpisode]) -> int:
         """Fill the buffer, with replayed episodes behind the new ones, and return the number of new tokens."""

@@ -194,22 +194,27 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         """Evaluate the tokens of a packed batch before the update that begins with just that.
 
         The first pass with gradients that asks for this very batch gets the same results, as long as no weight has
-        changed, and can be differentiated once. Whoever calls this sees to it that `first_pass` is None in the end.
+        changed, and can be differentiated once. Whoever calls this calls `forget_rollout` in the end.
 
         Returns:
             As `evaluate_tokens`, without gradients.
         """
         with torch.enable_grad():
             results = self._evaluate(batch, batch.chosen)
-        self.first_pass = FirstPass(self, batch, results)
+        self.first_pass = FirstPass(self, batch, results, self.choice_settings)
         values, log_prob, entropy = (part.detach() for part in results)
         return values, log_prob, entropy
+
+    def forget_rollout(self) -> None:
+        """See `Trunk.forget_rollout`."""
+        super().forget_rollout()
+        self.first_pass = None
 
     def _take_first_pass(self, obs: PyTorchObs) -> Results | None:
         if self.first_pass is None or not torch.is_grad_enabled():
             return None
         first_pass, self.first_pass = self.first_pass, None
-        return first_pass.results_for(self, obs)
+        return first_pass.results_for(self, obs, self.choice_settings)
 
     def _evaluate(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, n_generated = self.decisions(obs)

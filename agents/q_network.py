@@ -140,7 +140,7 @@ class GPT2QNetwork(LanguagePolicy):
     @property
     def kind_of_choice(self) -> Hashable:
         """See `LanguagePolicy.kind_of_choice`."""
-        return self.exploration.rate == 0, self.exploration.needs_reference
+        return super().kind_of_choice, self.exploration.rate == 0, self.exploration.needs_reference
 
     def choices(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Return what `choose` wants: as `decisions`, the hidden states followed by the reference's where needed."""

@@ -16,7 +16,7 @@ from .episode_buffer import EpisodeBuffer
 from .frozen_layers import frozen_parameters, share_frozen_parameters
 from .lora import switch_off
 from .policy import GPT2Policy
-from .scoring import Divergence, compare_policies, score_tokens
+from .scoring import Divergence, compare_policies, log_prob_of_tokens
 from .trunk import own_model
 
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
@@ -64,7 +64,7 @@ class Reference:
 
     def log_prob(self, buffer: EpisodeBuffer) -> Tensor:
         """Return the log-probability of each generated token of a buffer, in its order, shape (tokens,)."""
-        return score_tokens(self.policy, buffer).log_prob
+        return log_prob_of_tokens(self.policy, buffer)
 
     def divergence(self, policy: GPT2Policy, buffer: EpisodeBuffer) -> Divergence:
         """Return how far a policy has moved from here, at each generated token of a buffer; see `compare_policies`."""

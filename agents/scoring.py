@@ -69,6 +69,17 @@ def score_tokens(
     return TokenScores(values, log_prob)
 
 
+@torch.no_grad()
+def log_prob_of_tokens(policy: GPT2Policy, buffer: FlatEpisodes) -> Tensor:
+    """Return the log-probabilities that `score_tokens` gives, and nothing else, shape (tokens,)."""
+    log_prob = torch.empty(buffer.n_tokens, device=buffer.device)
+    for packed, index in _batches(buffer, 0, policy.micro_batch_size):
+        hidden, n_generated = policy.decisions(packed)
+        candidates = policy.stored_candidates(packed, hidden, n_generated)
+        log_prob[index] = policy.log_prob_of(hidden, n_generated, packed.chosen, candidates)
+    return log_prob
+
+
 def score_ahead(policy: GPT2Policy, buffer: EpisodeBuffer) -> TokenScores:
     """Score a buffer's generated tokens as `score_tokens` does, by the pass that an update of all of them begins with.
 

@@ -24,6 +24,7 @@ from textgym.task import TextTask, episode_info
 
 from .completion_policy import GPT2CompletionPolicy
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
+from .forward_record import DecodingPlan
 from .generation import GeneratedEpisode, generate_episodes
 from .judging import JudgedEpisode, judge_episodes
 from .language_policy import LanguagePolicy
@@ -211,7 +212,7 @@ class SequenceAlgorithm(CheckedPersistence):
         first = math.ceil(self.n_episodes_started / group) * group
         numbers = range(first, first + n_episodes)
         generated = generate_episodes(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
-        with self.network.recording(n_episodes if self._learns_at_once else 0):
+        with self.network.recording(DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None):
             judged = list(judge_episodes(task, self._finite(generated), self.potential_shaping, self.gamma))
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes

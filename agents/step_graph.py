@@ -19,7 +19,7 @@ class StepGraph:
         device: The CUDA device.
         step: Works on tensors that are always the same ones. It is run once before it is recorded, unless a graph of
             such a step was recorded before.
-        kind: What steps have alike that run the same kernels on the same shapes.
+        kind: What steps have alike that run the same kernels on the same shapes; None for a step unlike any other.
         memory: Bytes that it may need besides these.
         earlier: A graph of the same device, or None.
     """
@@ -41,7 +41,7 @@ class StepGraph:
             with torch.cuda.stream(self._stream):
                 # At first use libraries make handles and workspaces, and kernels are loaded or compiled, which may not
                 # be captured. One step does all of it, since each runs the same kernels on the same shapes.
-                if earlier is None or earlier.kind != kind:
+                if earlier is None or kind is None or earlier.kind != kind:
                     step()
                 if torch.cuda.mem_get_info()[0] < memory:
                     torch.cuda.empty_cache()

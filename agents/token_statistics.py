@@ -9,13 +9,18 @@ Inside, tokens come first and decisions second, (V, N), since the product that m
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from .choice_record import KnownChoices
+
 # On the CPU as many entries are worked on at a time as stay in its cache.
 ENTRIES_PER_SLICE = 1 << 18
+# Probabilities whose gradients are worked out together, 128 MB.
+MOST_ENTRIES = 1 << 25
 
 
 def token_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,6 +60,36 @@ def head_statistics(
     return log_prob, entropy
 
 
+@torch.no_grad()
+def head_log_prob(
+    hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, forbid: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return the log-probabilities of `head_statistics` alone, shape (N,), without gradients."""
+    logits = _logits_of(hidden, weight, temperature, forbid)
+    greatest = logits.amax(dim=0)
+    chosen = logits.gather(0, token_ids[None])[0] - greatest
+    total = torch.zeros_like(greatest)
+    for part in logits.split(_tokens_per_slice(logits)):
+        total += part.sub_(greatest).exp_().sum(dim=0)
+    return chosen - total.log()
+
+
+def known_statistics(
+    hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, known: KnownChoices
+) -> tuple[Tensor, Tensor]:
+    """Return what `head_statistics` does, of distributions that are known already.
+
+    Args:
+        hidden: Hidden states, shape (N, D).
+        weight: The head's weight, shape (V, D); it has no bias.
+        token_ids: Chosen tokens, allowed ones, shape (N,).
+        temperature: What divides the logits.
+        known: The distributions at these hidden states, by these weights and this temperature.
+    """
+    log_prob, entropy = _OfKnown.apply(hidden, weight, token_ids, temperature, known)  # type: ignore[no-untyped-call]
+    return log_prob, entropy
+
+
 class _OfLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,10 +115,7 @@ class _OfHead(torch.autograd.Function):
         temperature: float,
         forbid: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        exponentials = weight @ hidden.t()  # (V, N)
-        if temperature != 1.0:
-            exponentials /= temperature
-        forbid(exponentials.t())
+        exponentials = _logits_of(hidden, weight, temperature, forbid)
         total, log_prob, entropy = _exponentiate(exponentials, token_ids)
         ctx.save_for_backward(hidden, weight, exponentials, total, entropy, token_ids)
         ctx.temperature = temperature  # type: ignore[attr-defined]
@@ -94,24 +126,113 @@ class _OfHead(torch.autograd.Function):
     def backward(
         ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        hidden, weight, exponentials, total, entropy, token_ids = ctx.saved_tensors  # type: ignore[attr-defined]
+        hidden, weight, *distributions = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad_log_prob, grad_entropy = (grad / ctx.temperature for grad in (grad_log_prob, grad_entropy))  # type: ignore[attr-defined]
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
-        grad_log_prob = grad_log_prob / ctx.temperature  # type: ignore[attr-defined]
-        grad_hidden = grad_weight = None
-        if grad_entropy.any():
-            grad_entropy = grad_entropy / ctx.temperature  # type: ignore[attr-defined]
-            grad = _gradient(exponentials, total, entropy, token_ids, grad_log_prob, grad_entropy)  # (V, N)
-            grad_hidden = grad.t() @ weight if needs_hidden else None
-            grad_weight = grad @ hidden if needs_weight else None
-            return grad_hidden, grad_weight, None, None, None
-        scale = grad_log_prob[:, None]
-        normalised = scale / total[:, None]
-        if needs_hidden:
-            grad_hidden = weight[token_ids] * scale - (exponentials.t() @ weight) * normalised
-        if needs_weight:
-            grad_weight = exponentials @ (hidden * -normalised)
-            grad_weight.index_add_(0, token_ids, hidden * scale)
+        given = hidden, weight, _Distributions(*distributions), grad_log_prob, grad_entropy
+        return *_head_gradients(*given, needs_hidden, needs_weight), None, None, None
+
+
+class _OfKnown(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, known: KnownChoices
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(hidden, weight, token_ids, *known)
+        ctx.temperature = temperature  # type: ignore[attr-defined]
+        return known.probabilities[known.order, token_ids].log(), known.entropies[known.order]
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        hidden, weight, token_ids, *of_choices = ctx.saved_tensors  # type: ignore[attr-defined]
+        known = KnownChoices(*of_choices)
+        # Narrow tensors take the order of the wide one.
+        at_choices = known.order.argsort()
+        grad_log_prob, grad_entropy = (
+            grad[at_choices] / ctx.temperature  # type: ignore[attr-defined]
+            for grad in (grad_log_prob, grad_entropy)
+        )
+        hidden, token_ids = hidden.index_select(0, at_choices), token_ids[at_choices]
+        total = torch.ones_like(known.entropies)
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
+        parts_of_hidden: list[Tensor] = []
+        grad_weight: Tensor | None = None
+        # The gradient of an entropy takes several tensors of a slice's size.
+        for part in _row_slices(*known.probabilities.shape):
+            distributions = _Distributions(
+                known.probabilities[part].t(), total[part], known.entropies[part], token_ids[part]
+            )
+            given = hidden[part], weight, distributions, grad_log_prob[part], grad_entropy[part]
+            of_hidden, of_weight = _head_gradients(*given, needs_hidden, needs_weight)
+            parts_of_hidden += [] if of_hidden is None else [of_hidden]
+            grad_weight = of_weight if grad_weight is None or of_weight is None else grad_weight.add_(of_weight)
+        grad_hidden = torch.cat(parts_of_hidden).index_select(0, known.order) if needs_hidden else None
         return grad_hidden, grad_weight, None, None, None
+
+
+def _row_slices(n_rows: int, vocab_size: int) -> list[slice]:
+    n_rows_each = max(1, MOST_ENTRIES // vocab_size)
+    return [slice(start, start + n_rows_each) for start in range(0, n_rows, n_rows_each)]
+
+
+class _Distributions(NamedTuple):
+    """What a backward pass knows of N distributions, from which N tokens were chosen.
+
+    Attributes:
+        exponentials: e, shape (V, N).
+        total: s, shape (N,).
+        entropy: In nats, shape (N,).
+        token_ids: The tokens, shape (N,).
+    """
+
+    exponentials: Tensor
+    total: Tensor
+    entropy: Tensor
+    token_ids: Tensor
+
+
+def _head_gradients(
+    hidden: Tensor,
+    weight: Tensor,
+    distributions: _Distributions,
+    grad_log_prob: Tensor,
+    grad_entropy: Tensor,
+    needs_hidden: bool,
+    needs_weight: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of a head's input and weight, as far as they are needed."""
+    grad_hidden = grad_weight = None
+    if grad_entropy.any():
+        grad = _gradient(*distributions, grad_log_prob, grad_entropy)  # (V, N)
+        grad_hidden = grad.t() @ weight if needs_hidden else None
+        grad_weight = grad @ hidden if needs_weight else None
+        return grad_hidden, grad_weight
+    exponentials, total, _, token_ids = distributions
+    scale = grad_log_prob[:, None]
+    normalised = scale / total[:, None]
+    if needs_hidden:
+        grad_hidden = weight[token_ids] * scale - (exponentials.t() @ weight) * normalised
+    if needs_weight:
+        grad_weight = exponentials @ (hidden * -normalised)
+        grad_weight.index_add_(0, token_ids, hidden * scale)
+    return grad_hidden, grad_weight
+
+
+def _logits_of(hidden: Tensor, weight: Tensor, temperature: float, forbid: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the logits of a head, divided by the temperature, shape (V, N)."""
+    logits = weight @ hidden.t()
+    if temperature != 1.0:
+        logits /= temperature
+    forbid(logits.t())
+    return logits
+
+
+def _tokens_per_slice(logits: Tensor) -> int:
+    """Return how many tokens of logits, shape (V, N), are worked on at a time."""
+    return max(1, ENTRIES_PER_SLICE // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
 
 
 def _exponentiate(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,8 +240,7 @@ def _exponentiate(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor, Te
     greatest = logits.amax(dim=0)
     chosen = logits.gather(0, token_ids[None])[0] - greatest
     total, weighted = torch.zeros_like(greatest), torch.zeros_like(greatest)
-    n_tokens = max(1, ENTRIES_PER_SLICE // len(greatest)) if logits.device.type == "cpu" else len(logits)
-    for part in logits.split(n_tokens):
+    for part in logits.split(_tokens_per_slice(logits)):
         part -= greatest
         exponentials = part.exp()
         total += exponentials.sum(dim=0)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from textgym.models import load_language_model
 
 from . import gpu_path
 from .activations import fuse_activations
-from .forward_record import ForwardRecord, KnownTexts
+from .choice_record import KnownChoices
+from .forward_record import DecodingPlan, ForwardRecord, KnownTexts
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .gpt2_blocks import at_decisions, embedded, through_blocks
 from .gpt2_step import GPT2Step, is_plain_gpt2
@@ -74,7 +75,9 @@ class Trunk(BasePolicy):
     """
 
     record: ForwardRecord | None = None
-    _n_recorded_texts = 0
+    _plan: DecodingPlan | None = None
+    # Hidden states, and the distributions over tokens that are known of them.
+    _known_choices: tuple[Tensor, KnownChoices] | None = None
 
     def __init__(
         self,
@@ -185,35 +188,51 @@ class Trunk(BasePolicy):
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
         if is_plain_gpt2(trunk):
-            if self._n_recorded_texts:
-                cache.record = self.record = self._new_record(trunk, cache)
+            if self._plan is not None:
+                cache.record = self.record = self._new_record(cache, self._plan)
             step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
             cache.step, cache.has_key_columns, cache.lends = step, step.has_key_columns, step.kernel is not None
         return cache
 
     @contextmanager
-    def recording(self, n_texts: int) -> Iterator[None]:
-        """Let the next update make use of what the decoding of so many texts computes, where that is worth it.
+    def recording(self, plan: DecodingPlan | None) -> Iterator[None]:
+        """Let the next update make use of what decoding computes, where there is a plan, and that is worth it.
 
         That is so for whole episodes in float32 on the CPU, with nothing in the policy's GPT-2 that is not plain, and
         where the products take little memory; see `ForwardRecord`. The first pass with gradients that asks for these
         texts can then be differentiated once.
         """
-        self.record, self._n_recorded_texts = None, n_texts
+        self.forget_rollout()
+        self._plan = plan
         try:
             yield
         except BaseException:
-            self.record = None
+            self.forget_rollout()
             raise
         finally:
-            self._n_recorded_texts = 0
+            self._plan = None
 
-    def _new_record(self, trunk: GPT2Model, cache: RowCache) -> ForwardRecord | None:
+    def forget_rollout(self) -> None:
+        """Drop what the last rollout has left for an update."""
+        self.record = self._known_choices = None
+
+    def _new_record(self, cache: RowCache, plan: DecodingPlan) -> ForwardRecord | None:
         is_exact = self.device.type == "cpu" and self.autocast is None
-        sizes = cache.context_length, self._n_recorded_texts
-        if not is_exact or self.gradient_checkpointing or not ForwardRecord.has_room(trunk, *sizes):
+        has_room = ForwardRecord.has_room(self.language_model, cache.context_length, plan.n_texts)
+        if not is_exact or self.gradient_checkpointing or not has_room:
             return None
-        return ForwardRecord(trunk, cache.num_rows, *sizes)
+        sizes = cache.num_rows, cache.context_length
+        return ForwardRecord(self.language_model, *sizes, plan, self.recorded_vocabulary, self.choice_settings)
+
+    @property
+    def recorded_vocabulary(self) -> int:
+        """Tokens whose distributions an update can take from decoding; 0 where it cannot."""
+        return 0
+
+    @property
+    def choice_settings(self) -> Hashable:
+        """What distributions over tokens follow from, besides weights."""
+        return None
 
     def cached_hidden_states(
         self,
@@ -276,8 +295,9 @@ class Trunk(BasePolicy):
     def _packed_hidden_states(self, obs: Mapping[str, Tensor], trunk: nn.Module | None) -> Tensor:
         """Return the hidden state at each decision of a packed batch, shape (N, D).
 
-        On the CPU a few rows are forwarded at a time, each no further than its longest: rows come longest first, so
-        little padding is left, and what a pass works on stays in the processor's cache.
+        A plain GPT-2 goes a way of its own. Of other models, on the CPU, a few rows are forwarded at a time, each no
+        further than its longest: rows come longest first, so little padding is left, and what a pass works on stays in
+        the processor's cache.
         """
         input_ids, is_decision = obs["input_ids"].long(), obs["is_decision"]
         frozen_hidden = obs.get("frozen_hidden") if self.n_shared_layers else None
@@ -313,7 +333,10 @@ class Trunk(BasePolicy):
             arguments = trunk, hidden, texts, n_done, product_dtype(self.autocast), is_checkpointed, products
             parts.append(at_decisions(*arguments))
         joined = torch.cat(parts)
-        return joined if order is None else joined.index_select(0, order)
+        hidden = joined if order is None else joined.index_select(0, order)
+        choices = None if known is None else known.at_decisions(obs["is_decision"])
+        self._known_choices = None if choices is None else (hidden, choices)
+        return hidden
 
     def _find_recorded(self, trunk: GPT2Model, obs: Mapping[str, Tensor]) -> KnownTexts | None:
         """Return what decoding has computed of texts, to the first pass with gradients that asks."""
@@ -322,7 +345,8 @@ class Trunk(BasePolicy):
         record, self.record = self.record, None
         if record is None:
             return None
-        return record.find(trunk, obs["input_ids"], obs["attention_mask"].sum(dim=1).tolist())
+        lengths = obs["attention_mask"].sum(dim=1).tolist()
+        return record.find(self.language_model, obs["input_ids"], lengths, self.choice_settings)
 
     def _check_sizes(self) -> None:
         config = self.language_model.config

@@ -1,6 +1,8 @@
 """Where an update begins with the pass that scores a rollout, there is one such pass, and weights come out alike."""
 
 import copy
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from tests.agents.tiny import gpt2_config, language_model, letter_task, waken_critic
-from textgym.agents import A2C, GRPO, NLPO, PPO, RLOO, GPT2Policy, MaskablePPO, TextGenVecEnv, on_policy
-from textgym.agents.scoring import score_tokens
+from textgym.agents import A2C, GRPO, NLPO, PPG, PPO, RLOO, GPT2Policy, MaskablePPO, TextGenVecEnv, on_policy
+from textgym.agents.scoring import score_ahead, score_tokens
+from textgym.completion import TextGenCompletionVectorEnv
 
 BFLOAT16 = {"autocast": "bfloat16"}
 WHOLE = {"batch_size": 200, "n_epochs": 2}
@@ -64,6 +67,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "RLOO": (RLOO, GROUPS, {}),
     "GRPO": (GRPO, GROUPS, WHOLE),
     "NLPO": (NLPO, {}, WHOLE),
+    "PPG": (PPG, {}, {**WHOLE, "n_policy_iterations": 2, "n_aux_epochs": 1}),
     "MaskablePPO": (MaskablePPO, {}, WHOLE),
     "frozen layers": (A2C, {}, {"policy_kwargs": {**BFLOAT16, "frozen_layers": 1}}),
     "separate critic": (A2C, {}, {"policy_kwargs": {"critic": "separate"}}),
@@ -111,23 +115,69 @@ def test_in_float32_decoding_has_scored_a_rollout_already(passes: list[bool]) ->
 
 
 class Disturbing(BaseCallback):
-    """Changes a weight between rollout and update, in a way that PyTorch does not count."""
+    """Changes something between rollout and update."""
+
+    def __init__(self, change: Callable[[GPT2Policy], None]) -> None:
+        super().__init__()
+        self.change = change
 
     def _on_rollout_end(self) -> None:
         assert isinstance(self.model, A2C)
-        for parameter in self.model.policy.parameters():
-            parameter.data += 0.01
+        self.change(self.model.policy)
 
     def _on_step(self) -> bool:
         return True
 
 
-def test_a_weight_that_was_changed_since_makes_the_pass_worthless(passes: list[bool]) -> None:
+def change_data(policy: GPT2Policy) -> None:
+    """Change weights in a way that PyTorch does not count."""
+    for parameter in policy.parameters():
+        parameter.data += 0.01
+
+
+def change_temperature(policy: GPT2Policy) -> None:
+    policy.temperature *= 0.9
+
+
+@pytest.mark.parametrize("change", [change_data, change_temperature])
+def test_what_was_changed_since_makes_the_pass_worthless(
+    change: Callable[[GPT2Policy], None], passes: list[bool]
+) -> None:
     model = make(A2C, {})
-    learned(model, Disturbing())
+    learned(model, Disturbing(change))
     # Scored with gradients, to no avail, and evaluated once more.
-    assert len(passes) % 2 == 0
     assert len(passes) == 2 * model._n_updates
+
+
+class Failing(BaseCallback):
+    def _on_rollout_end(self) -> None:
+        raise RuntimeError("no disk left")
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_an_error_before_the_update_leaves_nothing_behind() -> None:
+    model = make(A2C, {})
+    with pytest.raises(RuntimeError, match="no disk left"):
+        model.learn(60, callback=Failing())
+    assert model.policy.first_pass is None
+
+
+@pytest.mark.parametrize("kind", [PPO, A2C])
+def test_whole_completions_learn_from_it_too(kind: Any, passes: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for score in (score_ahead, score_tokens):
+        monkeypatch.setattr(on_policy, "score_ahead", score)
+        env = TextGenCompletionVectorEnv(4, letter_task())
+        settings = {"batch_size": 200, "n_epochs": 1} if kind is PPO else {}
+        of_policy = {"model": language_model(gpt2_config()), **BFLOAT16}
+        model = kind("GPT2CompletionPolicy", env, n_steps=15, seed=0, device="cpu", policy_kwargs=of_policy, **settings)
+        passes.clear()
+        results.append(learned(model))
+        assert passes.count(False) == (0 if score is not score_tokens else model._n_updates)
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_it_belongs_to_one_batch_and_goes_into_no_copy(passes: list[bool]) -> None:
@@ -138,6 +188,7 @@ def test_it_belongs_to_one_batch_and_goes_into_no_copy(passes: list[bool]) -> No
     values, log_prob, _ = model.policy.evaluate_ahead(batch)
     assert not values.requires_grad
     assert copy.deepcopy(model.policy).first_pass is None
+    assert pickle.loads(pickle.dumps(model.policy)).first_pass is None
     passes.clear()
     with torch.no_grad():
         model.policy.evaluate_actions(batch, batch.chosen)

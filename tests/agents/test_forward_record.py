@@ -10,8 +10,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor, nn
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, waken_critic
-from textgym.agents import A2C, DQN, GRPO, PPO, REINFORCE, RLOO, TextGenVecEnv, forward_record
-from textgym.agents.forward_record import BlockProducts, ForwardRecord, KnownTexts, known_product
+from textgym.agents import A2C, DQN, GRPO, PPO, REINFORCE, RLOO, TextGenVecEnv, forward_record, token_statistics
+from textgym.agents.forward_record import BlockProducts, DecodingPlan, ForwardRecord, KnownTexts, known_product
 from textgym.agents.generation import generate_episodes
 from textgym.reward_validation import RewardError
 
@@ -63,6 +63,15 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "RLOO": (RLOO, GROUPS, {"decode_rows": 2}),
     "GRPO": (GRPO, GROUPS, WHOLE),
     "frozen layers": (A2C, {}, {"policy_kwargs": {"frozen_layers": 2}}),
+    # Of three letters and as many tokens, so that some texts are alike, and no row goes on behind its end.
+    "equal texts": (
+        RLOO,
+        {**GROUPS, "max_new_tokens": 4, "min_new_tokens": 4, "banned_token_ids": list(range(3, 10))},
+        {},
+    ),
+    "temperature": (PPO, {}, {**WHOLE, "policy_kwargs": {"temperature": 0.6}}),
+    "token rules": (PPO, {"banned_token_ids": [3], "min_new_tokens": 3}, WHOLE),
+    "entropy bonus": (A2C, GROUPS, {"ent_coef": 0.1}),
     "separate critic": (A2C, GROUPS, {"policy_kwargs": {"critic": "separate"}}),
 }
 
@@ -81,6 +90,34 @@ def test_weights_after_an_update_are_those_without_a_record(
     assert not answers
     for one, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_recorded_update_begins_with_no_product_of_the_head(
+    answers: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products: list[int] = []
+    logits_of = token_statistics._logits_of
+
+    def noted(hidden: Tensor, *others: Any) -> Tensor:
+        products.append(len(hidden))
+        return logits_of(hidden, *others)
+
+    monkeypatch.setattr(token_statistics, "_logits_of", noted)
+    learned(REINFORCE, {}, reference=None)
+    learned(GRPO, GROUPS, decode_rows=3, batch_size=200, n_epochs=1, reference=None)
+    assert not products
+    answers.clear()
+    # A first rollout of 60 tokens, as 8 texts of 8: there is no room for distributions beside the blocks' products.
+    monkeypatch.setattr(forward_record, "MOST_BYTES", bytes_of_products(n_texts=8))
+    learned(REINFORCE, {}, reference=None)
+    assert answers[0]
+    assert products
+
+
+def bytes_of_products(n_texts: int) -> int:
+    """What the blocks' products of so many of the longest texts take, 3 + 1 + 4 + 1 widths a block and position."""
+    n_positions = n_texts * (letter_task().context_length + forward_record.SPARE_POSITIONS)
+    return n_positions * N_BLOCKS * 9 * gpt2_config().n_embd * 4
 
 
 def test_a_recorded_update_multiplies_by_no_matrix_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,11 +196,17 @@ def load_a_vector(model: A2C) -> None:
     model.policy.load_from_vector(1.5 * model.policy.parameters_to_vector())
 
 
+def lower_the_temperature(model: A2C) -> None:
+    model.policy.temperature *= 0.9
+
+
 def generate_something(model: A2C) -> None:
     list(generate_episodes(model.policy, model.task, range(3), seed=9))
 
 
-@pytest.mark.parametrize("change", [change_a_weight, change_its_data, replace_a_weight, load_a_vector])
+@pytest.mark.parametrize(
+    "change", [change_a_weight, change_its_data, replace_a_weight, load_a_vector, lower_the_temperature]
+)
 def test_a_record_is_out_of_date_once_a_weight_has_changed(
     change: Callable[[A2C], None], answers: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,24 +233,24 @@ def test_what_is_generated_before_the_update_is_not_taken_for_the_rollout(answer
 def test_texts_that_were_not_decoded_are_unknown_and_so_are_all_where_they_take_too_much_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trunk = letter_policy(letter_task()).language_model.base_model
-    record = ForwardRecord(trunk, num_rows=2, context_length=3, n_texts=1)
+    model = letter_policy(letter_task()).language_model
+    record = ForwardRecord(model, num_rows=2, context_length=3, plan=DecodingPlan(1, 1))
     products = [BlockProducts(*(torch.full((2, width), 3.0) for width in (48, 16, 64, 16)))] * 2
     record.add(None, torch.tensor([[0], [0]]), products)
     record.end_text(1, [4, 5])
     texts = torch.tensor([[4, 5, 0]])
     for _ in range(8):  # far more than there is room for at first
-        known = record.find(trunk, texts, [2])
+        known = record.find(model, texts, [2])
         assert known is not None
         assert known.places.tolist() == [1, 0, 0]
         assert known.block(1, torch.tensor([0])).widen.eq(3).all()
         record.add(None, torch.tensor([[1], [1]]), products)
-    assert record.find(trunk, torch.tensor([[4, 6, 0]]), [2]) is None
-    assert record.find(trunk, texts, [3]) is None
+    assert record.find(model, torch.tensor([[4, 6, 0]]), [2]) is None
+    assert record.find(model, texts, [3]) is None
     forgets(monkeypatch)
     for _ in range(8):
         record.add(None, torch.tensor([[1], [1]]), products)
-    assert record.find(trunk, texts, [2]) is None
+    assert record.find(model, texts, [2]) is None
 
 
 class StopAtOnce(BaseCallback):

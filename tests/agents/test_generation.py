@@ -444,3 +444,22 @@ def test_a_captured_graph_generates_what_the_cpu_generates(name: str, num_rows: 
         assert ours.log_prob.device.type == ours.values.device.type == "cuda"
         torch.testing.assert_close(ours.log_prob.cpu(), theirs.log_prob, atol=1e-3, rtol=0)
         torch.testing.assert_close(ours.values.cpu(), theirs.values, atol=1e-3, rtol=0)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    "of_task", [{}, {"prompts": ["a", "b", "c"], "max_prompt_tokens": 1}], ids=["long prompts", "prompts of one token"]
+)
+def test_groups_that_take_the_place_of_others_are_generated_as_on_the_cpu_rollout_after_rollout(
+    of_task: dict[str, Any],
+) -> None:
+    """With heads that are wide enough for the kernel, by which completions read their prompt in one row."""
+    task = letter_task(completions_per_prompt=3, min_new_tokens=2, **of_task)
+    model = language_model(gpt2_config(n_embd=64, n_head=2))
+    on_cpu, on_gpu = letter_policy(task, model), letter_policy(task, model).to("cuda")
+    for seed in (1, 2, 3):
+        expected = list(generate_episodes(on_cpu, task, range(90), seed=seed))
+        episodes = list(generate_episodes(on_gpu, task, range(90), seed=seed, num_rows=8))
+        assert contents(episodes) == contents(expected)
+        for ours, theirs in zip(episodes, expected, strict=True):
+            torch.testing.assert_close(ours.log_prob.cpu(), theirs.log_prob, atol=1e-3, rtol=0)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from transformers import GPT2Model, PreTrainedModel
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
 from textgym.agents import few_rows, gpt2_step, kv_cache
 from textgym.agents.activations import fuse_activations
+from textgym.agents.decoder import SAMPLED, Decoder
 from textgym.agents.few_rows import few_rows_product
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
@@ -94,25 +96,63 @@ def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_o
             place = place + 1
 
 
-def test_a_row_borrows_a_beginning_until_its_lender_begins_anew() -> None:
-    """Only a GPU's kernel reads by this; each borrower has a copy all the same."""
-    cache = RowCache(1, 4, 9, torch.device("cpu"))
-    cache.lends = True
-    (layer,) = cache.row_layers
-    cache.select(torch.arange(3)[None], torch.tensor([1]))
-    layer.update(*(torch.randn(1, 2, 3, 4) for _ in range(2)))
-    source, target = torch.tensor([1, 1]), torch.tensor([0, 3])
-    cache.copy_rows(source, target, torch.tensor([3, 2]), 3)
-    assert cache.lenders[[0, 3]].tolist() == [1, 1]
-    assert cache.n_borrowed.tolist() == [3, 0, 0, 2]
-    assert torch.equal(layer.keys[3, :, :3], layer.keys[1, :, :3])
-    cache.select(torch.arange(2)[None], torch.tensor([2]))
-    cache.select(torch.full((4, 1), 3))
-    assert cache.n_borrowed.tolist() == [3, 0, 0, 2]
-    cache.select(torch.arange(2)[None], torch.tensor([1]))
-    assert cache.n_borrowed.tolist() == [0, 0, 0, 0]
-    cache.copy_rows(torch.tensor([1]), torch.tensor([0]), torch.tensor([1]), 1)
-    cache.keep_rows(torch.tensor([0, 2]))
+def borrowing_decoder() -> Decoder:
+    """Six rows of two prompts, three each, whose cache lends; on the CPU nothing reads by it, and each has a copy."""
+    task = letter_task(max_prompt_tokens=6)
+    decoder = Decoder(letter_policy(task), task, 6, SAMPLED, is_static=True)
+    decoder.cache.lends = True
+    begin(decoder, [0, 1, 2, 3, 4, 5], [[1, 2, 3], [1, 2, 3], [1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [4, 5, 6, 7]])
+    return decoder
+
+
+def begin(decoder: Decoder, rows: list[int], prompts: list[list[int]]) -> None:
+    decoder.start(rows, prompts, np.zeros((len(rows), decoder.task.max_new_tokens), dtype=np.float32))
+
+
+def lost_loans(decoder: Decoder) -> list[int]:
+    """Rows that borrow a beginning that is not their own copy of it."""
+    lost = []
+    for row, (lender, length) in enumerate(
+        zip(decoder.cache.lenders.tolist(), decoder.cache.n_borrowed.tolist(), strict=True)
+    ):
+        for layer in decoder.cache.row_layers:
+            for cached in (layer.keys, layer.values):
+                if not torch.equal(cached[row, :, :length], cached[lender, :, :length]):
+                    lost.append(row)
+    return lost
+
+
+def test_completions_of_a_prompt_borrow_its_beginning() -> None:
+    decoder = borrowing_decoder()
+    assert decoder.cache.lenders.tolist() == [0, 0, 0, 3, 3, 3]
+    assert decoder.cache.n_borrowed.tolist() == [0, 2, 2, 0, 3, 3]
+    decoder.run(3)
+    assert not lost_loans(decoder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompts", "n_borrowed"),
+    [
+        ([0, 5], [[8, 9], [10]], [0, 0, 0, 0, 3, 0]),  # a lender and a borrower read a prompt each
+        ([1, 3], [[8, 9, 1], [8, 9, 1]], [0, 0, 2, 2, 0, 0]),  # a borrower reads, and lends to what was a lender
+        ([0, 3], [[8], [8]], [0, 0, 0, 0, 0, 0]),  # of a single token nothing is cached
+        ([2, 1], [[8, 9, 1], [8, 9, 1]], [0, 2, 0, 0, 3, 3]),
+    ],
+)
+def test_rows_that_begin_anew_neither_lend_nor_borrow_what_was_there(
+    rows: list[int], prompts: list[list[int]], n_borrowed: list[int]
+) -> None:
+    decoder = borrowing_decoder()
+    begin(decoder, rows, prompts)
+    assert decoder.cache.n_borrowed.tolist() == n_borrowed
+    assert not lost_loans(decoder)
+    decoder.run(2)
+    assert not lost_loans(decoder)
+
+
+def test_rows_that_are_left_borrow_nothing() -> None:
+    cache = borrowing_decoder().cache
+    cache.keep_rows(torch.tensor([1, 4]))
     assert cache.n_borrowed.tolist() == [0, 0]
 
 

@@ -14,6 +14,8 @@ from tests.agents.twins import collect, generated_tokens, make_case, train_both
 from textgym.agents import NLPO, PPO, NucleusPolicy, TextGenVecEnv, evaluate
 from textgym.agents.candidates import unpack_candidates
 from textgym.agents.generation import generate_episodes
+from textgym.agents.reference import Reference
+from textgym.agents.scoring import score_tokens
 from textgym.task import TextTask
 
 
@@ -205,3 +207,21 @@ def test_another_policys_cache_is_an_error() -> None:
     token = torch.zeros((2, 1), dtype=torch.long)
     with pytest.raises(TypeError, match=exactly("cache must come from make_cache of this policy, got RowCache.")):
         policy.cached_hidden_states(token, token, policy.mask_policy.make_cache(2, 8))
+
+
+def test_its_policy_can_be_a_reference_of_another_s_texts() -> None:
+    """Which come without candidates: it finds its own, by hidden states that lie beside its own."""
+    task = letter_task()
+    model = algorithm(task)
+    other = PPO(
+        "GPT2Policy",
+        TextGenVecEnv(2, task),
+        n_steps=20,
+        seed=0,
+        device="cpu",
+        policy_kwargs={"model": language_model()},
+    )
+    other.learn(40)
+    reference = Reference(model.policy)
+    expected = score_tokens(reference.policy, other.rollout_buffer).log_prob
+    torch.testing.assert_close(reference.log_prob(other.rollout_buffer), expected, atol=1e-5, rtol=1e-5)

@@ -129,7 +129,7 @@ def test_the_frozen_part_is_computed_once_and_gives_the_same_numbers(config: Pre
     reference = model.find_reference()
     assert reference is not None
     expected = score_tokens(reference.policy, buffer).log_prob
-    buffer.frozen_hidden = None
+    buffer.keep_frozen_hidden(None)
     whole = batch._replace(observations={k: v for k, v in batch.observations.items() if k != "frozen_hidden"})
     without = gradients_of(model.policy, whole)
     assert with_stored.keys() == without.keys()
@@ -421,3 +421,21 @@ def test_every_option_is_saved_loaded_and_learned_on_with(tmp_path: Path, option
     resumed.policy.save(str(tmp_path / "policy.pth"))
     alone = GPT2Policy.load(str(tmp_path / "policy.pth"), device="cpu")
     assert not changed(alone, weights(resumed.policy))
+
+
+def test_a_reference_forwards_no_more_positions_at_once_than_a_micro_batch() -> None:
+    model = algorithm(gpt2_config(), micro_batch_size=30)
+    collect(model)
+    reference = model.find_reference()
+    assert reference is not None
+    expected = score_tokens(reference.policy, model.rollout_buffer).log_prob
+    sizes, decisions = [], reference.policy.decisions
+
+    def noted(obs: Any, trunk: Any = None) -> Any:
+        sizes.append(obs["input_ids"].numel())
+        return decisions(obs, trunk)
+
+    reference.policy.decisions = noted  # type: ignore[method-assign]
+    torch.testing.assert_close(reference.log_prob(model.rollout_buffer), expected, atol=1e-5, rtol=0)
+    assert len(sizes) > 1
+    assert max(sizes) <= 30

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from textgym.agents import token_statistics as module
-from textgym.agents.token_statistics import head_statistics, token_statistics
+from textgym.agents.token_statistics import head_log_prob, head_statistics, token_statistics
 
 FORBIDDEN = torch.finfo(torch.float32).min
 
@@ -116,6 +116,9 @@ def test_a_heads_statistics_and_gradients_are_those_of_its_logits(
         loss = (scale * (weight * log_prob + entropy_weight * entropy)).sum()
         ours = torch.autograd.grad(loss, (hidden, matrix))
         torch.testing.assert_close((log_prob, entropy, *ours), (*expected, *gradients))
+        alone = head_log_prob(hidden, matrix, token_ids, temperature, without_token_3)
+        torch.testing.assert_close(alone, expected[0].detach())
+        assert not alone.requires_grad
 
 
 def test_a_heads_gradients_are_those_of_finite_differences() -> None:
