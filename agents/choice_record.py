@@ -1,7 +1,7 @@
 """The distributions that a rollout's tokens were drawn from, kept for the update after it, which would repeat them.
 
-The product with the language head's matrix is a quarter of an update's forward pass, and as much of a small network's
-goes into exponentials. Drawing has computed both, for the same hidden states.
+Where an update takes its blocks' products from decoding, most of what is left of its forward pass is the product with
+the language head's matrix, and exponentials. Drawing has computed both, for the same hidden states.
 """
 
 from typing import NamedTuple
@@ -41,6 +41,11 @@ class ChoiceRecord:
         # For each step that was kept, the number of its first choice here, and that of its caller.
         self._steps: list[tuple[int, int, int]] = []
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the distributions take. `find` may copy those that are asked for."""
+        return self._probabilities.nbytes
+
     def draw(self, logits: Tensor, uniforms: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Draw a token a row, as `draw_with_log_prob` does, and keep what it was drawn from.
 
@@ -55,9 +60,9 @@ class ChoiceRecord:
         probabilities = torch.softmax(logits, dim=-1, out=self._probabilities[first:last])
         token_ids = draw_by_probability(probabilities, uniforms)
         log_prob = probabilities.gather(1, token_ids[:, None])[:, 0].log()
-        # H = log Σ exp z − Σ p z, and log Σ exp z = z(a) − log p(a) for any token a.
-        chosen = logits.gather(1, token_ids[:, None])[:, 0]
-        self._entropies[first:last] = chosen - log_prob - torch.linalg.vecdot(probabilities, logits)
+        # H = log Σ exp z − Σ p z, and log Σ exp z = z(a) − log p(a) for any token a; z(a) is near the greatest.
+        shifted = logits - logits.gather(1, token_ids[:, None])
+        self._entropies[first:last] = -log_prob - torch.linalg.vecdot(probabilities, shifted)
         self._steps.append((first, number, len(logits)))
         self._n_choices = last
         return token_ids, log_prob

@@ -166,7 +166,7 @@ class Decoder:
         # The first step of a cache without anything in it makes what it writes into, which is no part of other steps.
         if all(layer.is_initialized for layer in self.cache.row_layers):
             sizes = self.cache.num_rows, self.context_length, self.task.max_new_tokens
-            kind = (*sizes, self.sampling, self.policy.kind_of_choice, self.cache.step is None)
+            kind = (*sizes, self.sampling, self.policy.kind_of_choice, self.policy.autocast, self.cache.step is None)
         self.graph = StepGraph.of(self.policy, self.position.device, self.step, kind, memory)
         for name, tensor in self._state().items():
             tensor.copy_(saved[name])

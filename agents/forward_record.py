@@ -5,7 +5,7 @@ products with matrices. So these are kept, 9 D numbers a block and position, and
 between them, for its gradients.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,10 @@ MOST_BYTES = 1 << 28
 SPARE_POSITIONS = 4
 # Widths of `BlockProducts`, in hidden widths.
 FACTORS = (3, 1, 4, 1)
+
+
+# A text's tokens, and the number of those that were generated.
+_Key = tuple[bytes, int]
 
 
 class DecodingPlan(NamedTuple):
@@ -104,12 +108,12 @@ class ForwardRecord:
         self._n_positions = 0
         # Where each row's positions are in the tables, the last time that they were computed.
         self._places = np.zeros((num_rows, context_length), dtype=np.int64)
-        self._texts: dict[bytes, npt.NDArray[np.int64]] = {}
+        self._texts: dict[_Key, npt.NDArray[np.int64]] = {}
 
     @staticmethod
     def has_room(model: PreTrainedModel, context_length: int, n_texts: int) -> bool:
         """Whether so many of the longest texts take no more memory than a record may."""
-        return _fits(*_sizes(model, context_length, n_texts))
+        return _n_bytes(*_sizes(model, context_length, n_texts)) <= MOST_BYTES
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave it out of copies and pickles of a policy, whose weights are others."""
@@ -146,24 +150,23 @@ class ForwardRecord:
         """Follow `RowCache.copy_rows`."""
         self._places[target.numpy(), :length] = self._places[source.numpy(), :length]
 
-    def end_text(self, row: int, token_ids: Sequence[int]) -> None:
-        """Remember a row's text, prompt included, before another one takes its place.
+    def end_text(self, row: int, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> None:
+        """Remember a row's text before another one takes its place.
 
         Args:
             row: The row.
-            token_ids: The text's tokens. Decoding ends with the choice of the last one, and computes nothing of it.
+            prompt_ids: The prompt's tokens.
+            token_ids: Generated tokens. Decoding ends with the choice of the last one, and computes nothing of it.
         """
-        self._texts[_key(np.array(token_ids))] = self._places[row, : len(token_ids) - 1].copy()
+        text = np.array([*prompt_ids, *token_ids])
+        self._texts[_key(text, len(token_ids))] = self._places[row, : len(text) - 1].copy()
 
-    def find(
-        self, model: PreTrainedModel, input_ids: Tensor, lengths: Sequence[int], settings: Hashable = None
-    ) -> KnownTexts | None:
+    def find(self, model: PreTrainedModel, batch: Mapping[str, Tensor], settings: Hashable = None) -> KnownTexts | None:
         """Return what is known of texts, at all positions of each but its last.
 
         Args:
             model: The language model as it is now.
-            input_ids: Tokens of right-padded texts, shape (B, L).
-            lengths: Tokens of each text, B of them.
+            batch: `input_ids`, `attention_mask` and `is_decision` of the texts, packed.
             settings: As they are now.
 
         Returns:
@@ -171,9 +174,10 @@ class ForwardRecord:
         """
         if not self._tables or settings != self._settings or _fingerprint(model) != self._weights:
             return None
-        places = np.zeros(input_ids.shape, dtype=np.int64)
-        for place, row, length in zip(places, input_ids.numpy(), lengths, strict=True):
-            known = self._texts.get(_key(row[:length]))
+        places = np.zeros(batch["input_ids"].shape, dtype=np.int64)
+        sizes = (batch[name].sum(dim=1).tolist() for name in ("attention_mask", "is_decision"))
+        for place, row, length, n_decisions in zip(places, batch["input_ids"].numpy(), *sizes, strict=True):
+            known = self._texts.get(_key(row[:length], n_decisions))
             if known is None:
                 return None
             place[: length - 1] = known
@@ -186,8 +190,11 @@ class ForwardRecord:
         n_blocks, room, width = self._tables[-1].shape  # of products of the hidden width
         if self._n_positions > room:
             more = max(self._n_positions - room, room // 2)
-            fits = _fits(n_blocks, width, room + more)
-            self._tables = [functional.pad(table, (0, 0, 0, more)) for table in self._tables] if fits else []
+            n_bytes = _n_bytes(n_blocks, width, room + more) + (0 if self._choices is None else self._choices.n_bytes)
+            if n_bytes <= MOST_BYTES:
+                self._tables = [functional.pad(table, (0, 0, 0, more)) for table in self._tables]
+            else:
+                self._tables, self._choices = [], None
         return bool(self._tables)
 
 
@@ -208,16 +215,13 @@ def _sizes(model: PreTrainedModel, context_length: int, n_texts: int) -> tuple[i
     return model.config.n_layer, model.config.n_embd, n_texts * (context_length + SPARE_POSITIONS)
 
 
-def _fits(n_blocks: int, width: int, room: int) -> bool:
-    return _n_bytes(n_blocks, width, room) <= MOST_BYTES
-
-
 def _n_bytes(n_blocks: int, width: int, room: int) -> int:
     return sum(FACTORS) * width * n_blocks * room * torch.float32.itemsize
 
 
-def _key(token_ids: npt.NDArray[np.integer]) -> bytes:
-    return token_ids.astype(np.int64).tobytes()
+def _key(text: npt.NDArray[np.integer], n_generated: int) -> _Key:
+    # What may be chosen depends on how much has been.
+    return text.astype(np.int64).tobytes(), n_generated
 
 
 class _Known(torch.autograd.Function):

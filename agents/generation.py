@@ -179,7 +179,7 @@ def _finished(
     for index, (row, token_ids, reason) in enumerate(ended):
         number, prompt = playing.pop(row)
         if decoder.cache.record is not None:
-            decoder.cache.record.end_text(row, [*prompt.token_ids, *token_ids])
+            decoder.cache.record.end_text(row, prompt.token_ids, token_ids)
         yield GeneratedEpisode(
             number,
             task.finish(prompt, token_ids, reason),

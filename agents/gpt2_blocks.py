@@ -26,24 +26,21 @@ def embedded(trunk: GPT2Model, input_ids: Tensor) -> Tensor:
     return hidden
 
 
-def through_blocks(
-    trunk: GPT2Model, hidden: Tensor, first_block: int, dtype: torch.dtype, is_checkpointed: bool
-) -> Tensor:
+def through_blocks(trunk: GPT2Model, hidden: Tensor, dtype: torch.dtype, is_checkpointed: bool) -> Tensor:
     """Run rows through a trunk's blocks and its last norm, with the numbers of its own forward pass up to rounding.
 
     Without dropout. Causal attention never looks right, so that padding there needs no mask.
 
     Args:
         trunk: One of which `gpt2_step.is_plain_gpt2` is true.
-        hidden: What the first of the blocks gets, float32, shape (B, L, D).
-        first_block: Blocks before this one are left out.
+        hidden: What the first block gets, float32, shape (B, L, D).
         dtype: Precision of products and attention, as autocast has it; sums and norms stay in float32.
         is_checkpointed: Keep only the input of each block; the backward pass computes the rest again.
 
     Returns:
         The last hidden states, float32, shape (B, L, D).
     """
-    for block in cast(list[GPT2Block], trunk.h[first_block:]):
+    for block in cast(list[GPT2Block], trunk.h):
         arguments = (hidden, _weights(block), trunk.config.n_head, trunk.config.layer_norm_epsilon, dtype)
         hidden = CHECKPOINT(_through_block, *arguments) if is_checkpointed else _through_block(*arguments)
     last: Tensor = trunk.ln_f(hidden)
@@ -67,8 +64,8 @@ def at_decisions(
         trunk: See `through_blocks`.
         hidden: What the first of the blocks gets at the texts' N positions, float32, shape (N, D).
         texts: Which positions these are.
-        first_block: See `through_blocks`; at least one block is left.
-        dtype: Likewise.
+        first_block: Blocks before this one are left out; at least one is left.
+        dtype: See `through_blocks`.
         is_checkpointed: Likewise.
         known: Gives what a block's products are at the texts' positions, where that is known already.
 

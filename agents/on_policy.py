@@ -240,8 +240,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
             buffer.keep_frozen_hidden(frozen_hidden_of(self.policy, buffer))
         if self.policy.is_scored_again:
             sampled = buffer.old_log_prob
-            is_first_pass = self._learns_at_once and buffer.n_minibatches(self._tokens_per_minibatch) == 1
-            score = score_ahead if is_first_pass else score_tokens
+            # A subclass's networks may go otherwise while they learn.
+            is_ours = type(self.policy) in self.policy_aliases.values()
+            learns_at_once = self._learns_at_once and buffer.n_minibatches(self._tokens_per_minibatch) == 1
+            score = score_ahead if is_ours and learns_at_once else score_tokens
             buffer.old_values, buffer.old_log_prob = score(self.policy, buffer)
             gap = (buffer.old_log_prob - sampled)[:n_tokens].abs().mean()
             self.logger.record("rollout/log_prob_gap", float(gap))

@@ -72,6 +72,8 @@ def score_tokens(
 @torch.no_grad()
 def log_prob_of_tokens(policy: GPT2Policy, buffer: FlatEpisodes) -> Tensor:
     """Return the log-probabilities that `score_tokens` gives, and nothing else, shape (tokens,)."""
+    if type(policy)._evaluate is not GPT2Policy._evaluate:
+        return score_tokens(policy, buffer).log_prob
     log_prob = torch.empty(buffer.n_tokens, device=buffer.device)
     for packed, index in _batches(buffer, 0, policy.micro_batch_size):
         hidden, n_generated = policy.decisions(packed)

@@ -161,10 +161,9 @@ class Trunk(BasePolicy):
         """
         trunk = self.language_model.base_model if trunk is None else trunk
         is_checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
-        if gpu_path.is_for_gpu(input_ids) and is_plain_gpt2(trunk):
-            hidden = embedded(trunk, input_ids) if frozen_hidden is None else frozen_hidden
-            n_done = 0 if frozen_hidden is None else self.n_shared_layers
-            return through_blocks(trunk, hidden, n_done, product_dtype(self.autocast), is_checkpointed).float()
+        if frozen_hidden is None and gpu_path.is_for_gpu(input_ids) and is_plain_gpt2(trunk):
+            hidden = embedded(trunk, input_ids)
+            return through_blocks(trunk, hidden, product_dtype(self.autocast), is_checkpointed).float()
         with precision(input_ids.device, self.autocast), checkpointed_blocks(trunk, is_checkpointed):
             if frozen_hidden is not None:
                 hidden = upper_hidden_states(trunk, self.n_shared_layers, frozen_hidden)
@@ -343,10 +342,7 @@ class Trunk(BasePolicy):
         if not torch.is_grad_enabled() or trunk is not self.language_model.base_model:
             return None
         record, self.record = self.record, None
-        if record is None:
-            return None
-        lengths = obs["attention_mask"].sum(dim=1).tolist()
-        return record.find(self.language_model, obs["input_ids"], lengths, self.choice_settings)
+        return None if record is None else record.find(self.language_model, obs, self.choice_settings)
 
     def _check_sizes(self) -> None:
         config = self.language_model.config

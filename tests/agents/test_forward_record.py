@@ -69,6 +69,12 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
         {**GROUPS, "max_new_tokens": 4, "min_new_tokens": 4, "banned_token_ids": list(range(3, 10))},
         {},
     ),
+    # A text may be that of another prompt, where the first token was still to be chosen under other rules.
+    "one prompt begins another": (
+        A2C,
+        {"prompts": ["a", "aa"], "min_new_tokens": 2, "max_new_tokens": 4, "banned_token_ids": list(range(1, 11))},
+        {},
+    ),
     "temperature": (PPO, {}, {**WHOLE, "policy_kwargs": {"temperature": 0.6}}),
     "token rules": (PPO, {"banned_token_ids": [3], "min_new_tokens": 3}, WHOLE),
     "entropy bonus": (A2C, GROUPS, {"ent_coef": 0.1}),
@@ -229,6 +235,16 @@ def test_what_is_generated_before_the_update_is_not_taken_for_the_rollout(answer
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+def packed(prompt_ids: list[int], token_ids: list[int]) -> dict[str, Tensor]:
+    """Pack one text, padded to three tokens."""
+    column, n_prompt, length = torch.arange(3)[None], len(prompt_ids), len(prompt_ids) + len(token_ids)
+    return {
+        "input_ids": torch.tensor([[*prompt_ids, *token_ids, 0, 0]])[:, :3],
+        "attention_mask": column < length,
+        "is_decision": (column >= n_prompt - 1) & (column < length - 1),
+    }
+
+
 @torch.no_grad()
 def test_texts_that_were_not_decoded_are_unknown_and_so_are_all_where_they_take_too_much_memory(
     monkeypatch: pytest.MonkeyPatch,
@@ -237,20 +253,19 @@ def test_texts_that_were_not_decoded_are_unknown_and_so_are_all_where_they_take_
     record = ForwardRecord(model, num_rows=2, context_length=3, plan=DecodingPlan(1, 1))
     products = [BlockProducts(*(torch.full((2, width), 3.0) for width in (48, 16, 64, 16)))] * 2
     record.add(None, torch.tensor([[0], [0]]), products)
-    record.end_text(1, [4, 5])
-    texts = torch.tensor([[4, 5, 0]])
+    record.end_text(1, [4], [5])
     for _ in range(8):  # far more than there is room for at first
-        known = record.find(model, texts, [2])
+        known = record.find(model, packed([4], [5]))
         assert known is not None
         assert known.places.tolist() == [1, 0, 0]
         assert known.block(1, torch.tensor([0])).widen.eq(3).all()
         record.add(None, torch.tensor([[1], [1]]), products)
-    assert record.find(model, torch.tensor([[4, 6, 0]]), [2]) is None
-    assert record.find(model, texts, [3]) is None
+    assert record.find(model, packed([4], [6])) is None
+    assert record.find(model, packed([4], [5, 0])) is None
     forgets(monkeypatch)
     for _ in range(8):
         record.add(None, torch.tensor([[1], [1]]), products)
-    assert record.find(model, texts, [2]) is None
+    assert record.find(model, packed([4], [5])) is None
 
 
 class StopAtOnce(BaseCallback):

@@ -94,12 +94,12 @@ def numbers_of_blocks() -> list[Tensor]:
     found: list[Tensor] = []
     for shape in ((60, 9), (130, 4)):
         input_ids = torch.randint(12, shape, generator=generator)
-        hidden = through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False)
+        hidden = through_blocks(trunk, embedded(trunk, input_ids), torch.float32, False)
         # Not their squares, whose sum the last norm keeps as it is.
         (hidden * torch.randn(hidden.shape, generator=generator)).sum().backward()
         found.append(hidden)
         with torch.no_grad():
-            found.append(through_blocks(trunk, embedded(trunk, input_ids), 0, torch.float32, False))
+            found.append(through_blocks(trunk, embedded(trunk, input_ids), torch.float32, False))
     for n_groups in (65, 80):
         # Two texts each that begin alike.
         beginnings = torch.randint(12, (n_groups, 5), generator=generator).repeat_interleave(2, dim=0)

@@ -6,7 +6,6 @@ from torch import Tensor
 from transformers import GPT2Model
 
 from tests.agents.tiny import gpt2_config, language_model
-from textgym.agents.frozen_layers import lower_hidden_states
 from textgym.agents.gpt2_blocks import embedded, through_blocks
 from textgym.agents.gpt2_step import is_plain_gpt2
 
@@ -43,20 +42,12 @@ def test_hidden_states_and_gradients_are_those_of_the_forward_pass(is_checkpoint
     trunk = unlike_init()
     expected = trunk(tokens()).last_hidden_state
     theirs = gradients(trunk, expected)
-    hidden = through_blocks(trunk, embedded(trunk, tokens()), 0, torch.float32, is_checkpointed)
+    hidden = through_blocks(trunk, embedded(trunk, tokens()), torch.float32, is_checkpointed)
     ours = gradients(trunk, hidden)
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
     assert len(ours) == len(theirs) == len(list(trunk.parameters()))
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-4)
-
-
-def test_blocks_go_on_from_what_the_first_ones_have_made() -> None:
-    trunk = unlike_init()
-    with torch.no_grad():
-        lower = lower_hidden_states(trunk, 1, tokens())
-        hidden = through_blocks(trunk, lower, 1, torch.float32, False)
-        torch.testing.assert_close(hidden, trunk(tokens()).last_hidden_state, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
@@ -67,7 +58,7 @@ def test_in_bfloat16_they_are_as_near_to_the_exact_ones_as_the_forward_pass_unde
     with torch.autocast(device, torch.bfloat16):
         autocast = trunk(tokens(device)).last_hidden_state
     autocast_gradients = gradients(trunk, autocast.float())
-    hidden = through_blocks(trunk, embedded(trunk, tokens(device)), 0, torch.bfloat16, False)
+    hidden = through_blocks(trunk, embedded(trunk, tokens(device)), torch.bfloat16, False)
     assert hidden.dtype == torch.float32
     assert (hidden - exact).abs().mean() <= 1.5 * (autocast - exact).abs().mean()
     for own, other, exact_one in zip(gradients(trunk, hidden), autocast_gradients, exact_gradients, strict=True):
@@ -90,5 +81,5 @@ def test_a_gpu_is_as_near_to_the_exact_numbers_as_the_cpu_for_rows_of_any_length
 
 def hidden_and_gradients(device: str, dtype: torch.dtype, width: int, n_rows: int, length: int) -> list[Tensor]:
     trunk = unlike_init(device, width).type(dtype)
-    hidden = through_blocks(trunk, embedded(trunk, tokens(device, n_rows)[:, :length]), 0, dtype, False)
+    hidden = through_blocks(trunk, embedded(trunk, tokens(device, n_rows)[:, :length]), dtype, False)
     return [tensor.detach().cpu().double() for tensor in (hidden, *gradients(trunk, hidden))]
