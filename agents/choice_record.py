@@ -69,7 +69,7 @@ class ChoiceRecord:
 
     def find(self, numbers: np.ndarray) -> KnownChoices | None:
         """Return what was kept of choices, by the caller's numbers, shape (N,); None unless all were."""
-        here = np.full(max([last + count for _, last, count in self._steps], default=0), -1)
+        here = np.full(max([number + count for _, number, count in self._steps], default=0), -1)
         for first, number, count in self._steps:
             here[number : number + count] = np.arange(first, first + count)
         if not len(here) or numbers.max() >= len(here):

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .triton_trial import works_with_triton
+from .triton_trial import first_result
 
 # `decode_kernel.append_and_attend`.
 AttentionKernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -33,10 +33,10 @@ def _tried(device: torch.device, dtype: torch.dtype, head_width: int) -> Attenti
     keys, values = (torch.zeros((1, 1, 1, head_width), device=device, dtype=dtype) for _ in range(2))
     numbers = [torch.zeros(1, dtype=torch.long, device=device)] * 3
 
-    def kernel(*arguments: Tensor) -> Tensor:
+    def try_once() -> AttentionKernel:
         from .decode_kernel import append_and_attend
 
-        return append_and_attend(*arguments)
+        append_and_attend(joined, keys, values, *numbers)
+        return append_and_attend
 
-    works = works_with_triton(lambda: kernel(joined, keys, values, *numbers), "decoding is slower")
-    return kernel if works else None
+    return first_result(try_once, "decoding is slower")

@@ -20,9 +20,7 @@ class FirstPass:
         settings: What they follow from besides weights.
     """
 
-    def __init__(
-        self, policy: nn.Module, batch: Mapping[str, Tensor], results: Results, settings: Hashable = None
-    ) -> None:
+    def __init__(self, policy: nn.Module, batch: Mapping[str, Tensor], results: Results, settings: Hashable) -> None:
         self._weights, self._entries = _changes(policy), _entries(policy)
         self._batch, self._results, self._settings = batch, results, settings
 
@@ -30,7 +28,7 @@ class FirstPass:
         """Leave it out of copies and pickles of a policy, whose weights are others."""
         return type(None), ()
 
-    def results_for(self, policy: nn.Module, batch: object, settings: Hashable = None) -> Results | None:
+    def results_for(self, policy: nn.Module, batch: object, settings: Hashable) -> Results | None:
         """Return the results, if they are those of this very batch, and weights and settings are what they were."""
         if batch is not self._batch or settings != self._settings or _changes(policy) != self._weights:
             return None

@@ -1,5 +1,6 @@
 """From the positions of texts to the places that show them, and back."""
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .text_passes import TextPass
-from .triton_trial import works_with_triton
+from .triton_trial import first_result
+
+# `spread_kernel.sums_of_rows`.
+SumsKernel = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def spread_rows(rows: Tensor, texts: TextPass) -> Tensor:
@@ -19,10 +23,11 @@ def spread_rows(rows: Tensor, texts: TextPass) -> Tensor:
 
     Returns:
         Shape (R, ℓ, W); anything at padding, where gradients have to be 0. The gradients of all places that show a
-        position are added up in float32, or in what is more.
+        position are added up in float32.
     """
-    if rows.is_cuda and _has_kernel(rows.device, rows.dtype):
-        padded: Tensor = _Spread.apply(rows, texts)  # type: ignore[no-untyped-call]
+    kernel = _sums_kernel(rows.device, rows.dtype) if rows.is_cuda else None
+    if kernel is not None:
+        padded: Tensor = _Spread.apply(rows, texts, kernel)  # type: ignore[no-untyped-call]
     else:
         exact = rows.to(torch.promote_types(rows.dtype, torch.float32))
         padded = exact.index_select(0, texts.number.flatten()).to(rows.dtype)
@@ -36,29 +41,31 @@ def picked_rows(rows: Tensor, index: Tensor) -> Tensor:
 
 
 @cache
-def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+def _sums_kernel(device: torch.device, dtype: torch.dtype) -> SumsKernel | None:
     rows, one = torch.zeros((1, 16), device=device, dtype=dtype), torch.ones(1, dtype=torch.long, device=device)
-    return works_with_triton(lambda: _sums_of_rows(rows, one - 1, one, 1), "updates are slower")
 
+    def try_once() -> SumsKernel:
+        from .spread_kernel import sums_of_rows
 
-def _sums_of_rows(rows: Tensor, first: Tensor, counts: Tensor, distance: int) -> Tensor:
-    from .spread_kernel import sums_of_rows
+        sums_of_rows(rows, one - 1, one, 1)
+        return sums_of_rows
 
-    return sums_of_rows(rows, first, counts, distance)
+    return first_result(try_once, "updates are slower")
 
 
 class _Spread(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, rows: Tensor, texts: TextPass) -> Tensor:
-        ctx.texts = texts  # type: ignore[attr-defined]
+    def forward(ctx: FunctionCtx, rows: Tensor, texts: TextPass, kernel: SumsKernel) -> Tensor:
+        ctx.texts, ctx.kernel = texts, kernel  # type: ignore[attr-defined]
         return rows.index_select(0, texts.number.flatten())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
         texts: TextPass = ctx.texts  # type: ignore[attr-defined]
         # A position's places lie below one another, from the one that it is kept at.
-        return _sums_of_rows(grad.contiguous(), texts.kept, texts.n_places, texts.number.shape[1]), None  # type: ignore[arg-type]
+        places = texts.kept, texts.n_places, texts.number.shape[1]
+        return ctx.kernel(grad.contiguous(), *places), None, None  # type: ignore[attr-defined]
 
 
 class _Picked(torch.autograd.Function):

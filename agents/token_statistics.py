@@ -155,27 +155,28 @@ class _OfKnown(torch.autograd.Function):
             grad[at_choices] / ctx.temperature  # type: ignore[attr-defined]
             for grad in (grad_log_prob, grad_entropy)
         )
-        hidden, token_ids = hidden.index_select(0, at_choices), token_ids[at_choices]
-        total = torch.ones_like(known.entropies)
+        narrow = (
+            hidden.index_select(0, at_choices),
+            torch.ones_like(known.entropies),
+            known.entropies,
+            token_ids[at_choices],
+            grad_log_prob,
+            grad_entropy,
+        )
+        n_rows = max(1, MOST_ENTRIES // known.probabilities.shape[1])
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
         parts_of_hidden: list[Tensor] = []
         grad_weight: Tensor | None = None
         # The gradient of an entropy takes several tensors of a slice's size.
-        for part in _row_slices(*known.probabilities.shape):
-            distributions = _Distributions(
-                known.probabilities[part].t(), total[part], known.entropies[part], token_ids[part]
-            )
-            given = hidden[part], weight, distributions, grad_log_prob[part], grad_entropy[part]
+        parts = zip(*(tensor.split(n_rows) for tensor in (known.probabilities, *narrow)), strict=True)
+        for probabilities, hidden_part, total, entropies, chosen, of_log_prob, of_entropy in parts:
+            distributions = _Distributions(probabilities.t(), total, entropies, chosen)
+            given = hidden_part, weight, distributions, of_log_prob, of_entropy
             of_hidden, of_weight = _head_gradients(*given, needs_hidden, needs_weight)
             parts_of_hidden += [] if of_hidden is None else [of_hidden]
             grad_weight = of_weight if grad_weight is None or of_weight is None else grad_weight.add_(of_weight)
         grad_hidden = torch.cat(parts_of_hidden).index_select(0, known.order) if needs_hidden else None
         return grad_hidden, grad_weight, None, None, None
-
-
-def _row_slices(n_rows: int, vocab_size: int) -> list[slice]:
-    n_rows_each = max(1, MOST_ENTRIES // vocab_size)
-    return [slice(start, start + n_rows_each) for start in range(0, n_rows, n_rows_each)]
 
 
 class _Distributions(NamedTuple):

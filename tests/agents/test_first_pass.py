@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
+from tests.agents.test_forward_record import BetweenRolloutAndUpdate
 from tests.agents.tiny import gpt2_config, language_model, letter_task, waken_critic
 from textgym.agents import A2C, GRPO, NLPO, PPG, PPO, RLOO, GPT2Policy, MaskablePPO, TextGenVecEnv, on_policy
 from textgym.agents.scoring import score_ahead, score_tokens
@@ -114,53 +115,32 @@ def test_in_float32_decoding_has_scored_a_rollout_already(passes: list[bool]) ->
     assert all(passes)
 
 
-class Disturbing(BaseCallback):
-    """Changes something between rollout and update."""
-
-    def __init__(self, change: Callable[[GPT2Policy], None]) -> None:
-        super().__init__()
-        self.change = change
-
-    def _on_rollout_end(self) -> None:
-        assert isinstance(self.model, A2C)
-        self.change(self.model.policy)
-
-    def _on_step(self) -> bool:
-        return True
-
-
-def change_data(policy: GPT2Policy) -> None:
+def change_data(model: A2C) -> None:
     """Change weights in a way that PyTorch does not count."""
-    for parameter in policy.parameters():
+    for parameter in model.policy.parameters():
         parameter.data += 0.01
 
 
-def change_temperature(policy: GPT2Policy) -> None:
-    policy.temperature *= 0.9
+def change_temperature(model: A2C) -> None:
+    model.policy.temperature *= 0.9
 
 
 @pytest.mark.parametrize("change", [change_data, change_temperature])
-def test_what_was_changed_since_makes_the_pass_worthless(
-    change: Callable[[GPT2Policy], None], passes: list[bool]
-) -> None:
+def test_what_was_changed_since_makes_the_pass_worthless(change: Callable[[A2C], None], passes: list[bool]) -> None:
     model = make(A2C, {})
-    learned(model, Disturbing(change))
+    learned(model, BetweenRolloutAndUpdate(change))
     # Scored with gradients, to no avail, and evaluated once more.
     assert len(passes) == 2 * model._n_updates
 
 
-class Failing(BaseCallback):
-    def _on_rollout_end(self) -> None:
-        raise RuntimeError("no disk left")
-
-    def _on_step(self) -> bool:
-        return True
+def fail(_: A2C) -> None:
+    raise RuntimeError("no disk left")
 
 
 def test_an_error_before_the_update_leaves_nothing_behind() -> None:
     model = make(A2C, {})
     with pytest.raises(RuntimeError, match="no disk left"):
-        model.learn(60, callback=Failing())
+        model.learn(60, callback=BetweenRolloutAndUpdate(fail))
     assert model.policy.first_pass is None
 
 
