@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cpu_step import cpu_step
 from .sampling import draw_by_probability, draw_with_log_prob
 
 
@@ -57,14 +58,18 @@ class ChoiceRecord:
         first, last = self._n_choices, self._n_choices + len(logits)
         if last > len(self._probabilities):
             return draw_with_log_prob(logits, uniforms)
-        probabilities = torch.softmax(logits, dim=-1, out=self._probabilities[first:last])
+        self._steps.append((first, number, len(logits)))
+        self._n_choices = last
+        probabilities, entropies = self._probabilities[first:last], self._entropies[first:last]
+        on_cpu = cpu_step(logits.device, logits.dtype)
+        if on_cpu is not None:
+            return on_cpu.draw(logits, uniforms, probabilities, entropies)
+        torch.softmax(logits, dim=-1, out=probabilities)
         token_ids = draw_by_probability(probabilities, uniforms)
         log_prob = probabilities.gather(1, token_ids[:, None])[:, 0].log()
         # H = log Σ exp z − Σ p z, and log Σ exp z = z(a) − log p(a) for any token a; z(a) is near the greatest.
         shifted = logits - logits.gather(1, token_ids[:, None])
-        self._entropies[first:last] = -log_prob - torch.linalg.vecdot(probabilities, shifted)
-        self._steps.append((first, number, len(logits)))
-        self._n_choices = last
+        entropies.copy_(-log_prob - torch.linalg.vecdot(probabilities, shifted))
         return token_ids, log_prob
 
     def find(self, numbers: np.ndarray) -> KnownChoices | None:

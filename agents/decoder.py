@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cpu_step import cpu_step
 from .language_policy import LanguagePolicy
 from .step_graph import StepGraph
 
@@ -84,6 +85,7 @@ class Decoder:
         self.candidates = torch.zeros(
             (num_rows, n_tokens + 1, policy.candidate_bytes), dtype=torch.uint8, device=device
         )
+        self.on_cpu = cpu_step(device, torch.float32)
         self.graph: StepGraph | None = None
 
     def start(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], uniforms: np.ndarray) -> None:
@@ -121,33 +123,45 @@ class Decoder:
 
     def step(self) -> None:
         """Generate one token in every running row."""
-        attended = None if self.is_static else int(self.position.max()) + 1
+        attended = None if self.is_static or self.cache.knows_ends else int(self.position.max()) + 1
         hidden = self.policy.cached_hidden_states(
             self.last_token[:, None], self.position[:, None], self.cache, attended_length=attended
         )[:, 0]  # (B, D)
-        column = torch.where(self.is_running, self.n_generated, self.task.max_new_tokens)[:, None]
         with self.policy.decoding_with(self.head, self.cache.record):
             candidates = self.policy.candidates(hidden, self.n_generated)
             token, log_prob = self.policy.choose(
                 hidden,
                 self.n_generated,
-                self.uniforms.gather(1, column)[:, 0],
+                self.uniforms.gather(1, self.n_generated[:, None])[:, 0],
                 self.sampling.deterministic,
                 self.sampling.top_k,
                 self.sampling.top_p,
                 candidates,
             )
+        values = self.policy.values_of(hidden)
         if candidates is not None:
-            self.candidates.scatter_(1, column[:, :, None].expand(-1, -1, candidates.shape[1]), candidates[:, None])
+            column = self._next_column()[:, :, None].expand(-1, -1, candidates.shape[1])
+            self.candidates.scatter_(1, column, candidates[:, None])
+        if self.on_cpu is not None:
+            tables = self.token_ids, self.log_prob, self.values
+            state = self.n_generated, self.position, self.last_token, self.is_running
+            limits = self.context_length, self.task.eos_token_id
+            self.on_cpu.advance(token, log_prob, values, *tables, *state, *limits)
+            return
+        column = self._next_column()
         self.token_ids.scatter_(1, column, token[:, None])
         self.log_prob.scatter_(1, column, log_prob[:, None])
-        self.values.scatter_(1, column, self.policy.values_of(hidden)[:, None])
+        self.values.scatter_(1, column, values[:, None])
         self.n_generated += self.is_running
         self.position += self.is_running
         self.last_token.copy_(token)
         self.is_running &= (token != self.task.eos_token_id) & (self.n_generated < self.task.max_new_tokens)
         # A row that has ended stands still inside the context until it is refilled.
         self.position.clamp_(max=self.context_length - 1)
+
+    def _next_column(self) -> Tensor:
+        """Return where each row's next token is written, shape (B, 1)."""
+        return torch.where(self.is_running, self.n_generated, self.task.max_new_tokens)[:, None]
 
     def run(self, n_steps: int) -> None:
         """Generate up to `n_steps` tokens in every running row, without asking the device in between."""

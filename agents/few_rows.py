@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .cpu_step import PackedMatrix, cpu_step
+
 Product = Callable[[Tensor], Tensor]
 # A smaller matrix gains less than a call of oneDNN costs more.
 MIN_ENTRIES = 1 << 17
@@ -33,6 +35,9 @@ def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_ge
     """
     matrix = matrix.detach()
     bias = None if bias is None else bias.detach()
+    on_cpu = None if has_gelu else cpu_step(matrix.device, matrix.dtype)
+    if on_cpu is not None:
+        return PackedMatrix(on_cpu, matrix, bias)
 
     def general(rows: Tensor) -> Tensor:
         if has_gelu and bias is not None and rows.is_cuda:

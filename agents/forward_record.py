@@ -101,7 +101,7 @@ class ForwardRecord:
     ) -> None:
         self._weights, self._settings = _fingerprint(model), settings
         n_blocks, width, room = _sizes(model, context_length, plan.n_texts)
-        self._tables = [torch.empty((n_blocks, room, factor * width)) for factor in FACTORS]
+        self.tables = [torch.empty((n_blocks, room, factor * width)) for factor in FACTORS]
         n_choices = plan.n_texts * (plan.max_new_tokens + SPARE_POSITIONS)
         n_bytes = _n_bytes(n_blocks, width, room) + n_choices * vocab_size * torch.float32.itemsize
         self._choices = ChoiceRecord(vocab_size, n_choices) if vocab_size and n_bytes <= MOST_BYTES else None
@@ -127,14 +127,25 @@ class ForwardRecord:
             positions: Shape (R, m).
             blocks: Each block's products at these R m positions, laid end to end.
         """
+        start = self.reserve(rows, positions)
+        if start is None:
+            return
+        kept = [part for table in self.tables for part in table[:, start : self._n_positions].unbind()]
+        torch._foreach_copy_(kept, [part for parts in zip(*blocks, strict=True) for part in parts])
+
+    def reserve(self, rows: Tensor | None, positions: Tensor) -> int | None:
+        """Make room in the tables for what is computed of some positions, as `add` does.
+
+        Returns:
+            Where they begin there; None where nothing is kept any more.
+        """
         start, self._n_positions = self._n_positions, self._n_positions + positions.numel()
         if not self._make_room():
-            return
-        kept = [part for table in self._tables for part in table[:, start : self._n_positions].unbind()]
-        torch._foreach_copy_(kept, [part for parts in zip(*blocks, strict=True) for part in parts])
+            return None
         row_ids = np.arange(len(self._places)) if rows is None else rows.numpy()
         numbers = np.arange(start, self._n_positions).reshape(positions.shape)
         self._places[row_ids[:, None], positions.numpy()] = numbers
+        return start
 
     def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """Draw as `draw_with_log_prob` does, one token after each of the R positions that were added last."""
@@ -172,7 +183,7 @@ class ForwardRecord:
         Returns:
             None where a text is unknown, or a weight or the settings have changed since it was decoded.
         """
-        if not self._tables or settings != self._settings or _fingerprint(model) != self._weights:
+        if not self.tables or settings != self._settings or _fingerprint(model) != self._weights:
             return None
         places = np.zeros(batch["input_ids"].shape, dtype=np.int64)
         sizes = (batch[name].sum(dim=1).tolist() for name in ("attention_mask", "is_decision"))
@@ -181,21 +192,21 @@ class ForwardRecord:
             if known is None:
                 return None
             place[: length - 1] = known
-        return KnownTexts(self._tables, torch.from_numpy(places).flatten(), self._choices)
+        return KnownTexts(self.tables, torch.from_numpy(places).flatten(), self._choices)
 
     def _make_room(self) -> bool:
         """Let tables grow where they have become too small, and return whether there are tables."""
-        if not self._tables:
+        if not self.tables:
             return False
-        n_blocks, room, width = self._tables[-1].shape  # of products of the hidden width
+        n_blocks, room, width = self.tables[-1].shape  # of products of the hidden width
         if self._n_positions > room:
             more = max(self._n_positions - room, room // 2)
             n_bytes = _n_bytes(n_blocks, width, room + more) + (0 if self._choices is None else self._choices.n_bytes)
             if n_bytes <= MOST_BYTES:
-                self._tables = [functional.pad(table, (0, 0, 0, more)) for table in self._tables]
+                self.tables = [functional.pad(table, (0, 0, 0, more)) for table in self.tables]
             else:
-                self._tables, self._choices = [], None
-        return bool(self._tables)
+                self.tables, self._choices = [], None
+        return bool(self.tables)
 
 
 @torch.no_grad()

@@ -12,15 +12,16 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 from transformers.pytorch_utils import Conv1D
 
 from .activations import is_tanh_gelu
+from .cpu_step import PackedMatrix, cpu_step
 from .decode_attention import attention_kernel
 from .few_rows import Product, few_rows_product
 from .forward_record import BlockProducts
 from .fused import fused
 from .kv_cache import RowCache, RowCacheLayer
-from .weighted_sums import SummedAttention, are_sums_fast
+from .packed_network import PackedBlock, PackedNetwork
 
 # From so many on, rows by heads by cached positions, plain products are the faster attention of one query a row, where
-# rows are not summed (`weighted_sums`).
+# there is no kernel for it.
 MIN_SCORES = 1 << 14
 
 
@@ -76,25 +77,32 @@ class GPT2Step:
         self.n_heads = trunk.config.n_head
         self.head_width = trunk.config.n_embd // self.n_heads
         self.kernel = attention_kernel(device, dtype, self.head_width)
-        self.has_key_columns = are_sums_fast(device, dtype)
-        # What a record keeps comes before the activation.
-        self.activate = partial(functional.gelu, approximate="tanh") if is_recorded else None
-        self.blocks = [_BlockStep(cast(GPT2Block, block), n_rows, dtype, not is_recorded) for block in trunk.h]
+        on_cpu = cpu_step(device, dtype)
+        # What a record keeps comes before the activation, and so do products in C.
+        has_gelu = not is_recorded and on_cpu is None
+        self.activate = None if has_gelu else partial(functional.gelu, approximate="tanh")
+        self.blocks = [_BlockStep(cast(GPT2Block, block), n_rows, dtype, has_gelu) for block in trunk.h]
+        self.packed = None
+        if on_cpu is not None:
+            self.packed = PackedNetwork(on_cpu, trunk, [block.packed() for block in self.blocks], _parts(trunk.ln_f))
 
-    def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache, mask: Tensor) -> Tensor:
+    def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache) -> Tensor:
         """Append tokens and return the last hidden state at each of them.
 
         Args:
             input_ids: New tokens, shape (R, m).
             positions: Their positions in their rows, shape (R, m).
             cache: Has been told where to append, by `RowCache.select`; changed in place.
-            mask: What `select` returned.
 
         Returns:
             Shape (R, m, D).
         """
+        is_step = input_ids.shape[1] == 1 and cache.rows is None
+        if self.packed is not None and is_step and all(layer.is_initialized for layer in cache.row_layers):
+            keys, values = zip(*[(layer.keys, layer.values) for layer in cache.row_layers], strict=True)
+            return self.packed(input_ids[:, 0], positions[:, 0], keys, values, cache.record)[:, None]
         trunk = self.trunk
-        attend = self._attention(input_ids, cache, mask)
+        attend = self._attention(input_ids, cache)
         # A step is joined into few kernels; prompts come once, and one of them is not worth compiling for.
         add_and_norm = _fused_add_and_norm if input_ids.shape[1] == 1 else _add_and_norm
         products: list[BlockProducts] = []
@@ -114,7 +122,7 @@ class GPT2Step:
         # The language head's input stays in float32.
         return _add_and_norm(hidden, update, *_parts(trunk.ln_f), torch.float32)[1].view(*input_ids.shape, -1)
 
-    def _attention(self, input_ids: Tensor, cache: RowCache, mask: Tensor) -> Callable[[Tensor, RowCacheLayer], Tensor]:
+    def _attention(self, input_ids: Tensor, cache: RowCache) -> Callable[[Tensor, RowCacheLayer], Tensor]:
         """Return what appends joined queries, keys and values, shape (R m, 3 D), to a layer and attends, (R m, D)."""
         is_step = input_ids.shape[1] == 1 and cache.rows is None
         split = (*input_ids.shape, 3, self.n_heads, self.head_width)
@@ -122,8 +130,10 @@ class GPT2Step:
             kernel, places = self.kernel, (cache.positions[:, 0], cache.lenders, cache.n_borrowed)
 
             def attend_by_kernel(joined: Tensor, layer: RowCacheLayer) -> Tensor:
-                joined = joined.view(split)
-                return kernel(joined[:, 0], *layer.whole(joined[:, :, 1].transpose(1, 2)), *places)
+                joined = joined.view(split)[:, 0]  # (R, 3, H, D/H)
+                if not layer.is_initialized:
+                    layer.lazy_initialization(joined[:, 1, :, None], joined[:, 2, :, None])
+                return kernel(joined, layer.keys, layer.values, *places)
 
             return attend_by_kernel
         if 1 < input_ids.shape[1] == cache.attended_length:
@@ -136,15 +146,12 @@ class GPT2Step:
 
             return attend_to_new
         # Attention would do so in every block.
+        mask = cache.attention_mask()
         added = torch.zeros(mask.shape, device=mask.device, dtype=self.dtype).masked_fill_(~mask, -torch.inf)
-        if cache.has_key_columns and is_step:
-            return SummedAttention(cache, self.n_heads, self.head_width, added)
 
         def attend(joined: Tensor, layer: RowCacheLayer) -> Tensor:
             queries, new_keys, new_values = joined.view(split).permute(2, 0, 3, 1, 4)  # (R, H, m, D/H) each
             keys, values = layer.update(new_keys, new_values)
-            if keys.stride(-1) != 1:  # as columns have it; attention would write down all scores
-                keys = keys.contiguous()
             return _attend(queries, keys, values, added).transpose(1, 2).reshape(input_ids.numel(), -1)
 
         return attend
@@ -159,6 +166,11 @@ class _BlockStep:
             _product(part, n_rows, dtype) for part in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_proj)
         )
         self.widen = _product(block.mlp.c_fc, n_rows, dtype, has_gelu=has_gelu)
+
+    def packed(self) -> PackedBlock:
+        """Return the block for functions in C, which its products have to be."""
+        products = self.into_attention, self.out_of_attention, self.widen, self.narrow
+        return PackedBlock([self.first_norm, self.second_norm], cast(list[PackedMatrix], list(products)))
 
 
 def _product(linear: Conv1D, n_rows: int, dtype: torch.dtype, *, has_gelu: bool = False) -> Product:

@@ -11,28 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .forward_record import ForwardRecord
 
-# Where keys have a head's positions side by side, room for so many more is made at a time: all of it is read.
-ROOM_STEP = 64
-
 
 class RowCacheLayer(CacheLayerMixin):
-    """Keys and values of one attention layer, shape (B, H, C, D/H) each, so that a head reads its row straight on.
-
-    Where the owner has key columns, keys have shape (B, H, C', D/H), with room C' for the positions that have been
-    attended to so far and some more.
-
-    Attributes:
-        key_columns: What keys are then a view of: a head's positions lie side by side, shape (B, H, D/H, C').
-    """
+    """Keys and values of one attention layer, shape (B, H, C, D/H) each, so that a head reads its row straight on."""
 
     keys: Tensor
     values: Tensor
-    key_columns: Tensor
 
     def __init__(self, owner: "RowCache") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -43,23 +31,14 @@ class RowCacheLayer(CacheLayerMixin):
         """Allocate the buffers in the shape and dtype of the first keys and values that come."""
         _, n_heads, _, head_width = key_states.shape
         n_rows, context_length = self.owner.num_rows, self.owner.context_length
-        if self.owner.has_key_columns:
-            self._set_keys(key_states.new_zeros((n_rows, n_heads, head_width, self.owner.key_room)))
-        else:
-            self.keys = key_states.new_zeros((n_rows, n_heads, context_length, head_width))
+        self.keys = key_states.new_zeros((n_rows, n_heads, context_length, head_width))
         self.values = value_states.new_zeros((n_rows, n_heads, context_length, value_states.shape[-1]))
         self.is_initialized = True
 
-    def make_room(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocate buffers for keys and values such as these, (R, H, m, D/H) each, and columns for all attended to."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        elif self.keys.shape[2] < self.owner.attended_length:
-            self._set_keys(functional.pad(self.key_columns, (0, self.owner.key_room - self.keys.shape[2])))
-
     def write(self, key_states: Tensor, value_states: Tensor) -> None:
         """Write new keys and values, shape (R, H, m, D/H), at the positions selected in the owner."""
-        self.make_room(key_states, value_states)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
         index = (self.owner.all_rows if self.owner.rows is None else self.owner.rows)[:, None]
         self.keys[index, :, self.owner.positions] = key_states.transpose(1, 2)  # (R, m, H, D/H)
         self.values[index, :, self.owner.positions] = value_states.transpose(1, 2)
@@ -79,24 +58,8 @@ class RowCacheLayer(CacheLayerMixin):
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop all rows but the given ones, shape (R,)."""
-        if self.owner.has_key_columns:
-            self._set_keys(self.key_columns[rows])
-        else:
-            self.keys = self.keys[rows]
+        self.keys = self.keys[rows]
         self.values = self.values[rows]
-
-    def _set_keys(self, columns: Tensor) -> None:
-        self.key_columns, self.keys = columns, columns.transpose(2, 3)
-
-    def whole(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cached keys and values, whole rows; where none have come yet, allocated for such as these.
-
-        Args:
-            like: Keys or values, shape (B, H, m, D/H).
-        """
-        if not self.is_initialized:
-            self.lazy_initialization(like, like)
-        return self.keys, self.values
 
     def get_seq_length(self) -> int:
         """Return the attended length, as `transformers` asks for where no position ids are given."""
@@ -125,16 +88,16 @@ class RowCache(Cache):
         device: Where the cache lives.
 
     Attributes:
-        step: Forward pass in the place of the model's own, from new tokens, their positions, this cache and the mask
-            that `select` gave to hidden states; None for the model's.
-        has_key_columns: Whether a head's keys lie in memory with their positions side by side, as the step asks for.
+        step: Forward pass in the place of the model's own, from new tokens, their positions and this cache, which has
+            been told by `select` where they belong, to hidden states; None for the model's.
+        knows_ends: Whether the step's attention reads each row to its own end, and need not be told how far.
         record: Where the step keeps what it computes for an update; None for nowhere.
         lends: Whether the step reads what rows begin with alike in one row for all of them, so that a GPU finds it in
             its cache: a row's first `n_borrowed` positions in the row `lenders`, shape (B,) each.
     """
 
-    step: "Callable[[Tensor, Tensor, RowCache, Tensor], Tensor] | None" = None
-    has_key_columns = False
+    step: "Callable[[Tensor, Tensor, RowCache], Tensor] | None" = None
+    knows_ends = False
     record: ForwardRecord | None = None
     lends = False
 
@@ -150,7 +113,7 @@ class RowCache(Cache):
         self.positions = self.all_rows[:, None]
         self.attended_length = context_length
 
-    def select(self, positions: Tensor, rows: Tensor | None = None, attended_length: int | None = None) -> Tensor:
+    def select(self, positions: Tensor, rows: Tensor | None = None, attended_length: int | None = None) -> None:
         """Choose where the next forward pass appends.
 
         Args:
@@ -158,19 +121,14 @@ class RowCache(Cache):
             rows: Rows that are appended to, shape (R,); None for all, in order.
             attended_length: Number of cached positions that attention reads, at least the highest position plus 1;
                 None for the whole context.
-
-        Returns:
-            Boolean attention mask, True where a query may attend, shape (R, 1, m, attended_length).
         """
         self.rows = rows
         self.positions = positions
         self.attended_length = attended_length or self.context_length
-        return self.key_positions[: self.attended_length] <= positions[:, None, :, None]
 
-    @property
-    def key_room(self) -> int:
-        """Positions that keys in columns need room for."""
-        return min(-(-self.attended_length // ROOM_STEP) * ROOM_STEP, self.context_length)
+    def attention_mask(self) -> Tensor:
+        """Return where each of the selected positions may attend, True there, shape (R, 1, m, attended_length)."""
+        return self.key_positions[: self.attended_length] <= self.positions[:, None, :, None]
 
     def begin(self, rows: Tensor) -> None:
         """Take notice of rows that begin anew, shape (R,), before anything is appended to them.

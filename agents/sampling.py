@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import gpu_path
+from .cpu_step import cpu_step
 from .fused import fused
 
 _PROMPT_STREAM = 1 << 63
@@ -64,6 +65,9 @@ def draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor
     """
     if gpu_path.is_for_gpu(logits):
         return draw_by_groups(logits, uniforms)
+    on_cpu = None if logits.requires_grad else cpu_step(logits.device, logits.dtype)
+    if on_cpu is not None:
+        return on_cpu.draw(logits, uniforms)
     # One softmax serves both: `logsumexp` alone would cost three times as much.
     probabilities = logits.softmax(dim=-1)
     token_ids = draw_by_probability(probabilities, uniforms)

@@ -190,7 +190,8 @@ class Trunk(BasePolicy):
             if self._plan is not None:
                 cache.record = self.record = self._new_record(cache, self._plan)
             step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
-            cache.step, cache.has_key_columns, cache.lends = step, step.has_key_columns, step.kernel is not None
+            cache.step, cache.lends = step, step.kernel is not None
+            cache.knows_ends = step.kernel is not None or step.packed is not None
         return cache
 
     @contextmanager
@@ -253,10 +254,11 @@ class Trunk(BasePolicy):
         Returns:
             Shape (R, m, D).
         """
-        mask = cache.select(positions, rows, attended_length)
+        cache.select(positions, rows, attended_length)
         if cache.step is not None and not torch.is_grad_enabled():
             with precision(input_ids.device, None):  # it has its own, whatever the caller's is
-                return cache.step(input_ids, positions, cache, mask)
+                return cache.step(input_ids, positions, cache)
+        mask = cache.attention_mask()
         if self.language_model.config._attn_implementation == "eager":
             mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
         with precision(input_ids.device, self.autocast):

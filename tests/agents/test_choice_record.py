@@ -10,6 +10,7 @@ from textgym.agents.choice_record import ChoiceRecord
 from textgym.agents.sampling import draw_with_log_prob
 from textgym.agents.token_statistics import head_statistics, known_statistics
 
+pytestmark = pytest.mark.usefixtures("with_and_without_c")
 VOCAB_SIZE, WIDTH, TEMPERATURE = 70, 6, 0.7
 FORBIDDEN = [3, 69]
 

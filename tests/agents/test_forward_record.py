@@ -83,6 +83,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.equality
+@pytest.mark.usefixtures("with_and_without_c")
 @pytest.mark.parametrize(("kind", "of_task", "settings"), SETTINGS.values(), ids=SETTINGS)
 def test_weights_after_an_update_are_those_without_a_record(
     kind: Any, of_task: dict[str, Any], settings: dict[str, Any], answers: list[bool], monkeypatch: pytest.MonkeyPatch

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from transformers import GPT2Model, PreTrainedModel
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
-from textgym.agents import few_rows, gpt2_step, kv_cache
+from textgym.agents import few_rows, gpt2_step
 from textgym.agents.activations import fuse_activations
 from textgym.agents.decoder import SAMPLED, Decoder
 from textgym.agents.few_rows import few_rows_product
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step, is_plain_gpt2
-from textgym.agents.kv_cache import RowCache, RowCacheLayer
+from textgym.agents.kv_cache import RowCache
 from textgym.agents.precision import aligned_rows
-from textgym.agents.weighted_sums import SummedAttention
 
 
 def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
@@ -33,14 +32,13 @@ def unlike_init(model: PreTrainedModel) -> PreTrainedModel:
 
 @pytest.fixture(
     params=[(1, True), (1, False), (1 << 17, False)],
-    ids=["sums of rows", "products as large ones", "products as small ones"],
+    ids=["in C", "products as large ones", "products as small ones"],
 )
 def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    smallest, by_sums = request.param
+    smallest, is_in_c = request.param
     monkeypatch.setattr(few_rows, "MIN_ENTRIES", smallest)
     monkeypatch.setattr(gpt2_step, "MIN_SCORES", smallest)
-    # Sums are right everywhere, if not fast.
-    monkeypatch.setattr(gpt2_step, "are_sums_fast", lambda *_: by_sums)
+    request.getfixturevalue("in_c" if is_in_c else "without_c")
 
 
 @pytest.mark.equality
@@ -52,29 +50,25 @@ def test_a_whole_text_has_the_hidden_states_of_the_forward_pass() -> None:
     positions = torch.arange(9).expand(3, -1)
     cache = RowCache(2, 3, 9, torch.device("cpu"))
     with torch.no_grad():
-        hidden = GPT2Step(trunk, 3)(tokens, positions, cache, cache.select(positions))
+        cache.select(positions)
+        hidden = GPT2Step(trunk, 3)(tokens, positions, cache)
         expected = trunk(tokens).last_hidden_state
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.equality
 @pytest.mark.usefixtures("_kernels")
-def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_of_the_forward_pass(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Where keys lie in columns, room for them has to be made several times."""
-    monkeypatch.setattr(kv_cache, "ROOM_STEP", 2)
+def test_rows_that_are_begun_stepped_copied_and_dropped_have_the_hidden_states_of_the_forward_pass() -> None:
     trunk = unlike_init(language_model()).base_model
     assert is_plain_gpt2(trunk)
     tokens = torch.randint(12, (4, 9), generator=torch.Generator().manual_seed(1))
     tokens[3, :2] = tokens[0, :2]
     step = GPT2Step(trunk, 4)
     cache = RowCache(2, 4, 9, torch.device("cpu"))
-    cache.has_key_columns = step.has_key_columns
 
     def appended(new: Tensor, positions: Tensor, rows: Tensor | None = None) -> Tensor:
-        mask = cache.select(positions, rows, int(positions.max()) + 1)
-        return step(new, positions, cache, mask)
+        cache.select(positions, rows, int(positions.max()) + 1)
+        return step(new, positions, cache)
 
     with torch.no_grad():
         expected = trunk(tokens).last_hidden_state
@@ -163,7 +157,8 @@ def test_under_autocast_hidden_states_are_as_near_to_the_exact_ones_as_the_forwa
     positions = torch.arange(9).expand(3, -1)
     cache = RowCache(2, 3, 9, torch.device("cpu"))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        hidden = GPT2Step(trunk, 3, torch.bfloat16)(tokens, positions, cache, cache.select(positions))
+        cache.select(positions)
+        hidden = GPT2Step(trunk, 3, torch.bfloat16)(tokens, positions, cache)
         autocast = trunk(tokens).last_hidden_state
     with torch.no_grad():
         exact = trunk(tokens).last_hidden_state
@@ -204,6 +199,7 @@ def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has
     assert product.is_contiguous()
 
 
+@pytest.mark.usefixtures("without_c")
 def test_few_numbers_of_rows_reach_onednn_which_keeps_memory_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.backends.mkldnn.is_available():
         pytest.skip("PyTorch is built without oneDNN")
@@ -290,14 +286,6 @@ def refuse(*args: object, **kwargs: object) -> NoReturn:
 def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_episodes(
     is_static: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    n_sums: list[int] = []
-    attend = SummedAttention.__call__
-
-    def noted(attention: SummedAttention, joined: Tensor, layer: RowCacheLayer) -> Tensor:
-        n_sums.append(1)
-        return attend(attention, joined, layer)
-
-    monkeypatch.setattr(SummedAttention, "__call__", noted)
     task = letter_task(min_new_tokens=2, banned_token_ids=[3])
     policy = letter_policy(task, unlike_init(language_model()))
 
@@ -318,7 +306,6 @@ def test_generation_calls_no_forward_pass_of_a_plain_gpt2_and_gives_the_same_epi
         assert ours.text.token_ids == theirs.text.token_ids
         torch.testing.assert_close(ours.log_prob, theirs.log_prob, atol=1e-5, rtol=0)
         torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=0)
-    assert bool(n_sums) == GPT2Step(trunk, 7).has_key_columns
 
 
 @pytest.mark.usefixtures("_kernels")

@@ -41,10 +41,13 @@ def uniforms_of_episodes(n_episodes: int, length: int) -> Tensor:
     return torch.from_numpy(np.concatenate([episode_uniforms(11, number, length) for number in range(n_episodes)]))
 
 
-@pytest.fixture(params=["by probability", "by groups"])
+@pytest.fixture(params=["by probability", "by groups", "in C"])
 def draw(request: pytest.FixtureRequest) -> Draw:
-    """Return each of the two ways to draw, that of the CPU and that of GPUs."""
-    return draw_tokens if request.param == "by probability" else lambda *arguments: draw_by_groups(*arguments)[0]
+    """Return each of the three ways to draw: that of any CPU, that of GPUs, and that of a CPU with a C compiler."""
+    if request.param == "by probability":
+        return draw_tokens
+    by_groups = draw_by_groups if request.param == "by groups" else request.getfixturevalue("in_c").draw
+    return lambda *arguments: by_groups(*arguments)[0]
 
 
 @pytest.mark.parametrize("decline", [0.0, 1.1], ids=["flat", "zipf"])
@@ -121,7 +124,8 @@ def test_a_token_of_probability_0_is_never_drawn(value: float, vocab_size: int, 
     assert not set(draws.tolist()) & set(forbidden)
 
 
-def test_both_ways_give_the_same_tokens_and_their_log_probabilities() -> None:
+@pytest.mark.usefixtures("with_and_without_c")
+def test_all_ways_give_the_same_tokens_and_their_log_probabilities() -> None:
     generator = torch.Generator().manual_seed(7)
     for vocab_size in (12, 8192, GPT2_VOCABULARY):
         logits = 4 * torch.randn(40, vocab_size, generator=generator)

@@ -1,0 +1,143 @@
+"""What decoding does on the CPU by functions written in C: products of few rows with a matrix, draws, and counts."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .c_library import compiled
+
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+# At most so many numbers of one input are worked on at a time, whatever the processor.
+MOST_LANES = 16
+
+
+class Matrix(ctypes.Structure):
+    """`struct matrix` of `decode_step.c`."""
+
+    _fields_ = [("packed", _POINTER), ("bias", _POINTER), ("n_inputs", _SIZE), ("n_outputs", _SIZE)]
+
+
+_ARGUMENTS = {
+    "pack": [*[_POINTER] * 2, *[_SIZE] * 4],
+    "multiply_alone": [*[_POINTER] * 4, _SIZE],
+    "forward": [_POINTER, _SIZE, *[_POINTER] * 8, *[_SIZE] * 4],
+    "draw": [*[_POINTER] * 6, *[_SIZE] * 2],
+    "advance": [*[_POINTER] * 10, *[_SIZE] * 4],
+}
+
+
+class CPUStep:
+    """The functions of `decode_step.c`, of tensors on the CPU, without gradients; real numbers are float32.
+
+    Args:
+        library: They, compiled.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+        self.library = library
+
+    def draw(
+        self, logits: Tensor, uniforms: Tensor, probabilities: Tensor | None = None, entropies: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one token a row; see `sampling.draw_with_log_prob`.
+
+        Args:
+            logits: Unnormalised log-probabilities, shape (B, V).
+            uniforms: Numbers in [0, 1), shape (B,).
+            probabilities: Where to write what was drawn from, shape (B, V).
+            entropies: Where to write its entropies, in nats, shape (B,).
+
+        Returns:
+            Tokens and their log-probabilities, shape (B,) each.
+        """
+        logits, uniforms = logits.contiguous(), uniforms.contiguous()
+        token_ids, log_prob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+        written = [None if tensor is None else tensor.data_ptr() for tensor in (probabilities, entropies)]
+        results = token_ids.data_ptr(), log_prob.data_ptr()
+        self.library.draw(logits.data_ptr(), uniforms.data_ptr(), *written, *results, *logits.shape)
+        return token_ids, log_prob
+
+    def advance(
+        self,
+        tokens: Tensor,
+        log_prob: Tensor,
+        values: Tensor,
+        token_table: Tensor,
+        log_prob_table: Tensor,
+        value_table: Tensor,
+        n_generated: Tensor,
+        position: Tensor,
+        last_token: Tensor,
+        is_running: Tensor,
+        context_length: int,
+        eos_token_id: int,
+    ) -> None:
+        """Write down what was chosen in each row, and go on to the next token; the state of a `Decoder` is changed.
+
+        Args:
+            tokens: Tokens chosen, shape (B,).
+            log_prob: Their log-probabilities, shape (B,).
+            values: The critic's values before them, shape (B,).
+            token_table: Where tokens are written, shape (B, T + 1).
+            log_prob_table: Where log-probabilities are, likewise.
+            value_table: Where values are, likewise.
+            n_generated: Tokens generated in each row so far, shape (B,).
+            position: Where each row goes on, shape (B,).
+            last_token: Each row's last token, shape (B,).
+            is_running: Whether each row's text goes on, shape (B,).
+            context_length: Tokens that a row has at most.
+            eos_token_id: The token that ends a text.
+        """
+        log_prob, values = log_prob.contiguous(), values.contiguous()
+        tensors = tokens, log_prob, values, token_table, log_prob_table, value_table
+        state = n_generated, position, last_token, is_running
+        sizes = len(tokens), token_table.shape[1] - 1, context_length, eos_token_id
+        self.library.advance(*[tensor.data_ptr() for tensor in (*tensors, *state)], *sizes)
+
+
+class PackedMatrix:
+    """A matrix in the order in which a product of few rows reads it; later changes of the matrix do not count.
+
+    Called with rows, shape (N, D), it returns their product, shape (N, D').
+
+    Args:
+        functions: Written in C.
+        matrix: Shape (D, D').
+        bias: Added to each row, shape (D',), or None.
+    """
+
+    def __init__(self, functions: CPUStep, matrix: Tensor, bias: Tensor | None) -> None:
+        n_inputs, self.n_outputs = matrix.shape
+        self._library = functions.library
+        self._packed = torch.empty(n_inputs * (self.n_outputs + -self.n_outputs % MOST_LANES))
+        self._bias = None if bias is None else bias.contiguous()
+        self._library.pack(matrix.data_ptr(), self._packed.data_ptr(), *matrix.shape, *matrix.stride())
+        bias_pointer = None if self._bias is None else self._bias.data_ptr()
+        self.structure = Matrix(self._packed.data_ptr(), bias_pointer, n_inputs, self.n_outputs)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return the product of rows with the matrix."""
+        rows = rows.contiguous()
+        n_rows, n_inputs = rows.shape
+        product, columns = torch.empty((n_rows, self.n_outputs)), torch.empty((n_rows + MOST_LANES) * n_inputs)
+        self._library.multiply_alone(
+            rows.data_ptr(), ctypes.addressof(self.structure), product.data_ptr(), columns.data_ptr(), n_rows
+        )
+        return product
+
+
+def cpu_step(device: torch.device, dtype: torch.dtype) -> CPUStep | None:
+    """Return the functions where rows are decoded on the CPU in float32, and there is a C compiler."""
+    return _compiled_step() if device.type == "cpu" and dtype == torch.float32 else None
+
+
+@cache
+def _compiled_step() -> CPUStep | None:
+    library = compiled(Path(__file__).with_name("decode_step.c"))
+    return None if library is None else CPUStep(library)
