@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,8 @@ _OF_CAPABILITY = {
 _FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
 # First with PyTorch's threads. Where these are of another make, the library cannot be loaded.
 _THREADS = ["-fopenmp", "-fopenmp-simd"]
+_LINKED = {"Linux": ["-shared"], "Darwin": ["-shared", "-undefined", "dynamic_lookup"]}
+_MOST_SECONDS = 60
 
 
 def compiled(source: Path) -> ctypes.CDLL | None:
@@ -32,32 +35,58 @@ def compiled(source: Path) -> ctypes.CDLL | None:
         source: The file.
 
     Returns:
-        The library; None where there is no C compiler on Linux or macOS, and, with a warning, where it fails.
+        The library; None where there is no C compiler on Linux or macOS, and, with a warning, where it fails, or where
+        the environment variable `CC` names another one than there is.
     """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None or platform.system() not in ("Linux", "Darwin"):
+    if platform.system() not in _LINKED:
+        return None
+    named = os.environ.get("CC", "").strip()
+    try:
+        compiler = shlex.split(named or "cc")
+    except ValueError as error:
+        _warn(f"CC names no compiler, {named!r}: {error}")
+        return None
+    if shutil.which(compiler[0]) is None:
+        if named:
+            _warn(f"There is no compiler {compiler[0]!r}, as CC names it")
         return None
     flags = [*_FLAGS, *_OF_CAPABILITY.get(torch.backends.cpu.get_cpu_capability(), [])]
     reason = ""
     for threads in _THREADS:
-        # Loaded libraries outlive their files.
-        with tempfile.TemporaryDirectory(prefix="textgym-") as folder:
-            compiled_file, library = Path(folder, "part.o"), Path(folder, "library.so")
-            try:
-                _run(compiler, *flags, threads, "-c", str(source), "-o", str(compiled_file))
+        try:
+            # Loaded libraries outlive their files.
+            with tempfile.TemporaryDirectory(prefix="textgym-") as folder:
+                compiled_file, library = str(Path(folder, "part.o")), str(Path(folder, "library.so"))
+                _run(*compiler, *flags, threads, "-c", str(source), "-o", compiled_file)
                 # Not told of OpenMP, which would bring a second one, with threads of its own.
-                _run(compiler, "-shared", str(compiled_file), "-o", str(library), "-lm")
-                return ctypes.CDLL(str(library))
-            except (OSError, subprocess.CalledProcessError) as error:
-                reason = _reason_of(error)
-    warnings.warn(f"{compiler} does not work here, so that decoding is slower: {reason}", stacklevel=2)
+                _run(*compiler, *_LINKED[platform.system()], compiled_file, "-o", library, "-lm")
+                return ctypes.CDLL(library)
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = _reason_of(error)
+        except subprocess.TimeoutExpired:
+            reason = f"it took longer than {_MOST_SECONDS} seconds"
+            break
+    _warn(f"{shlex.join(compiler)} does not work here: {reason}")
     return None
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run(
+        command,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "LC_ALL": "C"},
+        timeout=_MOST_SECONDS,
+    )
 
 
 def _reason_of(error: Exception) -> str:
     said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-    return next((line for line in said.splitlines() if "error" in line), said.strip())
+    return next((line for line in said.splitlines() if "error" in line), said.strip()) or str(error)
+
+
+def _warn(problem: str) -> None:
+    warnings.warn(f"{problem}; decoding on the CPU is slower without.", stacklevel=3)

@@ -10,8 +10,10 @@ from torch import Tensor
 from .c_library import compiled
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
-# At most so many numbers of one input are worked on at a time, whatever the processor.
-MOST_LANES = 16
+# `LANES` and `ROWS` of `decode_step.c` at most, whatever the processor: sizes are filled up to a multiple of them.
+MOST_LANES = MOST_TILE_ROWS = 16
+# Rows beyond which a general product, which reads them less often, is the faster one.
+MOST_ROWS = 512
 
 
 class Matrix(ctypes.Structure):
@@ -23,23 +25,26 @@ class Matrix(ctypes.Structure):
 _ARGUMENTS = {
     "pack": [*[_POINTER] * 2, *[_SIZE] * 4],
     "multiply_alone": [*[_POINTER] * 4, _SIZE],
-    "forward": [_POINTER, _SIZE, *[_POINTER] * 8, *[_SIZE] * 4],
+    "forward": [_POINTER, _SIZE, *[_POINTER] * 8, *[_SIZE] * 6],
     "draw": [*[_POINTER] * 6, *[_SIZE] * 2],
     "advance": [*[_POINTER] * 10, *[_SIZE] * 4],
 }
+
+
+_RESULTS = {"forward": _SIZE}
 
 
 class CPUStep:
     """The functions of `decode_step.c`, of tensors on the CPU, without gradients; real numbers are float32.
 
     Args:
-        library: They, compiled.
+        library: What `c_library.compiled` makes of the file.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)
-            function.argtypes, function.restype = arguments, None
+            function.argtypes, function.restype = arguments, _RESULTS.get(name)
         self.library = library
 
     def draw(
@@ -48,7 +53,7 @@ class CPUStep:
         """Draw one token a row; see `sampling.draw_with_log_prob`.
 
         Args:
-            logits: Unnormalised log-probabilities, shape (B, V).
+            logits: Unnormalised log-probabilities, shape (B, V); finite, if entropies are wanted.
             uniforms: Numbers in [0, 1), shape (B,).
             probabilities: Where to write what was drawn from, shape (B, V).
             entropies: Where to write its entropies, in nats, shape (B,).
@@ -56,8 +61,8 @@ class CPUStep:
         Returns:
             Tokens and their log-probabilities, shape (B,) each.
         """
-        logits, uniforms = logits.contiguous(), uniforms.contiguous()
-        token_ids, log_prob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+        logits, uniforms = as_plain(logits), as_plain(uniforms)
+        token_ids, log_prob = new_array(len(logits), dtype=torch.long), new_array(len(logits))
         written = [None if tensor is None else tensor.data_ptr() for tensor in (probabilities, entropies)]
         results = token_ids.data_ptr(), log_prob.data_ptr()
         self.library.draw(logits.data_ptr(), uniforms.data_ptr(), *written, *results, *logits.shape)
@@ -94,17 +99,17 @@ class CPUStep:
             context_length: Tokens that a row has at most.
             eos_token_id: The token that ends a text.
         """
-        log_prob, values = log_prob.contiguous(), values.contiguous()
-        tensors = tokens, log_prob, values, token_table, log_prob_table, value_table
+        chosen = as_plain(tokens, torch.long), as_plain(log_prob), as_plain(values)
+        tables = token_table, log_prob_table, value_table
         state = n_generated, position, last_token, is_running
         sizes = len(tokens), token_table.shape[1] - 1, context_length, eos_token_id
-        self.library.advance(*[tensor.data_ptr() for tensor in (*tensors, *state)], *sizes)
+        self.library.advance(*[tensor.data_ptr() for tensor in (*chosen, *tables, *state)], *sizes)
 
 
 class PackedMatrix:
-    """A matrix in the order in which a product of few rows reads it; later changes of the matrix do not count.
+    """A matrix in the order in which a product of few rows reads it; later changes of the matrix need not count.
 
-    Called with rows, shape (N, D), it returns their product, shape (N, D').
+    Called with rows, shape (N, D), it returns their product, shape (N, D'). That of many rows goes the general way.
 
     Args:
         functions: Written in C.
@@ -115,17 +120,21 @@ class PackedMatrix:
     def __init__(self, functions: CPUStep, matrix: Tensor, bias: Tensor | None) -> None:
         n_inputs, self.n_outputs = matrix.shape
         self._library = functions.library
-        self._packed = torch.empty(n_inputs * (self.n_outputs + -self.n_outputs % MOST_LANES))
-        self._bias = None if bias is None else bias.contiguous()
+        self._packed = new_array(n_inputs * (self.n_outputs + -self.n_outputs % MOST_LANES))
+        self._matrix, self._bias = matrix, None if bias is None else as_plain(bias)
         self._library.pack(matrix.data_ptr(), self._packed.data_ptr(), *matrix.shape, *matrix.stride())
         bias_pointer = None if self._bias is None else self._bias.data_ptr()
         self.structure = Matrix(self._packed.data_ptr(), bias_pointer, n_inputs, self.n_outputs)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the product of rows with the matrix."""
-        rows = rows.contiguous()
         n_rows, n_inputs = rows.shape
-        product, columns = torch.empty((n_rows, self.n_outputs)), torch.empty((n_rows + MOST_LANES) * n_inputs)
+        if n_inputs != len(self._matrix):
+            raise ValueError(f"Rows must have {len(self._matrix)} entries, as the matrix has inputs, got {n_inputs}.")
+        if n_rows > MOST_ROWS:
+            return rows @ self._matrix if self._bias is None else torch.addmm(self._bias, rows, self._matrix)
+        rows = as_plain(rows)
+        product, columns = new_array(n_rows, self.n_outputs), new_array((n_rows + MOST_TILE_ROWS) * n_inputs)
         self._library.multiply_alone(
             rows.data_ptr(), ctypes.addressof(self.structure), product.data_ptr(), columns.data_ptr(), n_rows
         )
@@ -134,7 +143,21 @@ class PackedMatrix:
 
 def cpu_step(device: torch.device, dtype: torch.dtype) -> CPUStep | None:
     """Return the functions where rows are decoded on the CPU in float32, and there is a C compiler."""
-    return _compiled_step() if device.type == "cpu" and dtype == torch.float32 else None
+    if device.type != "cpu" or dtype != torch.float32:
+        return None
+    # By being asked, PyTorch tells OpenMP in this thread how many threads there should be.
+    torch.get_num_threads()
+    return _compiled_step()
+
+
+def as_plain(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a tensor on the CPU without gradients as C reads it, itself if it is so."""
+    return tensor.detach().to(dtype).contiguous()
+
+
+def new_array(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a tensor for C to write into."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 @cache

@@ -1,9 +1,9 @@
 /* A decoding step of GPT-2 on the CPU, in float32: all that is computed for one new token of each row.
  *
  * PyTorch's operations compute it too, but some 200 of them, each of which costs more than its numbers do: after every
- * product with a matrix the processor's cache holds weights, and no longer the interpreter. All arrays are contiguous.
- * Work is shared among PyTorch's own threads, where it uses OpenMP of the same make; functions that are not exported
- * share it among those of their caller.
+ * product with a matrix the processor's cache holds weights, and no longer the interpreter. All arrays but the matrix of
+ * `pack` are contiguous. Work is shared among PyTorch's own threads, where it uses OpenMP of the same make; functions
+ * that are not exported share it among those of their caller.
  */
 
 #include <math.h>
@@ -22,6 +22,8 @@
 #define LANES 4
 #endif
 #endif
+/* `cpu_step.MOST_LANES` and `cpu_step.MOST_TILE_ROWS`, by which the caller makes room. */
+_Static_assert(LANES <= 16 && ROWS <= 16, "there is no room for more");
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 
 /* As `sampling.GROUP` and `sampling.JUST_BELOW_ONE`. */
@@ -247,13 +249,22 @@ static void gelu(const float *inputs, float *outputs, int64_t size)
 /* Append a token to each row, and compute the last hidden state there.
  *
  * tokens, positions (R,); hidden (R, D), the result; memory for (14 R + 4 R') D numbers, where R' is R up to a multiple
- * of `ROWS`. record may be null.
+ * of `ROWS`. Matrices are 3, 1, 4 and 1 times as wide as hidden states. record may be null.
+ *
+ * Returns -1, or a row whose token or position lies outside of the embeddings or of the cache; then nothing is done.
  */
-void forward(
+int64_t forward(
     const struct block *blocks, int64_t n_blocks, const struct norm *last_norm, const struct record *record,
     const float *token_embeddings, const float *position_embeddings, const int64_t *tokens, const int64_t *positions,
-    float *hidden, float *memory, int64_t n_rows, int64_t n_heads, int64_t head_width, int64_t context_length)
+    float *hidden, float *memory, int64_t n_rows, int64_t n_heads, int64_t head_width, int64_t context_length,
+    int64_t n_tokens, int64_t n_positions)
 {
+    for (int64_t row = 0; row < n_rows; row++) {
+        if (tokens[row] < 0 || tokens[row] >= n_tokens)
+            return row;
+        if (positions[row] < 0 || positions[row] >= n_positions || positions[row] >= context_length)
+            return row;
+    }
     int64_t width = n_heads * head_width, size = n_rows * width;
     float *sums = memory, *attended = sums + size, *activated = attended + size, *columns = activated + 4 * size;
     float *own_products = columns + 4 * ((n_rows + ROWS - 1) / ROWS * ROWS) * width;
@@ -285,6 +296,7 @@ void forward(
         }
         add_and_norm(sums, update, last_norm, hidden, n_rows, width);
     }
+    return -1;
 }
 
 /* Exponentials of a group's logits relative to the greatest: their sum, and that of their products with the logits. */
@@ -307,7 +319,7 @@ static inline __attribute__((always_inline)) void add_up(
 /* Draw one token a row as `sampling.draw_by_probability` does: a group of tokens, and then one of its members.
  *
  * logits (R, V); uniforms, token_ids, log_prob (R,). If they are not null, probabilities (R, V) and entropies (R,) are
- * written too.
+ * written too, for which logits have to be finite.
  */
 void draw(
     const float *logits, const float *uniforms, float *probabilities, float *entropies, int64_t *token_ids,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .cpu_step import cpu_step
 from .language_policy import LanguagePolicy
+from .model_limits import check_context, check_tokens
 from .step_graph import StepGraph
 
 
@@ -69,6 +70,7 @@ class Decoder:
     ) -> None:
         device = policy.device
         self.policy, self.task, self.sampling, self.is_static = policy, task, sampling, is_static
+        check_context(policy.language_model.config, task.context_length)
         self.context_length = task.context_length
         n_tokens = task.max_new_tokens
         self.cache = policy.make_cache(num_rows, self.context_length)
@@ -93,8 +95,10 @@ class Decoder:
         device = self.position.device
         lengths = np.array([len(prompt) for prompt in prompts])
         width = int(lengths.max())
+        end_to_end = np.fromiter(chain.from_iterable(prompts), dtype=np.int64)
+        check_tokens(self.policy.language_model.config, end_to_end)
         tokens = np.full((len(rows), width), self.task.pad_token_id)
-        tokens[np.arange(width) < lengths[:, None]] = np.fromiter(chain.from_iterable(prompts), dtype=np.int64)
+        tokens[np.arange(width) < lengths[:, None]] = end_to_end
         padded, last_position = torch.from_numpy(tokens), torch.from_numpy(lengths - 1)
         last_token = padded.gather(1, last_position[:, None])[:, 0]
         row_ids = torch.tensor(rows)

@@ -6,28 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .cpu_step import PackedMatrix, cpu_step
+from .cpu_step import MOST_ROWS, PackedMatrix, cpu_step
 
 Product = Callable[[Tensor], Tensor]
 # A smaller matrix gains less than a call of oneDNN costs more.
 MIN_ENTRIES = 1 << 17
 # oneDNN compiles a product for each number of rows that comes, and never gives all of that memory back: a MB each, and
 # several once there are more than a thousand. So rows are filled up to few numbers, and many rows go the general way.
-MOST_ROWS = 512
 LEAST_STEP = 8
 
 
 def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_gelu: bool = False) -> Product:
     """Return a function that multiplies rows by a matrix.
 
-    One generated token a row makes a product that does little with each entry that it reads. oneDNN's product with a
-    matrix in its own layout is up to twice as fast there as the general one, gains more from a second thread, and
-    applies GELU while the results are at hand.
+    One generated token a row makes a product that does little with each entry that it reads. With a matrix that lies as
+    it is read the product is up to twice as fast, and gains more from a second thread. It is ours, in C, where there is
+    a C compiler, and else oneDNN's, which applies GELU while the results are at hand.
 
     Args:
-        matrix: Shape (D, D'). A large one is copied, and later changes of it do not count.
+        matrix: Shape (D, D'). It may be copied, and must not be changed as long as the function is used.
         bias: Added to each row, shape (D',), or None.
-        n_rows: About how many rows will be given at a time; any number works.
+        n_rows: About how many rows will be given at a time; any number works, many of them as with any matrix.
         has_gelu: Whether GPT-2's activation function, the tanh approximation of GELU, follows.
 
     Returns:

@@ -57,6 +57,18 @@ def _is_plain_block(block: nn.Module) -> bool:
     )
 
 
+def has_published_widths(trunk: GPT2Model) -> bool:
+    """Whether a plain GPT-2's matrices are 3, 1, 4 and 1 times as wide as its hidden states, in all blocks."""
+    width = int(trunk.config.n_embd)
+
+    def of_block(block: GPT2Block) -> list[tuple[int, ...]]:
+        parts = block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj
+        return [tuple(part.weight.shape) for part in parts]
+
+    published = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+    return all(of_block(cast(GPT2Block, block)) == published for block in trunk.h)
+
+
 class GPT2Step:
     """Appends tokens to cached rows, with the numbers of the trunk's own forward pass up to rounding.
 
@@ -83,7 +95,7 @@ class GPT2Step:
         self.activate = None if has_gelu else partial(functional.gelu, approximate="tanh")
         self.blocks = [_BlockStep(cast(GPT2Block, block), n_rows, dtype, has_gelu) for block in trunk.h]
         self.packed = None
-        if on_cpu is not None:
+        if on_cpu is not None and has_published_widths(trunk):
             self.packed = PackedNetwork(on_cpu, trunk, [block.packed() for block in self.blocks], _parts(trunk.ln_f))
 
     def __call__(self, input_ids: Tensor, positions: Tensor, cache: RowCache) -> Tensor:

@@ -90,14 +90,14 @@ class RowCache(Cache):
     Attributes:
         step: Forward pass in the place of the model's own, from new tokens, their positions and this cache, which has
             been told by `select` where they belong, to hidden states; None for the model's.
-        knows_ends: Whether the step's attention reads each row to its own end, and need not be told how far.
+        step_knows_ends: Whether the step's attention reads each row to its own end.
         record: Where the step keeps what it computes for an update; None for nowhere.
         lends: Whether the step reads what rows begin with alike in one row for all of them, so that a GPU finds it in
             its cache: a row's first `n_borrowed` positions in the row `lenders`, shape (B,) each.
     """
 
     step: "Callable[[Tensor, Tensor, RowCache], Tensor] | None" = None
-    knows_ends = False
+    step_knows_ends = False
     record: ForwardRecord | None = None
     lends = False
 
@@ -125,6 +125,11 @@ class RowCache(Cache):
         self.rows = rows
         self.positions = positions
         self.attended_length = attended_length or self.context_length
+
+    @property
+    def knows_ends(self) -> bool:
+        """Whether attention need not be told how far to read."""
+        return self.step_knows_ends
 
     def attention_mask(self) -> Tensor:
         """Return where each of the selected positions may attend, True there, shape (R, 1, m, attended_length)."""
@@ -184,6 +189,11 @@ class PairedCache(RowCache):
     ) -> None:
         super().__init__(num_layers, num_rows, context_length, device)
         self.companion = companion
+
+    @property
+    def knows_ends(self) -> bool:
+        """Whether attention need not be told how far to read, in both networks."""
+        return self.step_knows_ends and self.companion.knows_ends
 
     def begin(self, rows: Tensor) -> None:
         """Take notice of rows that begin anew, in both caches."""

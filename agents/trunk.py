@@ -23,10 +23,11 @@ from .choice_record import KnownChoices
 from .forward_record import DecodingPlan, ForwardRecord, KnownTexts
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .gpt2_blocks import at_decisions, embedded, through_blocks
-from .gpt2_step import GPT2Step, is_plain_gpt2
+from .gpt2_step import GPT2Step, has_published_widths, is_plain_gpt2
 from .kv_cache import RowCache
 from .lora import LoraSource, add_lora
 from .micro_batches import row_slices
+from .model_limits import check_context, check_vocabulary
 from .number_checks import check_numbers
 from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
@@ -111,7 +112,8 @@ class Trunk(BasePolicy):
         self.vocab_size = int(action_space.n)
         self.context_length = int(cast(tuple[int], observation_space["input_ids"].shape)[0])
         self.language_model = own_model(model)
-        self._check_sizes()
+        check_vocabulary(self.language_model.config, self.vocab_size)
+        check_context(self.language_model.config, self.context_length)
         freeze_layers(self.language_model, frozen_layers)
         self.frozen_layers = frozen_layers
         self.lora = None if lora is None else add_lora(self.language_model, lora)
@@ -187,11 +189,11 @@ class Trunk(BasePolicy):
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
         if is_plain_gpt2(trunk):
-            if self._plan is not None:
+            if self._plan is not None and has_published_widths(trunk):
                 cache.record = self.record = self._new_record(cache, self._plan)
             step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
             cache.step, cache.lends = step, step.kernel is not None
-            cache.knows_ends = step.kernel is not None or step.packed is not None
+            cache.step_knows_ends = step.kernel is not None or step.packed is not None
         return cache
 
     @contextmanager
@@ -345,20 +347,6 @@ class Trunk(BasePolicy):
             return None
         record, self.record = self.record, None
         return None if record is None else record.find(self.language_model, obs, self.choice_settings)
-
-    def _check_sizes(self) -> None:
-        config = self.language_model.config
-        if config.vocab_size < self.vocab_size:
-            raise ValueError(
-                f"The environment's tokenizer has {self.vocab_size} tokens, the model only {config.vocab_size}; "
-                "give the environment the model's own tokenizer."
-            )
-        longest = getattr(config, "max_position_embeddings", None)
-        if longest is not None and self.context_length > longest:
-            raise ValueError(
-                f"max_prompt_tokens + max_new_tokens is {self.context_length}, beyond the model's context of {longest} "
-                "tokens; lower one of them."
-            )
 
 
 def own_model(source: ModelSource) -> PreTrainedModel:

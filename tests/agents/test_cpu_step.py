@@ -2,21 +2,36 @@
 
 import ctypes
 import math
+import os
+import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GPT2Model
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task
+from textgym.agents import DQN, PPO, TextGenVecEnv, c_library
 from textgym.agents.c_library import compiled
 from textgym.agents.cpu_step import CPUStep, PackedMatrix, cpu_step
 from textgym.agents.decoder import SAMPLED, Decoder, Sampling
+from textgym.agents.forward_record import DecodingPlan
 from textgym.agents.generation import GeneratedEpisode, generate_episodes
 from textgym.agents.gpt2_step import GPT2Step
 from textgym.agents.kv_cache import RowCache
+
+
+def version_of_cc() -> str:
+    """Return what the C compiler says of itself, nothing where there is none."""
+    compiler = shutil.which("cc")
+    return "" if compiler is None else subprocess.check_output([compiler, "--version"], text=True)
+
 
 SOURCE = "double twice(double number) { return 2 * number; }\n"
 
@@ -25,9 +40,9 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def wide_trunk(head_width: int) -> GPT2Model:
+def any_trunk(head_width: int, **changes: int) -> GPT2Model:
     """Make a GPT-2 with two heads, whose norms and biases are those of no other part."""
-    model = language_model(gpt2_config(n_embd=2 * head_width, n_positions=90))
+    model = language_model(gpt2_config(n_embd=2 * head_width, n_positions=90, **changes))
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
             parameter.add_(random(*parameter.shape, seed=number), alpha=0.1)
@@ -40,7 +55,7 @@ def wide_trunk(head_width: int) -> GPT2Model:
 @pytest.mark.parametrize("n_rows", [1, 5, 16, 70])
 def test_a_step_reads_each_row_to_its_own_end(n_rows: int, head_width: int) -> None:
     """What lies behind a row's end in the cache, NaN here, does not count."""
-    trunk = wide_trunk(head_width)
+    trunk = any_trunk(head_width)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(12, (n_rows, 90), generator=generator)
     positions = torch.randint(1, 90, (n_rows,), generator=generator)
@@ -59,6 +74,91 @@ def test_a_step_reads_each_row_to_its_own_end(n_rows: int, head_width: int) -> N
     torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.equality
+@pytest.mark.usefixtures("with_and_without_c")
+@pytest.mark.parametrize("inner_width", [8, 40])
+def test_a_wider_layer_of_another_width_has_the_hidden_states_of_the_forward_pass(inner_width: int) -> None:
+    trunk = any_trunk(4, n_inner=inner_width)
+    tokens = torch.randint(12, (3, 9), generator=torch.Generator().manual_seed(1))
+    cache, step = RowCache(2, 3, 9, torch.device("cpu")), GPT2Step(trunk, 3)
+    with torch.no_grad():
+        for position in range(9):
+            positions = torch.full((3, 1), position)
+            cache.select(positions)
+            hidden = step(tokens[:, position, None], positions, cache)
+        torch.testing.assert_close(hidden[:, 0], trunk(tokens).last_hidden_state[:, 8], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("with_and_without_c")
+def test_an_update_of_a_network_with_another_inner_width_has_no_record() -> None:
+    env = TextGenVecEnv(2, letter_task())
+    model = PPO("GPT2Policy", env, n_steps=8, policy_kwargs={"model": language_model(gpt2_config(n_inner=24))}, seed=0)
+    model.learn(16)
+    with model.policy.recording(DecodingPlan(2, 8)):
+        assert model.policy.make_cache(2, 13).record is None
+
+
+@pytest.mark.usefixtures("in_c")
+def test_weights_that_lie_in_memory_in_another_order_are_read_as_they_are() -> None:
+    trunk = any_trunk(4)
+    tokens, positions = torch.tensor([[3], [5]]), torch.zeros((2, 1), dtype=torch.long)
+    cache = RowCache(2, 2, 9, torch.device("cpu"))
+    with torch.no_grad():
+        expected = trunk(tokens).last_hidden_state
+        for part in (trunk.ln_f, cast(GPT2Block, trunk.h[0]).ln_1):
+            part.weight.data = torch.stack([part.weight.data, torch.zeros(8)], dim=1)[:, 0]
+        trunk.wte.weight.data = trunk.wte.weight.data.t().contiguous().t()
+        step = GPT2Step(trunk, 2)
+        for _ in range(2):  # the first step of all goes another way
+            cache.select(positions)
+            hidden = step(tokens, positions, cache)
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_draw_is_that_of_float32_whatever_the_default_is(in_c: CPUStep) -> None:
+    logits, uniforms = random(5, 20), torch.full((5,), 0.3)
+    expected = in_c.draw(logits, uniforms)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = in_c.draw(logits, uniforms.double())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("with_and_without_c")
+@pytest.mark.parametrize(("part", "size"), [("wte", 6), ("wpe", 9)])
+def test_what_an_embedding_lacks_is_an_error_also_where_the_configuration_has_it(part: str, size: int) -> None:
+    policy = letter_policy(letter_task())
+    trunk = policy.language_model.base_model
+    setattr(trunk, part, nn.Embedding(size, 16))
+    with pytest.raises(IndexError):
+        list(generate_episodes(policy, letter_task(), range(20), seed=0))
+
+
+@pytest.mark.usefixtures("with_and_without_c")
+def test_a_reference_without_so_many_positions_is_an_error() -> None:
+    env, reference = TextGenVecEnv(2, letter_task()), language_model(gpt2_config(n_positions=13))
+    of_policy = {"model": language_model()}
+    model = DQN("GPT2Policy", env, reference=reference, candidates=4, policy_kwargs=of_policy, seed=0)
+    with pytest.raises(IndexError):
+        list(generate_episodes(model.network, letter_task(max_new_tokens=20), range(20), seed=0))
+
+
+@pytest.mark.usefixtures("with_and_without_c")
+def test_a_task_beyond_the_model_is_refused_before_anything_is_decoded() -> None:
+    policy = letter_policy(letter_task())
+    message = "max_prompt_tokens + max_new_tokens is 45, beyond the model's context of 32 tokens; lower one of them."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        next(generate_episodes(policy, letter_task(max_new_tokens=40), range(1), seed=0))
+    decoder = Decoder(policy, letter_task(), 1, SAMPLED, is_static=False)
+    for wrong in (12, -1):
+        message = f"A prompt holds the token {wrong}, the model has 12 tokens; give the environment the model's own"
+        with pytest.raises(ValueError, match=message):
+            decoder.start([0], [[1, wrong]], random(1, 8).numpy())
+
+
 def test_a_packed_matrix_keeps_what_it_was_made_of(in_c: CPUStep) -> None:
     """Inputs and outputs that fill no vector, in both orders of memory."""
     rows = random(21, 37)
@@ -70,6 +170,14 @@ def test_a_packed_matrix_keeps_what_it_was_made_of(in_c: CPUStep) -> None:
         matrix.zero_()
         torch.testing.assert_close(packed(rows), expected, atol=1e-4, rtol=1e-5)
     assert packed(rows[:0]).shape == (0, 19)
+    with pytest.raises(ValueError, match=re.escape("Rows must have 37 entries, as the matrix has inputs, got 20.")):
+        packed(rows[:, :20])
+
+
+def test_a_product_of_many_rows_goes_the_general_way(in_c: CPUStep) -> None:
+    rows, matrix, bias = random(600, 8), random(8, 5, seed=1), random(5, seed=2)
+    torch.testing.assert_close(PackedMatrix(in_c, matrix, bias)(rows), rows @ matrix + bias, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(PackedMatrix(in_c, matrix, None)(rows), rows @ matrix, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("vocab_size", [2, 64, 100, 8192])
@@ -159,19 +267,60 @@ def test_c_is_compiled_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_c")
-def test_without_threads_of_pytorch_s_make_it_is_compiled_for_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_threads_of_pytorch_s_make_it_is_compiled_for_one(tmp_path: Path) -> None:
     """A library that calls what is nowhere cannot be loaded."""
-    source = written(
-        tmp_path, "#ifdef _OPENMP\nint nowhere(void);\nint call(void) { return nowhere(); }\n#endif\n" + SOURCE
-    )
-    assert compiled(source) is not None
+    with_threads = "#ifdef _OPENMP\nint nowhere(void);\nint call(void) { return nowhere(); }\n#endif\n"
+    assert compiled(written(tmp_path, with_threads + SOURCE)) is not None
+
+
+@pytest.mark.usefixtures("in_c")
+@pytest.mark.skipif("Free Software" not in version_of_cc(), reason="the C compiler is not GCC")
+def test_threads_are_pytorch_s(tmp_path: Path) -> None:
+    if "OpenMP" not in torch.__config__.parallel_info():
+        pytest.skip("PyTorch has threads of another make")
+    calls = "int omp_get_max_threads(void);\nint most(void) { return omp_get_max_threads(); }\n"
+    library = compiled(written(tmp_path, calls))
+    assert library is not None
+    n_threads = torch.get_num_threads()
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            assert library.most() == number
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def test_without_a_compiler_nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("CC", " ")
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert compiled(written(tmp_path, SOURCE)) is None
+
+
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        (
+            "no-such-compiler -O2",
+            "There is no compiler 'no-such-compiler', as CC names it; decoding on the",
+        ),
+        ("cc '", 'CC names no compiler, "cc \'": No closing quotation; decoding on the'),
+    ],
+)
+def test_a_compiler_that_is_named_and_not_there_is_warned_of(
+    named: str, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setenv("CC", named)
+    with pytest.warns(UserWarning, match=problem):
+        assert compiled(written(tmp_path, SOURCE)) is None
+
+
+@pytest.mark.usefixtures("in_c")
+def test_a_compiler_may_be_named_with_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", f"{os.environ.get('CC') or 'cc'} -DTWICE=twice")
+    library = compiled(written(tmp_path, SOURCE.replace("twice", "TWICE")))
+    assert library is not None
+    assert library.twice is not None
 
 
 def test_on_other_systems_no_compiler_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -180,6 +329,36 @@ def test_on_other_systems_no_compiler_is_looked_for(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("in_c")
-def test_a_compiler_that_fails_is_warned_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="does not work here, so that decoding is slower: .*error"):
+@pytest.mark.parametrize(
+    ("script", "most_seconds", "reason"),
+    [
+        ("printf 'error: \\377 is no text\\n' >&2; exit 1", 60, "error: . is no text"),
+        ("exec sleep 60", 0.2, "it took longer than 0.2 seconds"),
+        ("exit 0", 60, "library.so"),
+    ],
+)
+def test_a_compiler_that_fails_or_waits_is_warned_of(
+    script: str, most_seconds: float, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", shlex.quote(str(compiler)))
+    monkeypatch.setattr(c_library, "_MOST_SECONDS", most_seconds)
+    with pytest.warns(UserWarning, match=f"does not work here: .*{reason}.*; decoding on the CPU is slower"):
+        assert compiled(written(tmp_path, SOURCE)) is None
+
+
+@pytest.mark.usefixtures("in_c")
+def test_what_is_not_c_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="does not work here: .*error"):
         assert compiled(written(tmp_path, "this is not C\n")) is None
+
+
+@pytest.mark.usefixtures("in_c")
+def test_without_a_folder_for_temporary_files_a_warning_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.warns(UserWarning, match="does not work here: .*No such file or directory"):
+        assert compiled(written(tmp_path, SOURCE)) is None
