@@ -55,7 +55,6 @@ def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     return draw_by_probability(torch.softmax(logits.float(), dim=-1), uniforms)
 
 
-@fused(least_rows=64, least_width=16_384)
 def draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Draw one token a row, as `draw_tokens` does, and return the tokens and their log-probabilities, shape (B,) each.
 
@@ -63,11 +62,15 @@ def draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor
         logits: Unnormalised log-probabilities, float32, shape (B, V).
         uniforms: Numbers in [0, 1), shape (B,).
     """
+    is_plain = not logits.requires_grad and not gpu_path.is_for_gpu(logits)
+    on_cpu = cpu_step(logits.device, logits.dtype) if is_plain else None
+    return _draw_with_log_prob(logits, uniforms) if on_cpu is None else on_cpu.draw(logits, uniforms)
+
+
+@fused(least_rows=64, least_width=16_384)
+def _draw_with_log_prob(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     if gpu_path.is_for_gpu(logits):
         return draw_by_groups(logits, uniforms)
-    on_cpu = None if logits.requires_grad else cpu_step(logits.device, logits.dtype)
-    if on_cpu is not None:
-        return on_cpu.draw(logits, uniforms)
     # One softmax serves both: `logsumexp` alone would cost three times as much.
     probabilities = logits.softmax(dim=-1)
     token_ids = draw_by_probability(probabilities, uniforms)

@@ -117,7 +117,7 @@ def test_sdist_and_wheel_hold_every_module_and_every_bundled_file(tmp_path: Path
     expected = set()
     for line in tracked.stdout.splitlines():
         path = Path(line)
-        is_shipped = path.suffix in (".py", ".j2") or path.name == "py.typed" or line.startswith(DATA_FOLDERS)
+        is_shipped = path.suffix in (".py", ".c", ".j2") or path.name == "py.typed" or line.startswith(DATA_FOLDERS)
         if is_shipped and path.parts[0] in shipped:
             expected.add(f"{shipped[path.parts[0]]}/{path.relative_to(path.parts[0]).as_posix()}")
 

@@ -155,8 +155,8 @@ BLOCK_FUNCTIONS = (gpt2_blocks._into_attention, gpt2_blocks._attended, gpt2_bloc
     [
         (numbers_of_a_head, (chunked_head._statistics, chunked_head._gradient)),
         (numbers_of_blocks, BLOCK_FUNCTIONS),
-        (numbers_of_decoding, (gpt2_step._fused_add_and_norm, sampling.draw_with_log_prob)),
-        (numbers_of_draws_on_a_gpu, (sampling.draw_with_log_prob,)),
+        (numbers_of_decoding, (gpt2_step._fused_add_and_norm, sampling._draw_with_log_prob)),
+        (numbers_of_draws_on_a_gpu, (sampling._draw_with_log_prob,)),
     ],
 )
 def test_what_agents_compile_gives_the_same_numbers(
