@@ -1,4 +1,4 @@
-"""What decoding does on the CPU by functions written in C: products of few rows with a matrix, draws, and counts."""
+"""The functions of decoding on the CPU that are written in C, where there is a compiler; draws and counts by them."""
 
 import ctypes
 from functools import cache
@@ -12,16 +12,6 @@ from .c_library import compiled
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
 # `LANES` and `ROWS` of `decode_step.c` at most, whatever the processor: sizes are filled up to a multiple of them.
 MOST_LANES = MOST_TILE_ROWS = 16
-# Rows beyond which a general product, which reads them less often, is the faster one.
-MOST_ROWS = 512
-
-
-class Matrix(ctypes.Structure):
-    """`struct matrix` of `decode_step.c`."""
-
-    _fields_ = [("packed", _POINTER), ("bias", _POINTER), ("n_inputs", _SIZE), ("n_outputs", _SIZE)]
-
-
 _ARGUMENTS = {
     "pack": [*[_POINTER] * 2, *[_SIZE] * 4],
     "multiply_alone": [*[_POINTER] * 4, _SIZE],
@@ -29,8 +19,6 @@ _ARGUMENTS = {
     "draw": [*[_POINTER] * 6, *[_SIZE] * 2],
     "advance": [*[_POINTER] * 10, *[_SIZE] * 4],
 }
-
-
 _RESULTS = {"forward": _SIZE}
 
 
@@ -104,41 +92,6 @@ class CPUStep:
         state = n_generated, position, last_token, is_running
         sizes = len(tokens), token_table.shape[1] - 1, context_length, eos_token_id
         self.library.advance(*[tensor.data_ptr() for tensor in (*chosen, *tables, *state)], *sizes)
-
-
-class PackedMatrix:
-    """A matrix in the order in which a product of few rows reads it; later changes of the matrix need not count.
-
-    Called with rows, shape (N, D), it returns their product, shape (N, D'). That of many rows goes the general way.
-
-    Args:
-        functions: Written in C.
-        matrix: Shape (D, D').
-        bias: Added to each row, shape (D',), or None.
-    """
-
-    def __init__(self, functions: CPUStep, matrix: Tensor, bias: Tensor | None) -> None:
-        n_inputs, self.n_outputs = matrix.shape
-        self._library = functions.library
-        self._packed = new_array(n_inputs * (self.n_outputs + -self.n_outputs % MOST_LANES))
-        self._matrix, self._bias = matrix, None if bias is None else as_plain(bias)
-        self._library.pack(matrix.data_ptr(), self._packed.data_ptr(), *matrix.shape, *matrix.stride())
-        bias_pointer = None if self._bias is None else self._bias.data_ptr()
-        self.structure = Matrix(self._packed.data_ptr(), bias_pointer, n_inputs, self.n_outputs)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Return the product of rows with the matrix."""
-        n_rows, n_inputs = rows.shape
-        if n_inputs != len(self._matrix):
-            raise ValueError(f"Rows must have {len(self._matrix)} entries, as the matrix has inputs, got {n_inputs}.")
-        if n_rows > MOST_ROWS:
-            return rows @ self._matrix if self._bias is None else torch.addmm(self._bias, rows, self._matrix)
-        rows = as_plain(rows)
-        product, columns = new_array(n_rows, self.n_outputs), new_array((n_rows + MOST_TILE_ROWS) * n_inputs)
-        self._library.multiply_alone(
-            rows.data_ptr(), ctypes.addressof(self.structure), product.data_ptr(), columns.data_ptr(), n_rows
-        )
-        return product
 
 
 def cpu_step(device: torch.device, dtype: torch.dtype) -> CPUStep | None:

@@ -12,9 +12,9 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, GPT2Block
 from transformers.pytorch_utils import Conv1D
 
 from .activations import is_tanh_gelu
-from .cpu_step import PackedMatrix, cpu_step
+from .cpu_step import cpu_step
 from .decode_attention import attention_kernel
-from .few_rows import Product, few_rows_product
+from .few_rows import PackedMatrix, Product, few_rows_product
 from .forward_record import BlockProducts
 from .fused import fused
 from .kv_cache import RowCache, RowCacheLayer

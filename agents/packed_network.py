@@ -7,7 +7,8 @@ from typing import TypeAlias
 from torch import Tensor
 from transformers import GPT2Model
 
-from .cpu_step import MOST_TILE_ROWS, CPUStep, Matrix, PackedMatrix, as_plain, new_array
+from .cpu_step import MOST_TILE_ROWS, CPUStep, as_plain, new_array
+from .few_rows import Matrix, PackedMatrix
 from .forward_record import ForwardRecord
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
