@@ -1,11 +1,11 @@
-"""Log-probabilities and entropies from a language head on a GPU: logits in chunks, made again in the backward pass.
+"""Log-probabilities and entropies from a language head on a GPU: logits in chunks, kept for the backward pass or made again.
 
 With z the logits and p = exp(z − log Σ exp z), the gradients are those of `token_statistics`,
 
 d log p(a) / d z = 1_a − p,   d H / d z = −p (log p + H).
 
-A product of matrices takes a GPU less time than to write the logits down in float32 and to read them again, so nothing
-of their size outlives its chunk.
+A product of matrices takes a GPU less time than to write the logits down in float32 and to read them again, so that
+they never leave the precision of products.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +29,7 @@ def chunked_head_statistics(
     forbid: Forbid,
     dtype: torch.dtype,
     rows_per_chunk: int,
+    most_kept: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return each token's log-probability and the entropy of the distribution that it comes from.
 
@@ -40,12 +41,15 @@ def chunked_head_statistics(
         forbid: Puts the least finite number in the place of forbidden tokens' logits, shape (n, V).
         dtype: Precision of the products; all else is in float32, or more where this is more.
         rows_per_chunk: Decisions whose logits are held at once.
+        most_kept: Logits of all decisions are kept for the backward pass where they take so many bytes at most.
 
     Returns:
         log_prob and entropy in nats, shape (N,) each, differentiable once.
     """
+    has_gradients = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    keeps = has_gradients and len(hidden) * len(weight) * dtype.itemsize <= most_kept
     log_prob, entropy = _OfChunks.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, token_ids, temperature, forbid, dtype, rows_per_chunk
+        hidden, weight, token_ids, temperature, forbid, dtype, rows_per_chunk, keeps
     )
     return log_prob, entropy
 
@@ -61,29 +65,30 @@ class _OfChunks(torch.autograd.Function):
         forbid: Forbid,
         dtype: torch.dtype,
         rows_per_chunk: int,
+        keeps: bool,
     ) -> tuple[Tensor, Tensor]:
         inputs, head = hidden.to(dtype), aligned_rows(weight.to(dtype))
-        parts = [
-            _statistics(_chunk_logits(inputs, head, len(weight), forbid, rows), token_ids[rows], temperature)
-            for rows in _slices(len(hidden), rows_per_chunk)
-        ]
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        kept: list[Tensor] = []
+        for rows in _slices(len(hidden), rows_per_chunk):
+            logits = _chunk_logits(inputs, head, len(weight), forbid, rows)
+            parts.append(_statistics(logits, token_ids[rows], temperature))
+            kept += [logits] if keeps else []
         log_total, log_prob, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
-        ctx.save_for_backward(inputs, head, token_ids, log_total, entropy)
+        ctx.save_for_backward(inputs, head, token_ids, log_total, entropy, *kept)
         ctx.settings = len(weight), temperature, forbid, rows_per_chunk  # type: ignore[attr-defined]
         return log_prob, entropy
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
-        inputs, head, token_ids, log_total, entropy = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, head, token_ids, log_total, entropy, *kept = ctx.saved_tensors  # type: ignore[attr-defined]
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
         vocab_size, temperature, forbid, rows_per_chunk = ctx.settings  # type: ignore[attr-defined]
         grad_hidden = torch.empty_like(inputs, dtype=torch.promote_types(inputs.dtype, torch.float32))
         grad_weight = torch.zeros_like(head, dtype=grad_hidden.dtype) if needs_weight else None
-        for rows in _slices(len(inputs), rows_per_chunk):
-            logits = _chunk_logits(inputs, head, vocab_size, forbid, rows)
+        for number, rows in enumerate(_slices(len(inputs), rows_per_chunk)):
+            logits = kept[number] if kept else _chunk_logits(inputs, head, vocab_size, forbid, rows)
             grad = _gradient(
                 logits,
                 token_ids[rows],
@@ -96,9 +101,17 @@ class _OfChunks(torch.autograd.Function):
             if needs_hidden:
                 grad_hidden[rows] = grad @ head
             if grad_weight is not None:
-                grad_weight += grad.t() @ inputs[rows]
+                _add_product(grad_weight, grad.t(), inputs[rows])
         grad_weight = None if grad_weight is None else grad_weight[:vocab_size]
-        return grad_hidden if needs_hidden else None, grad_weight, None, None, None, None, None
+        return grad_hidden if needs_hidden else None, grad_weight, *(None,) * 6
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add a product of matrices to a total, which may be of higher precision than they are."""
+    if total.is_cuda and total.dtype != left.dtype:
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
+    else:
+        total += left @ right
 
 
 def _slices(n_rows: int, rows_per_chunk: int) -> Iterator[slice]:

@@ -8,6 +8,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from .episode_buffer import EpisodeBuffer
+from .host_copies import to_device
 
 
 class CompletionBuffer(EpisodeBuffer):
@@ -39,7 +40,7 @@ class CompletionBuffer(EpisodeBuffer):
         """Pack the given episodes, by number, longest first."""
         episodes = self.longest_first(episodes)
         observations = self.packed(episodes)
-        index = torch.from_numpy(episodes).to(self.device)
+        index = to_device(torch.from_numpy(episodes), self.device)
         return RolloutBufferSamples(
             observations=observations,  # type: ignore[arg-type]
             actions=observations.chosen,
@@ -51,7 +52,7 @@ class CompletionBuffer(EpisodeBuffer):
 
     def _first(self, tokens: Tensor) -> Tensor:
         """Return the entry of each episode's first token."""
-        return tokens[torch.from_numpy(self.lengths.cumsum() - self.lengths).to(self.device)]
+        return tokens[to_device(torch.from_numpy(self.lengths.cumsum() - self.lengths), self.device)]
 
     def _sums(self, tokens: Tensor) -> Tensor:
         """Add up the entries of each episode's tokens."""

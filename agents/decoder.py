@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .cpu_step import cpu_step
+from .host_copies import to_device
 from .language_policy import LanguagePolicy
 from .model_limits import check_context, check_tokens
 from .step_graph import StepGraph
@@ -106,13 +107,11 @@ class Decoder:
         reader_of = _first_of_equals(prompts)
         readers = [number for number, reader in enumerate(reader_of) if number == reader]
         others = [number for number, reader in enumerate(reader_of) if number != reader]
-        # All copies come before the prompts are read: the host waits in each for what it had launched before.
-        index, last_token, last_position = torch.stack([row_ids, last_token, last_position]).to(device)
-        reading, to_read = row_ids[readers].to(device), padded[readers, :-1].to(device)
-        source, target, n_copied = torch.stack([row_ids[reader_of], row_ids, torch.from_numpy(lengths - 1)])[
-            :, others
-        ].to(device)
-        self.uniforms[index, : self.task.max_new_tokens] = torch.from_numpy(uniforms).to(device)
+        index, last_token, last_position = to_device(torch.stack([row_ids, last_token, last_position]), device)
+        reading, to_read = to_device(row_ids[readers], device), to_device(padded[readers, :-1], device)
+        of_others = torch.stack([row_ids[reader_of], row_ids, torch.from_numpy(lengths - 1)])[:, others]
+        source, target, n_copied = to_device(of_others, device)
+        self.uniforms[index, : self.task.max_new_tokens] = to_device(torch.from_numpy(uniforms), device)
         self.last_token[index] = last_token
         self.position[index] = last_position
         self.n_generated[index] = 0

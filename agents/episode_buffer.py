@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .advantages import AdvantageEstimator, generalized_advantages
 from .flat_episodes import EpisodeRecord, FlatEpisodes
+from .host_copies import to_device
 from .text_passes import PackedTexts
 
 
@@ -34,6 +35,8 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
 
     Attributes:
         estimator: What estimates advantages; at first `generalized_advantages`.
+        ref_log_prob: Log-probability of each token under a reference; None where there is none.
+        sampled_log_prob: That under the policy when it was sampled; None where it is `old_log_prob`.
     """
 
     # A minibatch has at least this many.
@@ -41,6 +44,8 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
     # Tensors, one entry a token, where the parent keeps arrays of n_steps × n_envs.
     rewards: Tensor  # type: ignore[assignment]
     advantages: Tensor  # type: ignore[assignment]
+    ref_log_prob: Tensor | None
+    sampled_log_prob: Tensor | None
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         empty = torch.empty(0, device=self.device)
         self.old_log_prob, self.old_values = empty, empty
         self.advantages, self.target_returns = empty, empty
+        self.ref_log_prob = self.sampled_log_prob = None
         self.full = False
         self.pos = 0
 
@@ -117,6 +123,17 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         self.full = True
         self.pos = self.buffer_size
 
+    def pay(self, rewards: Sequence[Tensor]) -> None:
+        """Give the tokens of all episodes their rewards, a tensor of shape (T,) each.
+
+        Raises:
+            ValueError: If there is not one for each token.
+        """
+        paid = torch.cat([*rewards])
+        if len(paid) != self.n_tokens:
+            raise ValueError(f"There must be a reward for each of {self.n_tokens} tokens, got {len(paid)}.")
+        self.rewards = to_device(paid, self.device)
+
     def estimate_returns(self) -> None:
         """Estimate advantages and returns from the rewards, which may have been changed since `fill`.
 
@@ -124,7 +141,7 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         """
         # By index rather than by mask, whose size the host would have to ask the device for.
         is_token = np.arange(self.lengths.max()) < self.lengths[:, None]
-        places = torch.from_numpy(is_token.ravel().nonzero()[0]).to(self.device)
+        places = to_device(torch.from_numpy(is_token.ravel().nonzero()[0]), self.device)
         rewards, values = (
             part.new_zeros(is_token.size).index_copy_(0, places, part).view(is_token.shape)
             for part in (self.rewards, self.old_values)

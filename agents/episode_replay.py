@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 from .flat_episodes import EpisodeRecord, FlatEpisodes
+from .host_copies import to_device
 from .text_passes import PackedTexts
 
 
@@ -192,4 +193,4 @@ class EpisodeReplay(FlatEpisodes, ReplayBuffer):
         return total
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return to_device(torch.from_numpy(np.ascontiguousarray(array)), self.device)

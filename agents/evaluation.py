@@ -131,7 +131,7 @@ def _divergence(
 ) -> Divergence:
     """Return how far a policy is from its reference at each generated token, episode by episode."""
     buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
-    buffer.fill([to_record(item) for item in judged])
+    buffer.fill([to_record(item.episode, item.rewards) for item in judged])
     if isinstance(network, GPT2Policy) and not is_greedy:
         return reference.divergence(network, buffer)
     # All probability lies on the best token, so that what the reference thinks of the others does not count.

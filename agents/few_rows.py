@@ -88,8 +88,8 @@ def few_rows_product(matrix: Tensor, bias: Tensor | None, n_rows: int, *, has_ge
         return PackedMatrix(on_cpu, matrix, bias)
 
     def general(rows: Tensor) -> Tensor:
-        if has_gelu and bias is not None and rows.is_cuda:
-            # One kernel, where GELU would read and write the product once more.
+        if has_gelu and bias is not None and rows.is_cuda and rows.dtype != torch.float32:
+            # One kernel, where GELU would read and write the product once more; its tanh is not that of float32.
             return torch._addmm_activation(bias, rows, matrix, use_gelu=True)
         product = _multiplied(rows, matrix, bias)
         return functional.gelu(product, approximate="tanh") if has_gelu else product

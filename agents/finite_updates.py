@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor
 
+from . import gpu_path
 from .language_policy import LanguagePolicy
 from .term_watch import is_spoilt
 
@@ -39,17 +41,22 @@ class NonFiniteError(FloatingPointError):
 class FiniteUpdates(BaseAlgorithm):
     """A mixin before Stable-Baselines3's class: no step of the optimiser is taken on gradients that are not finite.
 
+    On a GPU, fused optimisers leave such a step out by themselves, and the host hears of it one step later: it would
+    wait there for the backward pass, and the GPU then for what comes next.
+
     Attributes:
         last_checkpoint: Where the algorithm was last saved to or loaded from.
     """
 
     last_checkpoint: Path | None = None
+    _last_look: "_GradientLook | None" = None
 
     def _setup_model(self) -> None:
         super()._setup_model()  # type: ignore[safe-super]
         # On the optimiser rather than in `train`, so that an algorithm's further phases are watched too.
         optimizer: torch.optim.Optimizer = self.policy.optimizer
         optimizer.register_step_pre_hook(self._check_gradients)
+        optimizer.register_step_post_hook(_forget_answer)
 
     def train(self, *args: Any, **kwargs: Any) -> None:
         """Update the policy as Stable-Baselines3 does.
@@ -58,11 +65,15 @@ class FiniteUpdates(BaseAlgorithm):
             NonFiniteError: If a loss, a gradient or a weight is NaN or infinite.
         """
         train: Callable[..., None] = super().train  # type: ignore[misc]
-        train(*args, **kwargs)
+        try:
+            train(*args, **kwargs)
+            self._finish_look()
+        finally:
+            self._last_look = None
         for name, value in self.logger.name_to_value.items():
             if name.startswith("train/") and name.endswith(("loss", "objective")) and not math.isfinite(value):
                 raise self._non_finite(f"{name} in the log")
-        greatest_norm = _greatest_norm(list(self.policy.parameters()))
+        greatest_norm = float(_norms(list(self.policy.parameters())).max())
         if not math.isfinite(greatest_norm):
             for name, parameter in self.policy.named_parameters():
                 if is_spoilt(parameter):
@@ -77,28 +88,89 @@ class FiniteUpdates(BaseAlgorithm):
         """Tell whether weights with norms up to this one give nothing but finite outputs, so that none is looked at."""
         return False
 
-    def _outputs(self) -> dict[str, torch.Tensor]:
+    def _outputs(self) -> dict[str, Tensor]:
         """Return what the network says now of something that it has just learned from, by name."""
         return {}
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._finish_look()
+        named = {id(parameter): name for name, parameter in self.policy.named_parameters()}
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if math.isfinite(_greatest_norm(gradients)):
+        gradients = {named[id(one)]: one.grad for one in parameters if one.grad is not None}
+        if not gradients:
             return
-        named = self.policy.named_parameters()
-        spoilt = [name for name, one in named if one.grad is not None and is_spoilt(one.grad)]
-        # Clipping spreads one NaN over all gradients, so that its place is lost.
-        place = f"the gradient of {spoilt[0]}" if 0 < len(spoilt) < len(gradients) else "the gradient"
         watches = [module.term_watch for module in self.policy.modules() if isinstance(module, LanguagePolicy)]
-        raise self._non_finite(next(filter(None, (watch.found() for watch in watches)), place))
+        look = _GradientLook(gradients, [watch.flags for watch in watches], self._n_updates)
+        if _leaves_steps_out(optimizer) and gpu_path.is_for_gpu(look.norms):
+            optimizer.found_inf = look.is_spoilt.float()  # type: ignore[attr-defined]
+            self._last_look = look
+        else:
+            self._raise_of(look)
 
-    def _non_finite(self, term: str) -> NonFiniteError:
-        n_updates: int = self._n_updates
+    def _finish_look(self) -> None:
+        """Raise NonFiniteError if the optimiser has left its last step out."""
+        look, self._last_look = self._last_look, None
+        if look is not None:
+            self._raise_of(look)
+
+    def _raise_of(self, look: "_GradientLook") -> None:
+        if look.has_found():
+            raise self._non_finite(look.term(), look.n_updates)
+
+    def _non_finite(self, term: str, n_updates: int | None = None) -> NonFiniteError:
+        n_updates = self._n_updates if n_updates is None else n_updates
         return NonFiniteError(term, self.num_timesteps, n_updates, self.last_checkpoint)
 
 
+class _GradientLook:
+    """A look at gradients, whose answer is on its way to the host.
+
+    Args:
+        gradients: By name of the parameter.
+        flags: Those of `TermWatch`, of each network that has one.
+        n_updates: Stable-Baselines3's count of updates.
+
+    Attributes:
+        norms: The norm of each gradient, shape (P,).
+        is_spoilt: Whether any of them is NaN or infinite; it may overflow where nothing is.
+    """
+
+    def __init__(self, gradients: dict[str, Tensor], flags: list[dict[str, Tensor]], n_updates: int) -> None:
+        self.n_updates = n_updates
+        self._names, self._flags = list(gradients), flags
+        self.norms = _norms(list(gradients.values()))
+        self.is_spoilt = ~self.norms.max().isfinite()
+        self._answer = self.is_spoilt.to("cpu", non_blocking=True)
+        self._arrival = torch.cuda.Event() if self.norms.is_cuda else None
+        if self._arrival is not None:
+            self._arrival.record(torch.cuda.current_stream(self.norms.device))
+
+    def has_found(self) -> bool:
+        """Tell whether a gradient is NaN or infinite; what the device was given since then is not waited for."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return bool(self._answer)
+
+    def term(self) -> str:
+        """Return what was not finite: an output or a term of the loss, else the place in the gradient."""
+        terms = [name for flags in self._flags for name, is_bad in flags.items() if is_bad]
+        spoilt = [name for name, norm in zip(self._names, self.norms.tolist(), strict=True) if not math.isfinite(norm)]
+        # Clipping spreads one NaN over all gradients, so that its place is lost.
+        place = f"the gradient of {spoilt[0]}" if len(spoilt) < len(self._names) else "the gradient"
+        return terms[0] if terms else place
+
+
 @torch.no_grad()
-def _greatest_norm(tensors: list[torch.Tensor]) -> float:
-    """Return the greatest norm of any tensor, NaN where one has NaN; it may overflow where nothing is infinite."""
-    return float(torch.stack(torch._foreach_norm(tensors)).max()) if tensors else 0.0
+def _norms(tensors: list[Tensor]) -> Tensor:
+    """Return the norm of each tensor, shape (P,), NaN where it has NaN; it may overflow where nothing is infinite."""
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+def _leaves_steps_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser takes no step where its `found_inf` is 1, as PyTorch's fused ones do, for `GradScaler`."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def _forget_answer(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    # It belongs to one step.
+    vars(optimizer).pop("found_inf", None)

@@ -21,7 +21,7 @@ class FirstPass:
     """
 
     def __init__(self, policy: nn.Module, batch: Mapping[str, Tensor], results: Results, settings: Hashable) -> None:
-        self._weights, self._entries = _changes(policy), _entries(policy)
+        self._weights, self._norms = _changes(policy), _norms(policy)
         self._batch, self._results, self._settings = batch, results, settings
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -32,7 +32,7 @@ class FirstPass:
         """Return the results, if they are those of this very batch, and weights and settings are what they were."""
         if batch is not self._batch or settings != self._settings or _changes(policy) != self._weights:
             return None
-        return self._results if torch.equal(_entries(policy), self._entries) else None
+        return self._results if torch.equal(_norms(policy), self._norms) else None
 
 
 def _changes(policy: nn.Module) -> list[tuple[int, int, int]]:
@@ -41,6 +41,6 @@ def _changes(policy: nn.Module) -> list[tuple[int, int, int]]:
 
 
 @torch.no_grad()
-def _entries(policy: nn.Module) -> Tensor:
-    """Return an entry of each weight, since PyTorch does not count what is done to `weight.data`."""
-    return torch.stack([weight.flatten()[weight.numel() // 2] for weight in policy.parameters()])
+def _norms(policy: nn.Module) -> Tensor:
+    """Return the norm of each weight, since PyTorch does not count what is done to `weight.data`."""
+    return torch.stack(torch._foreach_norm(list(policy.parameters())))

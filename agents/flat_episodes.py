@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .host_copies import to_device
 from .ranges import joined_ranges, starts_of
 from .text_passes import PackedTexts
 
@@ -84,8 +85,8 @@ class FlatEpisodes:
                 )
         texts = chain.from_iterable((episode.prompt_ids, episode.token_ids) for episode in episodes)
         tokens = np.fromiter(chain.from_iterable(texts), dtype=np.int32)
-        new_tokens = torch.from_numpy(tokens).to(self.device)
-        new_rewards = torch.cat([episode.rewards for episode in episodes]).to(self.device)
+        new_tokens = to_device(torch.from_numpy(tokens), self.device)
+        new_rewards = to_device(torch.cat([episode.rewards for episode in episodes]), self.device)
         self.token_ids = torch.cat([self.token_ids, new_tokens])
         self.rewards = torch.cat([self.rewards, new_rewards])
         if episodes[0].candidates is not None:
@@ -107,12 +108,11 @@ class FlatEpisodes:
         is_token = column < sizes[:, None]
         position = np.where(is_token, starts[:, None] + column, 0)
         is_decision = (column >= prompt_lengths[:, None] - 1) & (column < sizes[:, None] - 1)
-        mask = torch.from_numpy(is_token).to(self.device)
-        index = torch.from_numpy(position).to(self.device)
+        mask = to_device(torch.from_numpy(is_token), self.device)
+        index = to_device(torch.from_numpy(position), self.device)
         input_ids = self.token_ids[index].long() * mask
-        batch = PackedTexts(
-            input_ids=input_ids, attention_mask=mask, is_decision=torch.from_numpy(is_decision).to(self.device)
-        )
+        decides = to_device(torch.from_numpy(is_decision), self.device)
+        batch = PackedTexts(input_ids=input_ids, attention_mask=mask, is_decision=decides)
         if self.frozen_hidden is not None:
             batch["frozen_hidden"] = self.frozen_hidden[index]
         if self.candidates is not None:
@@ -131,4 +131,4 @@ class FlatEpisodes:
     def token_index(self, episodes: np.ndarray) -> Tensor:
         """Return where the generated tokens of the given episodes lie in the flat tensors, episode by episode."""
         ranges = joined_ranges(starts_of(self.lengths)[episodes], self.lengths[episodes])
-        return torch.from_numpy(ranges).to(self.device)
+        return to_device(torch.from_numpy(ranges), self.device)

@@ -6,6 +6,9 @@ seed and episode number alone, whatever the number of rows and of steps that the
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +19,7 @@ from textgym.prompts import Prompt
 from textgym.task import FinishedEpisode, FinishReason, TextTask
 
 from .decoder import SAMPLED, Decoder, Sampling
+from .host_copies import to_device
 from .language_policy import LanguagePolicy
 from .ranges import joined_ranges
 from .sampling import episode_uniforms, prompt_generator
@@ -23,12 +27,16 @@ from .term_watch import is_spoilt
 from .token_rules import token_rules
 
 
-class GeneratedEpisode(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class GeneratedEpisode:
     """A finished episode and what the policy said of it, T generated tokens.
 
     Attributes:
         number: Position in the order of start.
-        text: The episode as the task sees it.
+        task: What it is an episode of.
+        prompt: Its prompt.
+        token_ids: Generated tokens, length T.
+        finish_reason: Why it ended.
         log_prob: Log-probability of each token when it was sampled, shape (T,), on the policy's device.
         values: Critic's value before each token, shape (T,), on the policy's device.
         candidates: What each token was chosen among, shape (T, ⌈V / 8⌉), see `LanguagePolicy.candidates`; None for all
@@ -37,11 +45,19 @@ class GeneratedEpisode(NamedTuple):
     """
 
     number: int
-    text: FinishedEpisode
+    task: TextTask
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
     log_prob: Tensor
     values: Tensor
     candidates: Tensor | None = None
     is_finite: bool = True
+
+    @cached_property
+    def text(self) -> FinishedEpisode:
+        """The episode as the task sees it; its tokens are decoded by whoever first asks for it."""
+        return self.task.finish(self.prompt, self.token_ids, self.finish_reason)
 
 
 class _EndedRow(NamedTuple):
@@ -54,7 +70,6 @@ class _EndedRow(NamedTuple):
 COMPACT_BELOW = 0.8
 
 
-@torch.no_grad()
 def generate_episodes(
     policy: LanguagePolicy,
     task: TextTask,
@@ -85,6 +100,32 @@ def generate_episodes(
     Raises:
         ValueError: If the policy was made for other token rules than the task's.
     """
+    looks = generate_looks(
+        policy,
+        task,
+        episodes,
+        seed=seed,
+        num_rows=num_rows,
+        lookahead=lookahead,
+        sampling=sampling,
+        is_static=is_static,
+    )
+    return chain.from_iterable(looks)
+
+
+@torch.no_grad()
+def generate_looks(
+    policy: LanguagePolicy,
+    task: TextTask,
+    episodes: range,
+    *,
+    seed: int,
+    num_rows: int,
+    lookahead: int | None = None,
+    sampling: Sampling = SAMPLED,
+    is_static: bool | None = None,
+) -> Iterator[list[GeneratedEpisode]]:
+    """Generate as `generate_episodes` does, and yield at each look of the host the episodes that are due, if any."""
     _check_rules(policy, task)
     on_cpu = policy.device.type == "cpu"
     lookahead = (4 if on_cpu else 16) if lookahead is None else lookahead
@@ -96,7 +137,7 @@ def generate_episodes(
     waiting = iter(episodes)
     playing: dict[int, tuple[int, Prompt]] = {}
     free = list(range(num_rows))
-    finished: list[GeneratedEpisode] = []
+    finished: list[tuple[int, GeneratedEpisode]] = []
     due = iter(episodes)
     due_number = next(due)
     checked = dict.fromkeys(range(num_rows), 0)
@@ -104,7 +145,7 @@ def generate_episodes(
         started = [(row, number) for row, number in zip(free, waiting, strict=False)]
         if started:
             prompts = [_prompt(task, seed, number) for _, number in started]
-            draws = np.stack([episode_uniforms(seed, number, task.max_new_tokens) for _, number in started])
+            draws = episode_uniforms(seed, [number for _, number in started], task.max_new_tokens)
             decoder.start([row for row, _ in started], [prompt.token_ids for prompt in prompts], draws)
             for (row, number), prompt in zip(started, prompts, strict=True):
                 playing[row] = (number, prompt)
@@ -121,11 +162,13 @@ def generate_episodes(
         decoder.run(lookahead)
         ended = _ended_rows(decoder, task, playing, checked)
         for episode in _finished(decoder, task, playing, ended):
-            heapq.heappush(finished, episode)
+            heapq.heappush(finished, (episode.number, episode))
         free = [item.row for item in ended]
-        while finished and finished[0].number == due_number:
-            yield heapq.heappop(finished)
+        look = []
+        while finished and finished[0][0] == due_number:
+            look.append(heapq.heappop(finished)[1])
             due_number = next(due, -1)
+        yield look
 
 
 def _check_rules(policy: LanguagePolicy, task: TextTask) -> None:
@@ -168,7 +211,7 @@ def _finished(
     lengths = [len(item.token_ids) for item in ended]
     first = np.zeros(len(ended), dtype=np.int64)
     places = np.stack([np.repeat([item.row for item in ended], lengths), joined_ranges(first, np.array(lengths))])
-    rows, columns = torch.from_numpy(places).to(decoder.log_prob.device)
+    rows, columns = to_device(torch.from_numpy(places), decoder.log_prob.device)
     log_prob, values, candidates = (
         part[rows, columns].split(lengths) for part in (decoder.log_prob, decoder.values, decoder.candidates)
     )
@@ -182,7 +225,10 @@ def _finished(
             decoder.cache.record.end_text(row, prompt.token_ids, token_ids)
         yield GeneratedEpisode(
             number,
-            task.finish(prompt, token_ids, reason),
+            task,
+            prompt,
+            tuple(token_ids),
+            reason,
             log_prob[index],
             values[index],
             # Apart, since one episode that is kept would keep those of all rows, which are large.

@@ -1,7 +1,7 @@
 """Rewards of generated episodes: scored by a worker in order, and laid upon the tokens."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import NamedTuple
@@ -28,13 +28,12 @@ class JudgedEpisode(NamedTuple):
     rewards: Tensor
 
 
-def to_record(item: JudgedEpisode) -> EpisodeRecord:
-    """Return what the learner keeps of an episode."""
-    episode = item.episode
+def to_record(episode: GeneratedEpisode, rewards: Tensor) -> EpisodeRecord:
+    """Return what the learner keeps of an episode of T tokens, whose rewards have shape (T,)."""
     return EpisodeRecord(
-        episode.text.prompt.token_ids,
-        episode.text.token_ids,
-        item.rewards,
+        episode.prompt.token_ids,
+        episode.token_ids,
+        rewards,
         episode.values,
         episode.log_prob,
         episode.candidates,
@@ -46,6 +45,7 @@ def judge_episodes(
     episodes: Iterable[GeneratedEpisode],
     potential_shaping: bool = False,
     gamma: float = 1.0,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[JudgedEpisode]:
     """Score episodes in batches, in a worker, while the next ones are generated.
 
@@ -61,6 +61,7 @@ def judge_episodes(
             al. 1999; see `textgym.shaping.shaped_rewards`). The reward judges every prefix. An episode for which it
             gives token rewards keeps those.
         gamma: Discount factor of the algorithm that asks.
+        meanwhile: Is called once the worker has been given all episodes, and has yet to judge some.
 
     Yields:
         Judged episodes in the same order.
@@ -74,6 +75,8 @@ def judge_episodes(
             jobs.append(worker.submit(_judge, task, batch, potential_shaping, gamma))
             while jobs and jobs[0].done():
                 yield from jobs.popleft().result()
+        if meanwhile is not None:
+            meanwhile()
         for job in jobs:
             yield from job.result()
 

@@ -27,6 +27,8 @@ from .trunk import Trunk, TrunkArguments
 # twice; half a GB on a GPU, since a few hundred rows leave it idle.
 MAX_LOGITS_PER_CHUNK = 1 << 25
 MAX_LOGITS_PER_CHUNK_ON_GPU = 1 << 27
+# Of a GPU's memory, a sixteenth at most holds logits for the backward pass.
+KEPT_SHARE = 16
 # Log-probabilities of tokens and entropies of the distributions that they come from, shape (N,) each.
 Statistics = tuple[Tensor, Tensor]
 
@@ -196,8 +198,9 @@ class LanguageHead(Trunk):
         dtype = product_dtype(self.autocast)
         # The limit is one of bytes, and is written in entries of float32.
         rows_per_chunk = self.rows_per_chunk * torch.float32.itemsize // dtype.itemsize
+        most_kept = 0 if self.gradient_checkpointing else gpu_path.memory_of(hidden) // KEPT_SHARE
         return chunked_head_statistics(
-            hidden, self._head_weight, token_ids, self.temperature, forbid, dtype, rows_per_chunk
+            hidden, self._head_weight, token_ids, self.temperature, forbid, dtype, rows_per_chunk, most_kept
         )
 
     def _statistics_of_head(

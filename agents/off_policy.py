@@ -290,7 +290,7 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
         return {"the policy's Q values": self.network(decision)}
 
     def _store(self, replay: EpisodeReplay, judged: list[JudgedEpisode]) -> None:
-        replay.append([to_record(item) for item in judged])
+        replay.append([to_record(item.episode, item.rewards) for item in judged])
         if self._n_considered is not None:
             n_new = min(len(judged), len(replay.lengths))
             reference = self.network.exploration.reference

@@ -1,5 +1,6 @@
 """Rollouts of whole episodes for Stable-Baselines3's on-policy algorithms."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypedDict, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from .completion_buffer import CompletionBuffer
 from .completion_policy import GPT2CompletionPolicy
 from .episode_buffer import EpisodeBuffer
 from .flat_episodes import EpisodeRecord
+from .generation import GeneratedEpisode
 from .judging import JudgedEpisode, to_record
 from .kl import KLController, KLEstimator, estimate_kl
 from .number_checks import check_numbers
@@ -194,8 +196,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
             judged = self._play(n_rollout_steps * env.num_envs)
             # First, because an EvalCallback writes out what the logger holds.
             if self._call_back(env, callback, judged):
-                n_tokens = self._store(judged)
-                self._charge_kl(len(judged), n_tokens)
+                self._pay(judged)
                 self._record_episodes(judged)
                 self.rollout_buffer.estimate_returns()
                 callback.update_locals(locals())
@@ -220,38 +221,55 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         self.policy.forget_rollout()
         self.rollout_buffer.forget_batch()
 
-    def _store(self, judged: list[JudgedEpisode]) -> int:
-        """Fill the buffer, with replayed episodes behind the new ones, and return the number of new tokens."""
-        buffer = self.rollout_buffer
-        records = [to_record(item) for item in judged]
-        replayed: list[EpisodeRecord] = []
+    def _prepare(self, episodes: list[GeneratedEpisode]) -> None:
+        # What is replayed follows from the rewards.
+        if not self.self_imitation:
+            lengths = [len(episode.token_ids) for episode in episodes]
+            unpaid = torch.zeros(sum(lengths)).split(lengths)
+            self._store([to_record(episode, rewards) for episode, rewards in zip(episodes, unpaid, strict=True)])
+
+    def _pay(self, judged: list[JudgedEpisode]) -> None:
+        """Give a rollout its rewards, less the price of KL, with replayed episodes behind it."""
         if self.self_imitation:
-            generator = np.random.default_rng((self.seed or 0, self._n_updates))
-            # Not their mean: what a tenth of them reach, as by chance, needs no replay.
-            baseline = float(np.quantile([float(item.rewards.sum()) for item in judged], 0.9))
-            replayed = self.archive.sample(round(self.self_imitation * len(judged)), baseline, generator)
-            self.archive.add(judged)
+            self._store_with_replayed(judged)
+        else:
+            self.rollout_buffer.pay([item.rewards for item in judged])
+        self._charge_kl(len(judged), sum(len(item.rewards) for item in judged))
+
+    def _store_with_replayed(self, judged: list[JudgedEpisode]) -> None:
+        generator = np.random.default_rng((self.seed or 0, self._n_updates))
+        # Not their mean: what a tenth of them reach, as by chance, needs no replay.
+        baseline = float(np.quantile([float(item.rewards.sum()) for item in judged], 0.9))
+        replayed = self.archive.sample(round(self.self_imitation * len(judged)), baseline, generator)
+        self.archive.add(judged)
+        self._store([to_record(item.episode, item.rewards) for item in judged], replayed)
+
+    def _store(self, records: list[EpisodeRecord], replayed: Sequence[EpisodeRecord] = ()) -> None:
+        """Fill the buffer with a rollout and replayed episodes, and score these as far as it is needed.
+
+        Nothing waits here for a GPU, which works on it while the reward judges.
+        """
+        buffer = self.rollout_buffer
         buffer.reset()
         # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.
         buffer.n_shuffles = self._n_updates
-        buffer.fill(records + replayed)
-        n_tokens = int(buffer.lengths[: len(records)].sum())
+        buffer.fill([*records, *replayed])
         if self.policy.n_shared_layers:
             buffer.keep_frozen_hidden(frozen_hidden_of(self.policy, buffer))
         if self.policy.is_scored_again:
-            sampled = buffer.old_log_prob
+            buffer.sampled_log_prob = buffer.old_log_prob
             # A subclass's networks may go otherwise while they learn.
             is_ours = type(self.policy) in self.policy_aliases.values()
             learns_at_once = self._learns_at_once and buffer.n_minibatches(self._tokens_per_minibatch) == 1
             score = score_ahead if is_ours and learns_at_once else score_tokens
             buffer.old_values, buffer.old_log_prob = score(self.policy, buffer)
-            gap = (buffer.old_log_prob - sampled)[:n_tokens].abs().mean()
-            self.logger.record("rollout/log_prob_gap", float(gap))
         elif replayed:
+            n_tokens = int(buffer.lengths[: len(records)].sum())
             buffer.old_values[n_tokens:], buffer.old_log_prob[n_tokens:] = score_tokens(
                 self.policy, buffer, first_episode=len(records)
             )
-        return n_tokens
+        reference = self.find_reference()
+        buffer.ref_log_prob = None if reference is None else reference.log_prob(buffer)
 
     def _is_bounded(self, greatest_norm: float) -> bool:
         return self.policy.is_bounded(greatest_norm)
@@ -263,14 +281,16 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         return {"the policy's values": values, "the policy's log_prob": log_prob}
 
     def _charge_kl(self, n_episodes: int, n_tokens: int) -> None:
-        reference = self.find_reference()
-        if reference is None:
+        """Take the price of KL from the rewards, and log what a rollout's new episodes and tokens, that many, say."""
+        buffer = self.rollout_buffer
+        log_prob, ref_log_prob = buffer.old_log_prob, buffer.ref_log_prob
+        if buffer.sampled_log_prob is not None:
+            gap = (log_prob - buffer.sampled_log_prob)[:n_tokens].abs().mean()
+            self.logger.record("rollout/log_prob_gap", float(gap))
+        if ref_log_prob is None:
             return
-        ref_log_prob = reference.log_prob(self.rollout_buffer)
-        log_prob = self.rollout_buffer.old_log_prob
-        kl = estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
         price = self.kl_price
-        self.rollout_buffer.rewards -= price * kl
+        buffer.rewards -= price * estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
         kl_per_episode = float((log_prob - ref_log_prob)[:n_tokens].sum()) / n_episodes
         self.logger.record("rollout/kl", kl_per_episode)
         self.logger.record("rollout/kl_coef", price)

@@ -5,6 +5,8 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
+from functools import cache as once
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -25,7 +27,7 @@ from textgym.task import TextTask, episode_info
 from .completion_policy import GPT2CompletionPolicy
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
 from .forward_record import DecodingPlan
-from .generation import GeneratedEpisode, generate_episodes
+from .generation import GeneratedEpisode, generate_looks
 from .judging import JudgedEpisode, judge_episodes
 from .language_policy import LanguagePolicy
 from .number_checks import check_numbers
@@ -211,9 +213,21 @@ class SequenceAlgorithm(CheckedPersistence):
         # A group begins at a multiple of its size, also where another task's groups came before.
         first = math.ceil(self.n_episodes_started / group) * group
         numbers = range(first, first + n_episodes)
-        generated = generate_episodes(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
+        looks = generate_looks(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
+        episodes: list[GeneratedEpisode] = []
+        prepare = once(partial(self._prepare, episodes))
+
+        def passed() -> Iterator[GeneratedEpisode]:
+            for look in looks:
+                self._check_finite(look)
+                episodes.extend(look)
+                # A GPU then works while the last texts are decoded and judged, where a CPU would keep them waiting.
+                if len(episodes) == n_episodes and self.device.type == "cuda":
+                    prepare()
+                yield from look
+
         with self.network.recording(DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None):
-            judged = list(judge_episodes(task, self._finite(generated), self.potential_shaping, self.gamma))
+            judged = list(judge_episodes(task, passed(), self.potential_shaping, self.gamma, prepare))
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged
@@ -223,12 +237,13 @@ class SequenceAlgorithm(CheckedPersistence):
         """Whether an update begins with all of a rollout, as far as can be told, and so repeats its forward pass."""
         return False
 
-    def _finite(self, episodes: Iterator[GeneratedEpisode]) -> Iterator[GeneratedEpisode]:
-        """Let episodes pass to the reward, unless what they were drawn from is NaN or infinite."""
-        for episode in episodes:
-            if not episode.is_finite:
-                raise self._non_finite("the policy's log_prob in a rollout")
-            yield episode
+    def _check_finite(self, episodes: list[GeneratedEpisode]) -> None:
+        """Raise NonFiniteError if what episodes were drawn from is NaN or infinite."""
+        if not all(episode.is_finite for episode in episodes):
+            raise self._non_finite("the policy's log_prob in a rollout")
+
+    def _prepare(self, episodes: list[GeneratedEpisode]) -> None:
+        """Begin with what needs no rewards, when all of a rollout is there and the last of it is still to be judged."""
 
     def _call_back(self, env: VecEnv, callback: BaseCallback, judged: list[JudgedEpisode]) -> bool:
         """Call `on_step` once for every `n_envs` tokens, with the locals that Stable-Baselines3's callbacks read."""

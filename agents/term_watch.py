@@ -9,11 +9,13 @@ from torch import Tensor
 class TermWatch:
     """Remembers what in a forward pass, or in the gradients that the loss sends back to it, was not finite.
 
-    The flags stay on the device until somebody asks, so that watching waits for nothing.
+    Attributes:
+        flags: Whether each was spoilt, by name, in order; another dictionary for each forward pass. They stay on the
+            device, so that watching waits for nothing.
     """
 
     def __init__(self) -> None:
-        self._flags: dict[str, Tensor] = {}
+        self.flags: dict[str, Tensor] = {}
 
     def watch(self, outputs: dict[str, Tensor], losses: dict[str, str]) -> None:
         """Forget the last forward pass and watch this one.
@@ -24,17 +26,13 @@ class TermWatch:
         """
         if not torch.is_grad_enabled():
             return
-        self._flags = {f"the policy's {name}": is_spoilt(tensor) for name, tensor in outputs.items()}
+        self.flags = {f"the policy's {name}": is_spoilt(tensor) for name, tensor in outputs.items()}
         for name, tensor in outputs.items():
             if tensor.requires_grad:
                 tensor.register_hook(partial(self._note, f"the {losses[name]}"))
 
     def _note(self, term: str, gradient: Tensor) -> None:
-        self._flags[term] = is_spoilt(gradient)
-
-    def found(self) -> str | None:
-        """Return the first term that was not finite, None if all were."""
-        return next((name for name, is_spoilt in self._flags.items() if is_spoilt), None)
+        self.flags[term] = is_spoilt(gradient)
 
 
 def is_spoilt(tensor: Tensor) -> Tensor:

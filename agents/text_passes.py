@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .host_copies import to_device
 from .ranges import joined_ranges
 
 # Less is not worth it, padding included: what is forwarded once, or without its padding, has to be gathered for
@@ -66,7 +67,7 @@ class TextPass(NamedTuple):
 
     def to(self, device: torch.device) -> "TextPass":
         """Return the same on a device."""
-        return TextPass(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+        return TextPass(*(None if part is None else to_device(part, device) for part in self))  # type: ignore[arg-type]
 
 
 # Passes, and where the batch's decisions, row by row, are among those of the passes; None if in their order.
@@ -84,7 +85,7 @@ def layout_of(batch: Mapping[str, Tensor], most_positions: float) -> Layout:
         return batch.layout
     device = batch["input_ids"].device
     passes, order = text_passes(batch["input_ids"].cpu(), batch["is_decision"].cpu(), most_positions)
-    layout = [texts.to(device) for texts in passes], None if order is None else order.to(device)
+    layout = [texts.to(device) for texts in passes], None if order is None else to_device(order, device)
     if isinstance(batch, PackedTexts):
         batch.layout = layout
     return layout

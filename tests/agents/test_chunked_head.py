@@ -1,5 +1,7 @@
 """A head in chunks gives the log-probabilities, entropies and gradients of the usual formulas, whatever the chunks."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,20 +54,33 @@ def results(log_prob: Tensor, entropy: Tensor, *leaves: Tensor) -> list[Tensor]:
     return [log_prob.detach(), entropy.detach(), *gradients]
 
 
+@pytest.mark.parametrize("most_kept", [0, 11 * VOCAB_SIZE * torch.float64.itemsize])
 @pytest.mark.parametrize("rows_per_chunk", [1, 4, 11, 100])
 @pytest.mark.parametrize(("is_padded", "temperature"), [(False, 1.0), (True, 1.0), (True, 0.6)])
 def test_values_and_gradients_are_those_of_the_usual_formulas(
-    rows_per_chunk: int, is_padded: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
+    rows_per_chunk: int, most_kept: int, is_padded: bool, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    n_products = 0
+    chunk_logits = chunked_head._chunk_logits
+
+    def counted(*arguments: Any) -> Tensor:
+        nonlocal n_products
+        n_products += 1
+        return chunk_logits(*arguments)
+
+    monkeypatch.setattr(chunked_head, "_chunk_logits", counted)
     if is_padded:
         # As on a GPU.
         monkeypatch.setattr(chunked_head, "aligned_rows", lambda matrix: functional.pad(matrix, (0, 0, 0, 27)))
     hidden, weight, token_ids = inputs(torch.float64)
     theirs = results(*usual_statistics(hidden, weight, token_ids, temperature), hidden, weight)
     hidden, weight, token_ids = inputs(torch.float64)
-    statistics = chunked_head_statistics(hidden, weight, token_ids, temperature, forbid, torch.float64, rows_per_chunk)
+    settings = temperature, forbid, torch.float64, rows_per_chunk, most_kept
+    statistics = chunked_head_statistics(hidden, weight, token_ids, *settings)
     for ours, usual in zip(results(*statistics, hidden, weight), theirs, strict=True):
         torch.testing.assert_close(ours, usual)
+    n_chunks = -(-11 // rows_per_chunk)
+    assert n_products == (n_chunks if most_kept else 2 * n_chunks)
 
 
 @pytest.mark.parametrize("needed", [(True, False), (False, True)])

@@ -92,6 +92,20 @@ def test_advantages_and_returns_are_those_of_sb3s_buffer() -> None:
     np.testing.assert_allclose(ours.values, theirs.values.flatten())
 
 
+def test_rewards_may_come_after_the_texts() -> None:
+    records = invented([3, 1, 8])
+    first, later = empty_buffer(letter_task()), empty_buffer(letter_task())
+    first.fill(records)
+    later.fill([record._replace(rewards=torch.zeros(len(record.token_ids))) for record in records])
+    with pytest.raises(ValueError, match=exactly("There must be a reward for each of 12 tokens, got 11.")):
+        later.pay([record.rewards for record in records[:1]] + [torch.zeros(8)])
+    later.pay([record.rewards for record in records])
+    for buffer in (first, later):
+        buffer.estimate_returns()
+    assert torch.equal(first.rewards, later.rewards)
+    assert torch.equal(first.advantages, later.advantages)
+
+
 @pytest.mark.parametrize("lengths", [[3, 5], [1, 2]])
 def test_the_first_decision_is_that_of_the_first_episode(lengths: list[int]) -> None:
     buffer = filled(lengths)

@@ -127,7 +127,7 @@ def test_the_kl_is_that_of_whole_completions_and_varies_less_than_its_estimate_f
     expected = kl_of_completions(list(task.prompts[0].token_ids), 0.0, 1.0, 3)
     result = evaluate(policy, task, 600, reference=reference)
     buffer = EpisodeBuffer(1, policy.observation_space, policy.action_space)
-    buffer.fill([to_record(item) for item in result.episodes])
+    buffer.fill([to_record(item.episode, item.rewards) for item in result.episodes])
     exact = _per_completion(reference.divergence(policy, buffer).kl, buffer)
     estimated = _per_completion(buffer.old_log_prob - reference.log_prob(buffer), buffer)
     assert result.kl == pytest.approx(float(exact.mean()), abs=1e-6)

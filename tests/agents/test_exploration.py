@@ -110,7 +110,7 @@ def test_a_generated_token_is_the_one_that_a_single_context_gives() -> None:
         for item in generate_episodes(network, task, range(6), seed=2):
             from textgym.agents.sampling import episode_uniforms
 
-            uniforms = torch.from_numpy(episode_uniforms(2, item.number, task.max_new_tokens))
+            uniforms = torch.from_numpy(episode_uniforms(2, [item.number], task.max_new_tokens)[0])
             prompt = item.text.prompt.token_ids
             for step, token in enumerate(item.text.token_ids):
                 context = torch.tensor([[*prompt, *item.text.token_ids[:step]]])

@@ -103,7 +103,7 @@ def test_tokens_are_what_the_uniforms_say() -> None:
     task = letter_task()
     policy = letter_policy(task)
     for item in generate_episodes(policy, task, range(8), seed=5, num_rows=3):
-        uniforms = episode_uniforms(5, item.number, task.max_new_tokens)
+        uniforms = episode_uniforms(5, [item.number], task.max_new_tokens)[0]
         context = list(item.text.prompt.token_ids)
         for token, uniform in zip(item.text.token_ids, uniforms, strict=False):
             cumulative = full_logits(policy, context).double().softmax(0).cumsum(0)

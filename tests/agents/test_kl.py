@@ -234,13 +234,13 @@ def test_without_a_reference_rewards_are_the_scores() -> None:
     task = letter_task()
     model = algorithm(task, reference=None, kl_coef=5.0)
     totals: list[float] = []
-    fill = model.rollout_buffer.fill
+    pay = model.rollout_buffer.pay
 
-    def keep(episodes: object) -> None:
-        fill(episodes)  # type: ignore[arg-type]
+    def keep(rewards: object) -> None:
+        pay(rewards)  # type: ignore[arg-type]
         totals.append(float(model.rollout_buffer.rewards.sum()))
 
-    model.rollout_buffer.fill = keep  # type: ignore[method-assign]
+    model.rollout_buffer.pay = keep  # type: ignore[method-assign]
     model.learn(40)
     assert "rollout/kl" not in model.logger.name_to_value
     assert float(model.rollout_buffer.rewards.sum()) == totals[-1]

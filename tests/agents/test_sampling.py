@@ -38,7 +38,7 @@ def test_the_limit_is_that_of_the_tables() -> None:
 
 
 def uniforms_of_episodes(n_episodes: int, length: int) -> Tensor:
-    return torch.from_numpy(np.concatenate([episode_uniforms(11, number, length) for number in range(n_episodes)]))
+    return torch.from_numpy(episode_uniforms(11, range(n_episodes), length).ravel())
 
 
 @pytest.fixture(params=["by probability", "by groups", "in C"])
@@ -75,13 +75,13 @@ def test_the_episodes_numbers_are_uniform_and_belong_to_the_episode() -> None:
     observed = torch.bincount((numbers * 100).long(), minlength=100)
     expected = len(numbers) / 100
     assert float(((observed - expected).square() / expected).sum()) < chi_square_limit(99)
-    np.testing.assert_array_equal(episode_uniforms(1, 2, 16), episode_uniforms(1, 2, 16))
-    np.testing.assert_array_equal(episode_uniforms(1, 2, 16)[:8], episode_uniforms(1, 2, 8))
-    others = [episode_uniforms(1, 3, 16), episode_uniforms(2, 2, 16), episode_uniforms(2, 1, 16)]
-    assert all((episode_uniforms(1, 2, 16) != other).all() for other in others)
+    np.testing.assert_array_equal(episode_uniforms(1, [2], 16), episode_uniforms(1, [2], 16))
+    np.testing.assert_array_equal(episode_uniforms(1, [2], 16)[:, :8], episode_uniforms(1, [2], 8))
+    others = [episode_uniforms(1, [3], 16), episode_uniforms(2, [2], 16), episode_uniforms(2, [1], 16)]
+    assert all((episode_uniforms(1, [2], 16) != other).all() for other in others)
     assert prompt_generator(1, 2).integers(1 << 60) != prompt_generator(1, 3).integers(1 << 60)
     # Else a prompt would always come with the same first token.
-    assert (prompt_generator(1, 2).random(16, dtype=np.float32) != episode_uniforms(1, 2, 16)).all()
+    assert (prompt_generator(1, 2).random(16, dtype=np.float32) != episode_uniforms(1, [2], 16)).all()
 
 
 @pytest.mark.parametrize("vocab_size", [2, 12, GPT2_VOCABULARY])

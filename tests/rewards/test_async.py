@@ -137,15 +137,17 @@ def test_learning_overlaps_with_a_slow_reward_and_waits_for_it_before_it_uses_th
     def generate(policy: Any, task: Any, numbers: range, **options: Any) -> Iterator[Any]:
         nonlocal n_episodes
         n_episodes = len(numbers)
-        return reward.watch(generate_episodes(policy, task, numbers, **options), n_episodes)
+        episodes = generate_episodes(policy, task, numbers, **options)
+        return ([episode] for episode in reward.watch(episodes, n_episodes))
 
-    def store(self: Any, *arguments: Any) -> Any:
+    def use(self: Any, *arguments: Any) -> Any:
         used.append(reward.n_judged)
         return original(self, *arguments)
 
-    original = algorithm._store
-    monkeypatch.setattr(sequence_algorithm, "generate_episodes", generate)
-    monkeypatch.setattr(algorithm, "_store", store)
+    name = "_pay" if algorithm is PPO else "_store"
+    original = getattr(algorithm, name)
+    monkeypatch.setattr(sequence_algorithm, "generate_looks", generate)
+    monkeypatch.setattr(algorithm, name, use)
     n_tokens = 8 * (2 * EPISODES_PER_REWARD_CALL + 1)
     size = {"n_steps": n_tokens} if algorithm is PPO else {"train_freq": n_tokens, "learning_starts": n_tokens}
     env = TextGenEnv(letter_task(reward=reward))

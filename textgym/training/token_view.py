@@ -93,7 +93,7 @@ def _figures_of_values(model: SequenceAlgorithm, judged: Sequence[JudgedEpisode]
 def _buffer(model: SequenceAlgorithm, judged: Sequence[JudgedEpisode], gae_lambda: float) -> EpisodeBuffer:
     spaces = model.network.observation_space, model.network.action_space
     buffer = EpisodeBuffer(1, *spaces, model.network.device, gae_lambda, model.gamma)
-    buffer.fill([to_record(item) for item in judged])
+    buffer.fill([to_record(item.episode, item.rewards) for item in judged])
     return buffer
 
 
