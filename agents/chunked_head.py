@@ -1,4 +1,4 @@
-"""Log-probabilities and entropies from a language head on a GPU: logits in chunks, kept for the backward pass or made again.
+"""Log-probabilities and entropies from a language head on a GPU: logits in chunks, which are kept or made again.
 
 With z the logits and p = exp(z − log Σ exp z), the gradients are those of `token_statistics`,
 
@@ -40,7 +40,7 @@ def chunked_head_statistics(
         temperature: Divides the logits, after the product, as where tokens are drawn.
         forbid: Puts the least finite number in the place of forbidden tokens' logits, shape (n, V).
         dtype: Precision of the products; all else is in float32, or more where this is more.
-        rows_per_chunk: Decisions whose logits are held at once.
+        rows_per_chunk: Decisions whose logits are worked on at once.
         most_kept: Logits of all decisions are kept for the backward pass where they take so many bytes at most.
 
     Returns:

@@ -66,6 +66,7 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
     def forget(self) -> None:
         """Drop all episodes."""
         super().forget()
+        self.ref_log_prob = self.sampled_log_prob = None
         self.forget_batch()
 
     def forget_batch(self) -> None:
@@ -83,7 +84,6 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
         empty = torch.empty(0, device=self.device)
         self.old_log_prob, self.old_values = empty, empty
         self.advantages, self.target_returns = empty, empty
-        self.ref_log_prob = self.sampled_log_prob = None
         self.full = False
         self.pos = 0
 

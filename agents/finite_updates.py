@@ -1,7 +1,8 @@
 """Stop a run whose loss, gradients or weights are no longer finite, and say which term did it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,44 @@ class NonFiniteError(FloatingPointError):
         self.checkpoint = checkpoint
 
 
+class GradientLook:
+    """A look at gradients, whose answer is on its way to the host.
+
+    Args:
+        gradients: Each with its parameter's name, at least one.
+        flags: Those of `TermWatch`, of each network that has one.
+        n_updates: Stable-Baselines3's count of updates.
+
+    Attributes:
+        norms: The norm of each gradient, shape (P,).
+        is_spoilt: Whether any of them is NaN or infinite; it may overflow where nothing is.
+    """
+
+    def __init__(self, gradients: list[tuple[str, Tensor]], flags: list[dict[str, Tensor]], n_updates: int) -> None:
+        self.n_updates = n_updates
+        self._names, self._flags = [name for name, _ in gradients], flags
+        self.norms = _norms([gradient for _, gradient in gradients])
+        self.is_spoilt = ~self.norms.max().isfinite()
+        self._answer = self.is_spoilt.to("cpu", non_blocking=True)
+        self._arrival = torch.cuda.Event() if self.norms.is_cuda else None
+        if self._arrival is not None:
+            self._arrival.record(torch.cuda.current_stream(self.norms.device))
+
+    def has_found(self) -> bool:
+        """Tell whether a gradient is NaN or infinite; what the device was given since then is not waited for."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return bool(self._answer)
+
+    def term(self) -> str:
+        """Return what was not finite: an output or a term of the loss, else the place in the gradient."""
+        terms = [name for flags in self._flags for name, is_bad in flags.items() if is_bad]
+        spoilt = [name for name, norm in zip(self._names, self.norms.tolist(), strict=True) if not math.isfinite(norm)]
+        # Clipping spreads one NaN over all gradients, so that its place is lost.
+        place = f"the gradient of {spoilt[0]}" if len(spoilt) < len(self._names) else "the gradient"
+        return terms[0] if terms else place
+
+
 class FiniteUpdates(BaseAlgorithm):
     """A mixin before Stable-Baselines3's class: no step of the optimiser is taken on gradients that are not finite.
 
@@ -49,7 +88,10 @@ class FiniteUpdates(BaseAlgorithm):
     """
 
     last_checkpoint: Path | None = None
-    _last_look: "_GradientLook | None" = None
+    _last_look: GradientLook | None = None
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_last_look"]
 
     def _setup_model(self) -> None:
         super()._setup_model()  # type: ignore[safe-super]
@@ -65,11 +107,8 @@ class FiniteUpdates(BaseAlgorithm):
             NonFiniteError: If a loss, a gradient or a weight is NaN or infinite.
         """
         train: Callable[..., None] = super().train  # type: ignore[misc]
-        try:
+        with self._looking():
             train(*args, **kwargs)
-            self._finish_look()
-        finally:
-            self._last_look = None
         for name, value in self.logger.name_to_value.items():
             if name.startswith("train/") and name.endswith(("loss", "objective")) and not math.isfinite(value):
                 raise self._non_finite(f"{name} in the log")
@@ -94,18 +133,28 @@ class FiniteUpdates(BaseAlgorithm):
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._finish_look()
-        named = {id(parameter): name for name, parameter in self.policy.named_parameters()}
+        names = {id(parameter): name for name, parameter in self.policy.named_parameters()}
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        gradients = {named[id(one)]: one.grad for one in parameters if one.grad is not None}
+        # Somebody may have given the optimiser more than the policy's.
+        gradients = [(names.get(id(one), "another parameter"), one.grad) for one in parameters if one.grad is not None]
         if not gradients:
             return
         watches = [module.term_watch for module in self.policy.modules() if isinstance(module, LanguagePolicy)]
-        look = _GradientLook(gradients, [watch.flags for watch in watches], self._n_updates)
+        look = GradientLook(gradients, [watch.flags for watch in watches], self._n_updates)
         if _leaves_steps_out(optimizer) and gpu_path.is_for_gpu(look.norms):
             optimizer.found_inf = look.is_spoilt.float()  # type: ignore[attr-defined]
             self._last_look = look
         else:
             self._raise_of(look)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Raise NonFiniteError in the end if the optimiser has left a step out, its last one included."""
+        try:
+            yield
+            self._finish_look()
+        finally:
+            self._last_look = None
 
     def _finish_look(self) -> None:
         """Raise NonFiniteError if the optimiser has left its last step out."""
@@ -113,51 +162,13 @@ class FiniteUpdates(BaseAlgorithm):
         if look is not None:
             self._raise_of(look)
 
-    def _raise_of(self, look: "_GradientLook") -> None:
+    def _raise_of(self, look: GradientLook) -> None:
         if look.has_found():
             raise self._non_finite(look.term(), look.n_updates)
 
     def _non_finite(self, term: str, n_updates: int | None = None) -> NonFiniteError:
         n_updates = self._n_updates if n_updates is None else n_updates
         return NonFiniteError(term, self.num_timesteps, n_updates, self.last_checkpoint)
-
-
-class _GradientLook:
-    """A look at gradients, whose answer is on its way to the host.
-
-    Args:
-        gradients: By name of the parameter.
-        flags: Those of `TermWatch`, of each network that has one.
-        n_updates: Stable-Baselines3's count of updates.
-
-    Attributes:
-        norms: The norm of each gradient, shape (P,).
-        is_spoilt: Whether any of them is NaN or infinite; it may overflow where nothing is.
-    """
-
-    def __init__(self, gradients: dict[str, Tensor], flags: list[dict[str, Tensor]], n_updates: int) -> None:
-        self.n_updates = n_updates
-        self._names, self._flags = list(gradients), flags
-        self.norms = _norms(list(gradients.values()))
-        self.is_spoilt = ~self.norms.max().isfinite()
-        self._answer = self.is_spoilt.to("cpu", non_blocking=True)
-        self._arrival = torch.cuda.Event() if self.norms.is_cuda else None
-        if self._arrival is not None:
-            self._arrival.record(torch.cuda.current_stream(self.norms.device))
-
-    def has_found(self) -> bool:
-        """Tell whether a gradient is NaN or infinite; what the device was given since then is not waited for."""
-        if self._arrival is not None:
-            self._arrival.synchronize()
-        return bool(self._answer)
-
-    def term(self) -> str:
-        """Return what was not finite: an output or a term of the loss, else the place in the gradient."""
-        terms = [name for flags in self._flags for name, is_bad in flags.items() if is_bad]
-        spoilt = [name for name, norm in zip(self._names, self.norms.tolist(), strict=True) if not math.isfinite(norm)]
-        # Clipping spreads one NaN over all gradients, so that its place is lost.
-        place = f"the gradient of {spoilt[0]}" if len(spoilt) < len(self._names) else "the gradient"
-        return terms[0] if terms else place
 
 
 @torch.no_grad()

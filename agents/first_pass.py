@@ -2,8 +2,9 @@
 
 from collections.abc import Hashable, Mapping
 
-import torch
 from torch import Tensor, nn
+
+from .weight_mark import WeightMark
 
 Results = tuple[Tensor, Tensor, Tensor]
 
@@ -21,7 +22,7 @@ class FirstPass:
     """
 
     def __init__(self, policy: nn.Module, batch: Mapping[str, Tensor], results: Results, settings: Hashable) -> None:
-        self._weights, self._norms = _changes(policy), _norms(policy)
+        self._weights = WeightMark(policy)
         self._batch, self._results, self._settings = batch, results, settings
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -30,17 +31,5 @@ class FirstPass:
 
     def results_for(self, policy: nn.Module, batch: object, settings: Hashable) -> Results | None:
         """Return the results, if they are those of this very batch, and weights and settings are what they were."""
-        if batch is not self._batch or settings != self._settings or _changes(policy) != self._weights:
-            return None
-        return self._results if torch.equal(_norms(policy), self._norms) else None
-
-
-def _changes(policy: nn.Module) -> list[tuple[int, int, int]]:
-    """Return which weights a policy has, and how often each was changed, as far as PyTorch counts it."""
-    return [(id(weight), weight.data_ptr(), weight._version) for weight in policy.parameters()]
-
-
-@torch.no_grad()
-def _norms(policy: nn.Module) -> Tensor:
-    """Return the norm of each weight, since PyTorch does not count what is done to `weight.data`."""
-    return torch.stack(torch._foreach_norm(list(policy.parameters())))
+        is_same = batch is self._batch and settings == self._settings and self._weights.is_of(policy)
+        return self._results if is_same else None

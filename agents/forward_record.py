@@ -11,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from .choice_record import ChoiceRecord, KnownChoices
 from .sampling import draw_with_log_prob
+from .weight_mark import WeightMark
 
 # Of texts that might take more nothing is kept: a tenth of an iteration's time is not worth much memory.
 MOST_BYTES = 1 << 28
@@ -99,7 +100,7 @@ class ForwardRecord:
         vocab_size: int = 0,
         settings: Hashable = None,
     ) -> None:
-        self._weights, self._settings = _fingerprint(model), settings
+        self._weights, self._settings = WeightMark(model), settings
         n_blocks, width, room = _sizes(model, context_length, plan.n_texts)
         self.tables = [torch.empty((n_blocks, room, factor * width)) for factor in FACTORS]
         n_choices = plan.n_texts * (plan.max_new_tokens + SPARE_POSITIONS)
@@ -183,7 +184,7 @@ class ForwardRecord:
         Returns:
             None where a text is unknown, or a weight or the settings have changed since it was decoded.
         """
-        if not self.tables or settings != self._settings or _fingerprint(model) != self._weights:
+        if not self.tables or settings != self._settings or not self._weights.is_of(model):
             return None
         places = np.zeros(batch["input_ids"].shape, dtype=np.int64)
         sizes = (batch[name].sum(dim=1).tolist() for name in ("attention_mask", "is_decision"))
@@ -207,18 +208,6 @@ class ForwardRecord:
             else:
                 self.tables, self._choices = [], None
         return bool(self.tables)
-
-
-@torch.no_grad()
-def _fingerprint(model: nn.Module) -> list[tuple[int, int, float]]:
-    """Return what tells a model's weights from what they may be later on.
-
-    That is which they are, how often they were changed as far as PyTorch counts it, and, since it does not count what
-    is done to `weight.data`, the norm of every 1,009th entry: one pass over all would cost an iteration a hundredth.
-    """
-    weights = list(model.parameters())
-    norms = torch.stack(torch._foreach_norm([weight.flatten()[::1009] for weight in weights])).tolist()
-    return [(id(weight), weight._version, norm) for weight, norm in zip(weights, norms, strict=True)]
 
 
 def _sizes(model: PreTrainedModel, context_length: int, n_texts: int) -> tuple[int, int, int]:

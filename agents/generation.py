@@ -5,11 +5,11 @@ seed and episode number alone, whatever the number of rows and of steps that the
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,6 +58,12 @@ class GeneratedEpisode:
     def text(self) -> FinishedEpisode:
         """The episode as the task sees it; its tokens are decoded by whoever first asks for it."""
         return self.task.finish(self.prompt, self.token_ids, self.finish_reason)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let copies and pickles have the text and not the task, whose reward may be a function of any kind."""
+        state = {**vars(self), "text": self.text}
+        del state["task"]
+        return state
 
 
 class _EndedRow(NamedTuple):
@@ -124,7 +130,7 @@ def generate_looks(
     lookahead: int | None = None,
     sampling: Sampling = SAMPLED,
     is_static: bool | None = None,
-) -> Iterator[list[GeneratedEpisode]]:
+) -> Generator[list[GeneratedEpisode]]:
     """Generate as `generate_episodes` does, and yield at each look of the host the episodes that are due, if any."""
     _check_rules(policy, task)
     on_cpu = policy.device.type == "cpu"

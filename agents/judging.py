@@ -61,7 +61,7 @@ def judge_episodes(
             al. 1999; see `textgym.shaping.shaped_rewards`). The reward judges every prefix. An episode for which it
             gives token rewards keeps those.
         gamma: Discount factor of the algorithm that asks.
-        meanwhile: Is called once the worker has been given all episodes, and has yet to judge some.
+        meanwhile: Is called once the worker has been given all episodes, however many it has judged.
 
     Yields:
         Judged episodes in the same order.

@@ -157,7 +157,7 @@ class LanguageHead(Trunk):
         """Return the log-probabilities of chosen tokens and the entropies of the distributions, shape (N,) each.
 
         The logits of a few decisions are held at once; where there are more, they are computed again in the backward
-        pass.
+        pass, unless a GPU has room for them and `gradient_checkpointing` does not ask to save it.
 
         Args:
             hidden: Hidden states, shape (N, D).
@@ -228,7 +228,7 @@ class LanguageHead(Trunk):
 
     @property
     def rows_per_chunk(self) -> int:
-        """Decisions whose logits are held at once."""
+        """Decisions whose logits are worked on at once."""
         most = MAX_LOGITS_PER_CHUNK if self.device.type == "cpu" else MAX_LOGITS_PER_CHUNK_ON_GPU
         return max(1, most // self.vocab_size)
 

@@ -191,6 +191,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         """
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
+        rollout_buffer.reset()
         goes_on = False
         try:
             judged = self._play(n_rollout_steps * env.num_envs)
@@ -230,10 +231,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
 
     def _pay(self, judged: list[JudgedEpisode]) -> None:
         """Give a rollout its rewards, less the price of KL, with replayed episodes behind it."""
-        if self.self_imitation:
-            self._store_with_replayed(judged)
-        else:
+        if self.rollout_buffer.full:
             self.rollout_buffer.pay([item.rewards for item in judged])
+        else:
+            self._store_with_replayed(judged)
         self._charge_kl(len(judged), sum(len(item.rewards) for item in judged))
 
     def _store_with_replayed(self, judged: list[JudgedEpisode]) -> None:
@@ -247,10 +248,9 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     def _store(self, records: list[EpisodeRecord], replayed: Sequence[EpisodeRecord] = ()) -> None:
         """Fill the buffer with a rollout and replayed episodes, and score these as far as it is needed.
 
-        Nothing waits here for a GPU, which works on it while the reward judges.
+        A GPU works on it while the reward judges.
         """
         buffer = self.rollout_buffer
-        buffer.reset()
         # Follows from what is saved, so that a resumed run shuffles as the run that was never stopped.
         buffer.n_shuffles = self._n_updates
         buffer.fill([*records, *replayed])

@@ -13,6 +13,7 @@ from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .finished_logits import has_finished_logits
 from .first_pass import FirstPass, Results
 from .gpt2_step import is_hooked, is_plain_gpt2
+from .kv_cache import RowCache
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
@@ -204,6 +205,11 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         self.first_pass = FirstPass(self, batch, results, self.choice_settings)
         values, log_prob, entropy = (part.detach() for part in results)
         return values, log_prob, entropy
+
+    def make_cache(self, num_rows: int, context_length: int) -> RowCache:
+        """See `Trunk.make_cache`. Who decodes between a rollout and its update wants the memory of the first pass."""
+        self.first_pass = None
+        return super().make_cache(num_rows, context_length)
 
     def forget_rollout(self) -> None:
         """See `Trunk.forget_rollout`."""

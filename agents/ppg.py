@@ -124,7 +124,8 @@ class PPG(ClippedAlgorithm, PlainPPO):
         if len(self.past_rollouts) >= self.n_policy_iterations:
             self.policy.is_auxiliary_phase = True
             try:
-                self._learn_auxiliary()
+                with self._looking():
+                    self._learn_auxiliary()
             finally:
                 self.policy.is_auxiliary_phase = False
             self.past_rollouts.clear()

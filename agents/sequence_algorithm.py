@@ -5,8 +5,6 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
-from functools import cache as once
-from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -24,6 +22,7 @@ from textgym.named_objects import nearest
 from textgym.shaping import require_same_gamma
 from textgym.task import TextTask, episode_info
 
+from . import gpu_path
 from .completion_policy import GPT2CompletionPolicy
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
 from .forward_record import DecodingPlan
@@ -215,16 +214,20 @@ class SequenceAlgorithm(CheckedPersistence):
         numbers = range(first, first + n_episodes)
         looks = generate_looks(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
         episodes: list[GeneratedEpisode] = []
-        prepare = once(partial(self._prepare, episodes))
 
         def passed() -> Iterator[GeneratedEpisode]:
             for look in looks:
                 self._check_finite(look)
                 episodes.extend(look)
                 # A GPU then works while the last texts are decoded and judged, where a CPU would keep them waiting.
-                if len(episodes) == n_episodes and self.device.type == "cuda":
-                    prepare()
+                if len(episodes) == n_episodes and gpu_path.is_for_gpu(look[-1].log_prob):
+                    looks.close()  # and its cache goes
+                    self._prepare(episodes)
                 yield from look
+
+        def prepare() -> None:
+            if not gpu_path.is_for_gpu(episodes[-1].log_prob):
+                self._prepare(episodes)
 
         with self.network.recording(DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None):
             judged = list(judge_episodes(task, passed(), self.potential_shaping, self.gamma, prepare))

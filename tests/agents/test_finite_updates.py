@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from tests.agents.tiny import gpt2_config, language_model, letter_policy, letter_task, llama_config
-from textgym.agents import A2C, DQN, PPO, QRDQN, REINFORCE, TRPO, TextGenVecEnv
+from textgym.agents import A2C, DQN, PPG, PPO, QRDQN, REINFORCE, TRPO, TextGenVecEnv
 from textgym.agents.finite_updates import NonFiniteError
 from textgym.agents.generation import generate_episodes
 from textgym.agents.policy import GPT2Policy
@@ -105,6 +105,7 @@ OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "TRPO": (TRPO, {"n_steps": 20}),
     "DQN": (DQN, {"learning_starts": 0, "train_freq": 40, "batch_size": 20, "gradient_steps": 1}),
     "QRDQN": (QRDQN, {"learning_starts": 0, "train_freq": 40, "batch_size": 20, "gradient_steps": 1}),
+    "PPG": (PPG, {"n_steps": 20, "n_policy_iterations": 1}),
 }
 
 
@@ -172,6 +173,46 @@ def test_what_was_not_finite_in_an_earlier_minibatch_is_not_blamed() -> None:
     assert not spoilt(watch)
     (values * torch.inf).backward()
     assert spoilt(watch) == ["the value loss"]
+
+
+@pytest.mark.usefixtures("way")
+def test_the_last_step_of_a_further_phase_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of such a look is saved."""
+    env = TextGenVecEnv(2, letter_task())
+    settings: dict[str, Any] = {"n_steps": 20, "batch_size": 10_000, "n_epochs": 1, "n_policy_iterations": 1}
+    model = PPG(
+        "GPT2Policy", env, **settings, n_aux_epochs=2, seed=0, device="cpu", policy_kwargs={"model": language_model()}
+    )
+    n_steps = 0
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spoil(*arguments: Any, **options: Any) -> Tensor:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 6:
+            spoil_bias.grad.fill_(torch.inf)
+        return clip(*arguments, **options)
+
+    spoil_bias: Any = model.policy.value_net.bias
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoil)
+    model.learn(20)
+    assert n_steps == 3
+    model.save(tmp_path / "saved.zip")
+    assert "_last_look" not in vars(PPG.load(tmp_path / "saved.zip"))
+    with pytest.raises(NonFiniteError, match=r"the gradient of value_net\.bias became"):
+        model.learn(20)
+    assert n_steps == 6
+
+
+def test_an_optimiser_may_have_parameters_that_are_not_the_policys() -> None:
+    model = algorithm(n_epochs=1)
+    mine = torch.nn.Parameter(torch.zeros(2))
+    mine.grad = torch.ones(2)
+    model.policy.optimizer.add_param_group({"params": [mine]})
+    model._check_gradients(model.policy.optimizer)
+    mine.grad[0] = torch.nan
+    with pytest.raises(NonFiniteError, match="the gradient"):
+        model._check_gradients(model.policy.optimizer)
 
 
 class SaveBeforeRollouts(BaseCallback):

@@ -199,6 +199,18 @@ def test_a_product_is_that_of_the_matrix_for_any_number_of_rows(number: int, has
     assert product.is_contiguous()
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 2e-6), (torch.bfloat16, 1e-2)])
+def test_a_gpus_product_with_gelu_is_as_exact_as_its_precision(dtype: torch.dtype, most: float) -> None:
+    """A library's own tanh may be a rough one."""
+    generator = torch.Generator().manual_seed(2)
+    rows, matrix, bias = (torch.randn(shape, generator=generator) for shape in ((64, 40), (40, 70), (70,)))
+    rows, matrix, bias = (tensor.to(dtype) for tensor in (rows, matrix / 40**0.5, bias))
+    product = few_rows_product(matrix.cuda(), bias.cuda(), n_rows=64, has_gelu=True)(rows.cuda())
+    exact = nn.functional.gelu(rows.double() @ matrix.double() + bias.double(), approximate="tanh")
+    assert (product.cpu().double() - exact).norm() < most * exact.norm()
+
+
 @pytest.mark.usefixtures("without_c")
 def test_few_numbers_of_rows_reach_onednn_which_keeps_memory_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.backends.mkldnn.is_available():

@@ -75,7 +75,11 @@ def test_the_episodes_numbers_are_uniform_and_belong_to_the_episode() -> None:
     observed = torch.bincount((numbers * 100).long(), minlength=100)
     expected = len(numbers) / 100
     assert float(((observed - expected).square() / expected).sum()) < chi_square_limit(99)
-    np.testing.assert_array_equal(episode_uniforms(1, [2], 16), episode_uniforms(1, [2], 16))
+    np.testing.assert_array_equal(
+        episode_uniforms(1, [9, 2, 2], 15)[1:], episode_uniforms(1, [2], 15).repeat(2, axis=0)
+    )
+    alone = np.random.Generator(np.random.Philox(key=np.array([1, 2], dtype=np.uint64)))
+    np.testing.assert_array_equal(episode_uniforms(1, [7, 2], 15)[1], alone.random(15, dtype=np.float32))
     np.testing.assert_array_equal(episode_uniforms(1, [2], 16)[:, :8], episode_uniforms(1, [2], 8))
     others = [episode_uniforms(1, [3], 16), episode_uniforms(2, [2], 16), episode_uniforms(2, [1], 16)]
     assert all((episode_uniforms(1, [2], 16) != other).all() for other in others)
