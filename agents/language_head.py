@@ -94,7 +94,7 @@ class LanguageHead(Trunk):
         """Return the language head for one rollout: hidden states, shape (N, D), to logits, shape (N, V'), V' ≥ V."""
         plain = self.plain_head
         if plain is not None:
-            dtype = product_dtype(self.autocast)
+            dtype = self.decoding_dtype
             weight = plain.weight if plain.bias is not None else aligned_rows(plain.weight)
             bias = None if plain.bias is None else plain.bias.to(dtype)
             matrix = weight.detach().to(dtype).t()

@@ -20,6 +20,7 @@ from textgym.models import load_language_model
 from . import gpu_path
 from .activations import fuse_activations
 from .choice_record import KnownChoices
+from .cpu_step import cpu_step
 from .forward_record import DecodingPlan, ForwardRecord, KnownTexts
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .gpt2_blocks import at_decisions, embedded, through_blocks
@@ -191,7 +192,7 @@ class Trunk(BasePolicy):
         if is_plain_gpt2(trunk):
             if self._plan is not None and has_published_widths(trunk):
                 cache.record = self.record = self._new_record(cache, self._plan)
-            step = GPT2Step(trunk, cache.num_rows, product_dtype(self.autocast), is_recorded=cache.record is not None)
+            step = GPT2Step(trunk, cache.num_rows, self.decoding_dtype, is_recorded=cache.record is not None)
             cache.step, cache.lends = step, step.kernel is not None
             cache.step_knows_ends = step.kernel is not None or step.packed is not None
         return cache
@@ -225,6 +226,15 @@ class Trunk(BasePolicy):
             return None
         sizes = cache.num_rows, cache.context_length
         return ForwardRecord(self.language_model, *sizes, plan, self.recorded_vocabulary, self.choice_settings)
+
+    @property
+    def decoding_dtype(self) -> torch.dtype:
+        """Precision of products where tokens are generated: on the CPU float32, if C functions have that.
+
+        They take less time than PyTorch's operations in bfloat16, of which there are many for a token.
+        """
+        has_c = cpu_step(self.device, torch.float32) is not None
+        return torch.float32 if has_c else product_dtype(self.autocast)
 
     @property
     def recorded_vocabulary(self) -> int:

@@ -234,3 +234,27 @@ def test_it_is_for_float32_on_the_cpu(in_c: CPUStep) -> None:
     assert cpu_step(torch.device("cpu"), torch.float32) is in_c
     assert cpu_step(torch.device("cpu"), torch.bfloat16) is None
     assert cpu_step(torch.device("cuda"), torch.float32) is None
+
+
+@pytest.mark.usefixtures("in_c")
+def test_a_policy_in_bfloat16_decodes_in_float32() -> None:
+    """Which is the faster one here, and the more exact one."""
+    task = letter_task()
+    policy = letter_policy(task)
+    in_both = []
+    for autocast in (None, "bfloat16"):
+        policy.autocast = autocast
+        in_both.append(list(generate_episodes(policy, task, range(20), seed=4, num_rows=8)))
+    for exact, other in zip(*in_both, strict=True):
+        assert exact.token_ids == other.token_ids
+        assert torch.equal(exact.log_prob, other.log_prob)
+
+
+@pytest.mark.usefixtures("without_c")
+def test_without_c_a_policy_in_bfloat16_decodes_in_it() -> None:
+    task = letter_task()
+    policy = letter_policy(task)
+    exact = torch.cat([one.log_prob for one in generate_episodes(policy, task, range(20), seed=4)])
+    policy.autocast = "bfloat16"
+    rounded = torch.cat([one.log_prob for one in generate_episodes(policy, task, range(20), seed=4)])
+    assert rounded.shape != exact.shape or not torch.equal(rounded, exact)
