@@ -43,8 +43,8 @@ class LanguagePolicy(LanguageHead):
             that is tied to them); 0 trains everything.
         lora: Train a low-rank adapter in place of the model, see `add_lora`: its rank, settings of `peft.LoraConfig`,
             or the folder of a saved adapter. The reference is then the model without it.
-        autocast: `"bfloat16"` computes matrix products in it, from weights kept in float32; on the CPU those of decoding
-            stay in float32 where this is faster, see `decoding_dtype`.
+        autocast: `"bfloat16"` computes matrix products in it, from weights kept in float32. A CPU decodes in
+            float32 where that is faster, see `decoding_dtype`.
         gradient_checkpointing: Keep only each block's input for the backward pass, which computes the rest again.
         optimizer_class: Optimiser of all parameters that are trained.
         optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
