@@ -171,8 +171,7 @@ class LanguageHead(Trunk):
         arguments = (hidden, n_generated, token_ids, candidates)
         if self.has_plain_logits and gpu_path.is_for_gpu(hidden):
             return self._chunked_statistics(*arguments)
-        is_exact = self.has_plain_logits and self.autocast is None
-        statistics = self._statistics_of_head if is_exact else self._statistics_of_logits
+        statistics = self._statistics_of_head if self.has_plain_logits else self._statistics_of_logits
         log_prob, entropy = in_chunks(statistics, self.rows_per_chunk, *arguments)
         return log_prob, entropy
 
@@ -183,8 +182,7 @@ class LanguageHead(Trunk):
         """Return the log-probabilities of `statistics_of` alone, shape (N,), without gradients."""
         arguments = (hidden, n_generated, token_ids, candidates)
         is_usual = type(self).statistics_of is LanguageHead.statistics_of
-        is_exact = self.has_plain_logits and self.autocast is None
-        if not is_usual or not is_exact or gpu_path.is_for_gpu(hidden):
+        if not is_usual or not self.has_plain_logits or gpu_path.is_for_gpu(hidden):
             return self.statistics_of(*arguments)[0]
         (log_prob,) = in_chunks(self._log_prob_of_head, self.rows_per_chunk, *arguments)
         return log_prob
@@ -207,13 +205,15 @@ class LanguageHead(Trunk):
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
     ) -> Statistics:
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
-        return head_statistics(hidden, self._head_weight, token_ids, self.temperature, forbid)
+        dtype = product_dtype(self.autocast)
+        return head_statistics(hidden, self._head_weight, token_ids, self.temperature, forbid, dtype)
 
     def _log_prob_of_head(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
     ) -> tuple[Tensor]:
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
-        return (head_log_prob(hidden, self._head_weight, token_ids, self.temperature, forbid),)
+        dtype = product_dtype(self.autocast)
+        return (head_log_prob(hidden, self._head_weight, token_ids, self.temperature, forbid, dtype),)
 
     def _statistics_of_logits(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None

@@ -39,7 +39,12 @@ def token_statistics(logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]
 
 
 def head_statistics(
-    hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, forbid: Callable[[Tensor], Tensor]
+    hidden: Tensor,
+    weight: Tensor,
+    token_ids: Tensor,
+    temperature: float,
+    forbid: Callable[[Tensor], Tensor],
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return what `token_statistics` does of the logits that a language head gives, from its input.
 
@@ -52,20 +57,29 @@ def head_statistics(
         token_ids: Chosen tokens, allowed ones, shape (N,).
         temperature: Divides the logits.
         forbid: Puts the least finite number in the place of forbidden tokens' logits, shape (N, V), in place.
+        dtype: Precision of the products, as autocast has it; None for that of the weight. All else is in this.
 
     Returns:
         log_prob and entropy in nats, shape (N,) each, differentiable once.
     """
-    log_prob, entropy = _OfHead.apply(hidden, weight, token_ids, temperature, forbid)  # type: ignore[no-untyped-call]
+    log_prob, entropy = _OfHead.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, token_ids, temperature, forbid, dtype or weight.dtype
+    )
     return log_prob, entropy
 
 
 @torch.no_grad()
 def head_log_prob(
-    hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, forbid: Callable[[Tensor], Tensor]
+    hidden: Tensor,
+    weight: Tensor,
+    token_ids: Tensor,
+    temperature: float,
+    forbid: Callable[[Tensor], Tensor],
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the log-probabilities of `head_statistics` alone, shape (N,), without gradients."""
-    logits = _logits_of(hidden, weight, temperature, forbid)
+    dtype = dtype or weight.dtype
+    logits = _logits_of(hidden.to(dtype), weight.to(dtype), temperature, forbid, weight.dtype)
     greatest = logits.amax(dim=0)
     chosen = logits.gather(0, token_ids[None])[0] - greatest
     total = torch.zeros_like(greatest)
@@ -114,10 +128,12 @@ class _OfHead(torch.autograd.Function):
         token_ids: Tensor,
         temperature: float,
         forbid: Callable[[Tensor], Tensor],
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        exponentials = _logits_of(hidden, weight, temperature, forbid)
+        inputs, head = hidden.to(dtype), weight.to(dtype)
+        exponentials = _logits_of(inputs, head, temperature, forbid, weight.dtype)
         total, log_prob, entropy = _exponentiate(exponentials, token_ids)
-        ctx.save_for_backward(hidden, weight, exponentials, total, entropy, token_ids)
+        ctx.save_for_backward(inputs, head, exponentials, total, entropy, token_ids)
         ctx.temperature = temperature  # type: ignore[attr-defined]
         return log_prob, entropy
 
@@ -125,12 +141,12 @@ class _OfHead(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: FunctionCtx, grad_log_prob: Tensor, grad_entropy: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         hidden, weight, *distributions = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_log_prob, grad_entropy = (grad / ctx.temperature for grad in (grad_log_prob, grad_entropy))  # type: ignore[attr-defined]
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
         given = hidden, weight, _Distributions(*distributions), grad_log_prob, grad_entropy
-        return *_head_gradients(*given, needs_hidden, needs_weight), None, None, None
+        return *_head_gradients(*given, needs_hidden, needs_weight), None, None, None, None
 
 
 class _OfKnown(torch.autograd.Function):
@@ -204,27 +220,34 @@ def _head_gradients(
     needs_hidden: bool,
     needs_weight: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of a head's input and weight, as far as they are needed."""
+    """Return the gradients of a head's input and weight, as far as they are needed.
+
+    Products are in the precision of these two, all else, results too, in that of the distributions.
+    """
     grad_hidden = grad_weight = None
-    if grad_entropy.any():
-        grad = _gradient(*distributions, grad_log_prob, grad_entropy)  # (V, N)
-        grad_hidden = grad.t() @ weight if needs_hidden else None
-        grad_weight = grad @ hidden if needs_weight else None
-        return grad_hidden, grad_weight
     exponentials, total, _, token_ids = distributions
+    dtype, exact = weight.dtype, exponentials.dtype
+    if grad_entropy.any():
+        grad = _gradient(*distributions, grad_log_prob, grad_entropy).to(dtype)  # (V, N)
+        grad_hidden = (grad.t() @ weight).to(exact) if needs_hidden else None
+        grad_weight = (grad @ hidden).to(exact) if needs_weight else None
+        return grad_hidden, grad_weight
     scale = grad_log_prob[:, None]
     normalised = scale / total[:, None]
+    exponentials = exponentials.to(dtype)
     if needs_hidden:
         grad_hidden = weight[token_ids] * scale - (exponentials.t() @ weight) * normalised
     if needs_weight:
-        grad_weight = exponentials @ (hidden * -normalised)
+        grad_weight = (exponentials @ (hidden * -normalised).to(dtype)).to(exact)
         grad_weight.index_add_(0, token_ids, hidden * scale)
     return grad_hidden, grad_weight
 
 
-def _logits_of(hidden: Tensor, weight: Tensor, temperature: float, forbid: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the logits of a head, divided by the temperature, shape (V, N)."""
-    logits = weight @ hidden.t()
+def _logits_of(
+    hidden: Tensor, weight: Tensor, temperature: float, forbid: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> Tensor:
+    """Return the logits of a head, divided by the temperature, in a precision, shape (V, N)."""
+    logits = (weight @ hidden.t()).to(dtype)
     if temperature != 1.0:
         logits /= temperature
     forbid(logits.t())

@@ -121,6 +121,22 @@ def test_a_heads_statistics_and_gradients_are_those_of_its_logits(
         assert not alone.requires_grad
 
 
+@pytest.mark.parametrize(("weight", "entropy_weight"), WEIGHTS)
+def test_a_heads_products_in_bfloat16_are_near_those_of_float32(weight: float, entropy_weight: float) -> None:
+    """Numbers come out in float32, and so do gradients, with about the three digits that bfloat16 has."""
+    found = []
+    for dtype in (None, torch.bfloat16):
+        hidden, matrix, token_ids = head_inputs(torch.float32)
+        log_prob, entropy = head_statistics(hidden, matrix, token_ids, 0.7, without_token_3, dtype)
+        alone = head_log_prob(hidden, matrix, token_ids, 0.7, without_token_3, dtype)
+        torch.testing.assert_close(alone, log_prob.detach())
+        loss = (torch.linspace(-1, 2, 7) * (weight * log_prob + entropy_weight * entropy)).sum()
+        found.append([log_prob.detach(), entropy.detach(), *torch.autograd.grad(loss, (hidden, matrix))])
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
+
+
 def test_a_heads_gradients_are_those_of_finite_differences() -> None:
     hidden, matrix, token_ids = head_inputs()
     for index in (0, 1):
