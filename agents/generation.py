@@ -6,10 +6,10 @@ seed and episode number alone, whatever the number of rows and of steps that the
 
 import heapq
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class GeneratedEpisode:
 
     Attributes:
         number: Position in the order of start.
-        task: What it is an episode of.
+        task: What it is an episode of; None in a copy, which has the text.
         prompt: Its prompt.
         token_ids: Generated tokens, length T.
         finish_reason: Why it ended.
@@ -45,7 +45,7 @@ class GeneratedEpisode:
     """
 
     number: int
-    task: TextTask
+    task: TextTask | None = field(repr=False)
     prompt: Prompt
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
@@ -57,13 +57,12 @@ class GeneratedEpisode:
     @cached_property
     def text(self) -> FinishedEpisode:
         """The episode as the task sees it; its tokens are decoded by whoever first asks for it."""
-        return self.task.finish(self.prompt, self.token_ids, self.finish_reason)
+        # A copy, which has no task, has been given its text.
+        return cast(TextTask, self.task).finish(self.prompt, self.token_ids, self.finish_reason)
 
     def __getstate__(self) -> dict[str, Any]:
         """Let copies and pickles have the text and not the task, whose reward may be a function of any kind."""
-        state = {**vars(self), "text": self.text}
-        del state["task"]
-        return state
+        return {**vars(self), "text": self.text, "task": None}
 
 
 class _EndedRow(NamedTuple):

@@ -205,14 +205,14 @@ class LanguageHead(Trunk):
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
     ) -> Statistics:
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
-        dtype = product_dtype(self.autocast)
+        dtype = None if self.autocast is None else product_dtype(self.autocast)
         return head_statistics(hidden, self._head_weight, token_ids, self.temperature, forbid, dtype)
 
     def _log_prob_of_head(
         self, hidden: Tensor, n_generated: Tensor, token_ids: Tensor, candidates: Tensor | None
     ) -> tuple[Tensor]:
         forbid = partial(self.forbid, n_generated=n_generated, candidates=candidates)
-        dtype = product_dtype(self.autocast)
+        dtype = None if self.autocast is None else product_dtype(self.autocast)
         return (head_log_prob(hidden, self._head_weight, token_ids, self.temperature, forbid, dtype),)
 
     def _statistics_of_logits(

@@ -206,6 +206,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         finally:
             if not goes_on:
                 self._forget_rollout()
+                rollout_buffer.reset()
         if goes_on and self.rollout_buffer.n_minibatches(self._tokens_per_minibatch) > 1:
             self.rollout_buffer.forget_batch()  # a minibatch is another one
         return goes_on

@@ -13,7 +13,6 @@ from .critic import Critic, check_critic, make_value_head, make_value_trunk
 from .finished_logits import has_finished_logits
 from .first_pass import FirstPass, Results
 from .gpt2_step import is_hooked, is_plain_gpt2
-from .kv_cache import RowCache
 from .language_policy import LanguagePolicy
 from .lora import LoraSource
 from .micro_batches import in_micro_batches
@@ -21,7 +20,7 @@ from .number_checks import check_numbers
 from .precision import Autocast
 from .text_passes import PackedTexts
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource
+from .trunk import CacheType, ModelSource
 
 # The term of an actor-critic loss that each result of `evaluate_actions` leads to.
 LOSSES = {"values": "value loss", "log_prob": "policy loss", "entropy": "entropy loss"}
@@ -50,7 +49,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         token_rules: Tokens that the environment forbids; the agents of `textgym.agents` fill this in.
         frozen_layers: Number of blocks that are not trained.
         lora: Train a low-rank adapter in place of the model.
-        autocast: `"bfloat16"` computes matrix products in it.
+        autocast: `"bfloat16"` computes matrix products in it, but for those of decoding where `decoding_dtype` says so.
         gradient_checkpointing: Keep only each block's input for the backward pass.
         optimizer_class: Optimiser of all parameters.
         optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
@@ -118,7 +117,8 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
     def is_scored_again(self) -> bool:
         """Whether decoding gives other numbers than an update would, or none, so that a rollout is scored once more.
 
-        In bfloat16 cached and whole forward passes differ, and a critic with its own trunk is left out of decoding.
+        Under autocast cached and whole forward passes differ, on the CPU in precision too, and a critic with its own
+        trunk is left out of decoding.
         """
         return self.autocast is not None or self.critic == "separate"
 
@@ -206,10 +206,10 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         values, log_prob, entropy = (part.detach() for part in results)
         return values, log_prob, entropy
 
-    def make_cache(self, num_rows: int, context_length: int) -> RowCache:
-        """See `Trunk.make_cache`. Who decodes between a rollout and its update wants the memory of the first pass."""
+    def prepared(self, cache: CacheType) -> CacheType:
+        """See `Trunk.prepared`. Who decodes between a rollout and its update wants the memory of the first pass."""
         self.first_pass = None
-        return super().make_cache(num_rows, context_length)
+        return super().prepared(cache)
 
     def forget_rollout(self) -> None:
         """See `Trunk.forget_rollout`."""

@@ -234,11 +234,17 @@ def _head_gradients(
         return grad_hidden, grad_weight
     scale = grad_log_prob[:, None]
     normalised = scale / total[:, None]
-    exponentials = exponentials.to(dtype)
+    if dtype != exact:
+        # Rounded before they are subtracted, what was chosen and what was likely would differ by the error of rounding.
+        off = exponentials.gather(0, token_ids[None]) - total
+        grad = exponentials.to(dtype).scatter_(0, token_ids[None], off.to(dtype))  # −s times the gradient, (V, N)
+        grad_hidden = (grad.t() @ weight) * -normalised if needs_hidden else None
+        grad_weight = (grad @ (hidden * -normalised).to(dtype)).to(exact) if needs_weight else None
+        return grad_hidden, grad_weight
     if needs_hidden:
         grad_hidden = weight[token_ids] * scale - (exponentials.t() @ weight) * normalised
     if needs_weight:
-        grad_weight = (exponentials @ (hidden * -normalised).to(dtype)).to(exact)
+        grad_weight = exponentials @ (hidden * -normalised)
         grad_weight.index_add_(0, token_ids, hidden * scale)
     return grad_hidden, grad_weight
 

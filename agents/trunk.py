@@ -229,12 +229,14 @@ class Trunk(BasePolicy):
 
     @property
     def decoding_dtype(self) -> torch.dtype:
-        """Precision of products where tokens are generated: on the CPU float32, if C functions have that.
+        """Precision of products where tokens are generated: of a plain GPT-2 on the CPU float32, if it is decoded in C.
 
-        They take less time than PyTorch's operations in bfloat16, of which there are many for a token.
+        That takes less time than PyTorch's operations in bfloat16, of which there are many for a token. `predict` reads a
+        context anew each time, stays in bfloat16, and may decide otherwise between nearly equal tokens.
         """
-        has_c = cpu_step(self.device, torch.float32) is not None
-        return torch.float32 if has_c else product_dtype(self.autocast)
+        trunk, has_c = self.language_model.base_model, cpu_step(self.device, torch.float32) is not None
+        is_in_c = has_c and is_plain_gpt2(trunk) and has_published_widths(trunk)
+        return torch.float32 if is_in_c else product_dtype(self.autocast)
 
     @property
     def recorded_vocabulary(self) -> int:

@@ -121,11 +121,16 @@ def change_data(model: A2C) -> None:
         parameter.data += 0.01
 
 
+def change_an_entry(model: A2C) -> None:
+    """Not one of those that a look at few of them would begin with."""
+    model.policy.value_net.weight.data[0, 1] += 0.1
+
+
 def change_temperature(model: A2C) -> None:
     model.policy.temperature *= 0.9
 
 
-@pytest.mark.parametrize("change", [change_data, change_temperature])
+@pytest.mark.parametrize("change", [change_data, change_an_entry, change_temperature])
 def test_what_was_changed_since_makes_the_pass_worthless(change: Callable[[A2C], None], passes: list[bool]) -> None:
     model = make(A2C, {})
     learned(model, BetweenRolloutAndUpdate(change))

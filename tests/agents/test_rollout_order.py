@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from tests.agents.tiny import language_model, letter_policy, letter_task
-from textgym.agents import PPO, TextGenVecEnv, evaluate, generate_episodes
+from textgym.agents import NLPO, PPO, TextGenVecEnv, evaluate, generate_episodes
 from textgym.agents.decoder import Decoder
 from textgym.agents.host_copies import to_device
 from textgym.task import TextTask
@@ -18,9 +18,9 @@ from textgym.task import TextTask
 SECONDS = 30
 
 
-def algorithm(task: TextTask, **settings: Any) -> PPO:
+def algorithm(task: TextTask, kind: Any = PPO, **settings: Any) -> PPO:
     of_policy = {"model": language_model(), **settings.pop("policy_kwargs", {})}
-    return PPO(
+    model: PPO = kind(
         "GPT2Policy",
         TextGenVecEnv(4, task),
         n_steps=15,
@@ -30,6 +30,7 @@ def algorithm(task: TextTask, **settings: Any) -> PPO:
         policy_kwargs=of_policy,
         **settings,
     )
+    return model
 
 
 class AtEachStep(BaseCallback):
@@ -82,7 +83,8 @@ def test_a_rollouts_cache_is_gone_before_it_is_scored(monkeypatch: pytest.Monkey
     assert decoders == [0]
 
 
-def test_evaluating_between_rollout_and_update_frees_what_the_update_would_begin_with() -> None:
+@pytest.mark.parametrize("kind", [PPO, NLPO])
+def test_evaluating_between_rollout_and_update_frees_what_the_update_would_begin_with(kind: Any) -> None:
     """And what is learned is the same."""
     held, weights = [], []
 
@@ -96,7 +98,7 @@ def test_evaluating_between_rollout_and_update_frees_what_the_update_would_begin
 
     for change in (look, look_and_evaluate):
         held.clear()
-        model = algorithm(letter_task(), n_epochs=1, policy_kwargs={"autocast": "bfloat16"})
+        model = algorithm(letter_task(), kind, n_epochs=1, policy_kwargs={"autocast": "bfloat16"})
         model.learn(1, callback=AtEachStep(change))
         assert held[0]
         assert held[-1] == (change is look)
@@ -124,6 +126,7 @@ def test_episodes_are_pickled_with_their_text_and_without_the_task() -> None:
     again = pickle.loads(pickle.dumps(first))
     assert again.text == first.text
     assert torch.equal(again.log_prob, first.log_prob)
+    assert "token_ids" in repr(again)
     result = evaluate(letter_policy(task), task, 3)
     assert pickle.loads(pickle.dumps(result)).episodes[0].episode.text == result.episodes[0].episode.text
 

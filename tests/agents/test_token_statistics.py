@@ -121,20 +121,29 @@ def test_a_heads_statistics_and_gradients_are_those_of_its_logits(
         assert not alone.requires_grad
 
 
+@pytest.mark.parametrize(("certainty", "most"), [(0.0, 0.01), (5.0, 0.05), (12.0, 0.1)])
 @pytest.mark.parametrize(("weight", "entropy_weight"), WEIGHTS)
-def test_a_heads_products_in_bfloat16_are_near_those_of_float32(weight: float, entropy_weight: float) -> None:
-    """Numbers come out in float32, and so do gradients, with about the three digits that bfloat16 has."""
+def test_a_heads_products_in_bfloat16_are_near_those_of_float32(
+    weight: float, entropy_weight: float, certainty: float, most: float
+) -> None:
+    """Numbers come out in float32, and so do gradients, as near as logits are; of sure tokens, whose are small, too."""
+    generator = torch.Generator().manual_seed(6)
+    matrix = torch.randn((60, 64), generator=generator)
+    token_ids = torch.randint(4, 60, (40,), generator=generator)
+    noise = torch.randn((40, 64), generator=generator) / 64
+    hidden = noise + certainty * matrix[token_ids] / matrix[token_ids].square().sum(dim=1, keepdim=True)
+    # Exact in both precisions, so that what is left is the error of what follows.
+    hidden, matrix = (leaf.bfloat16().float().requires_grad_() for leaf in (hidden, matrix))
     found = []
     for dtype in (None, torch.bfloat16):
-        hidden, matrix, token_ids = head_inputs(torch.float32)
         log_prob, entropy = head_statistics(hidden, matrix, token_ids, 0.7, without_token_3, dtype)
         alone = head_log_prob(hidden, matrix, token_ids, 0.7, without_token_3, dtype)
         torch.testing.assert_close(alone, log_prob.detach())
-        loss = (torch.linspace(-1, 2, 7) * (weight * log_prob + entropy_weight * entropy)).sum()
+        loss = (torch.linspace(1, 2, 40) * (weight * log_prob + entropy_weight * entropy)).sum()
         found.append([log_prob.detach(), entropy.detach(), *torch.autograd.grad(loss, (hidden, matrix))])
     for exact, rounded in zip(*found, strict=True):
         assert rounded.dtype == torch.float32
-        assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
+        assert 0 < (rounded - exact).norm() < most * exact.norm()
 
 
 def test_a_heads_gradients_are_those_of_finite_differences() -> None:
