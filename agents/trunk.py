@@ -231,8 +231,8 @@ class Trunk(BasePolicy):
     def decoding_dtype(self) -> torch.dtype:
         """Precision of products where tokens are generated: of a plain GPT-2 on the CPU float32, if it is decoded in C.
 
-        That takes less time than PyTorch's operations in bfloat16, of which a token needs many. `predict`, which reads a
-        context anew each time, stays in bfloat16, and may decide otherwise between nearly equal tokens.
+        That takes less time than PyTorch's operations in bfloat16, of which a token needs many. `predict`, which reads
+        a context anew each time, stays in bfloat16, and may decide otherwise between nearly equal tokens.
         """
         trunk, has_c = self.language_model.base_model, cpu_step(self.device, torch.float32) is not None
         is_in_c = has_c and is_plain_gpt2(trunk) and has_published_widths(trunk)
