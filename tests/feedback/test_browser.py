@@ -301,13 +301,7 @@ def test_what_was_taken_back_survives_a_reload_and_a_lost_answer(
     add_items(sqlite_store, 2, tab)
     page = enter()
     at(page, tab)
-    chosen = "[name=score][value='4']" if tab == "rate" else "[name=choice][value=left]"
-    expect(page.locator("#prompt")).to_have_text("prompt 0")
-    page.locator("[name=comment]").fill("a long thought")
-    page.keyboard.press("Escape")
-    page.keyboard.press("4" if tab == "rate" else "a")
-    page.keyboard.press("Enter")
-    expect(page.locator("#prompt")).to_have_text("prompt 1")
+    # Long before it is wanted: a request right after it can go past it.
     answers: list[str] = []
 
     def lose_first(route: Route) -> None:
@@ -318,6 +312,13 @@ def test_what_was_taken_back_survives_a_reload_and_a_lost_answer(
             route.fulfill(body=answers[-1], content_type="application/json")
 
     page.route("**/api/undo", lose_first)
+    chosen = "[name=score][value='4']" if tab == "rate" else "[name=choice][value=left]"
+    expect(page.locator("#prompt")).to_have_text("prompt 0")
+    page.locator("[name=comment]").fill("a long thought")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4" if tab == "rate" else "a")
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_have_text("prompt 1")
     page.keyboard.press("u")
     for is_reloaded in (False, True):
         if is_reloaded:
