@@ -35,8 +35,8 @@ class EpisodeBuffer(FlatEpisodes, RolloutBuffer):
 
     Attributes:
         estimator: What estimates advantages; at first `generalized_advantages`.
-        ref_log_prob: Log-probability of each token under a reference; None where there is none.
-        sampled_log_prob: That under the policy when it was sampled; None where it is `old_log_prob`.
+        ref_log_prob: Log-probability of each token under a reference, until KL is charged; None where there is none.
+        sampled_log_prob: That under the policy when it was sampled, likewise; None where it is `old_log_prob`.
     """
 
     # A minibatch has at least this many.

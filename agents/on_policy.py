@@ -284,9 +284,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     def _charge_kl(self, n_episodes: int, n_tokens: int) -> None:
         """Take the price of KL from the rewards, and log what a rollout's new episodes and tokens, that many, say."""
         buffer = self.rollout_buffer
-        log_prob, ref_log_prob = buffer.old_log_prob, buffer.ref_log_prob
-        if buffer.sampled_log_prob is not None:
-            gap = (log_prob - buffer.sampled_log_prob)[:n_tokens].abs().mean()
+        log_prob, ref_log_prob, sampled = buffer.old_log_prob, buffer.ref_log_prob, buffer.sampled_log_prob
+        buffer.ref_log_prob = buffer.sampled_log_prob = None  # which nobody asks for again
+        if sampled is not None:
+            gap = (log_prob - sampled)[:n_tokens].abs().mean()
             self.logger.record("rollout/log_prob_gap", float(gap))
         if ref_log_prob is None:
             return

@@ -10,10 +10,12 @@ from torch import Tensor
 from .chunking import in_chunks
 from .episode_buffer import EpisodeBuffer
 from .flat_episodes import FlatEpisodes
+from .host_copies import to_device
 from .kl import exact_kl
 from .language_policy import LanguagePolicy
 from .micro_batches import row_slices
 from .policy import GPT2Policy
+from .ranges import joined_ranges, starts_of
 from .text_passes import PackedTexts
 from .token_statistics import token_statistics
 from .trunk import POSITIONS_PER_PASS
@@ -192,15 +194,13 @@ def frozen_hidden_of(policy: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch:
         tokens_per_batch: Positions a forward pass, padding included; None for 1,024 on the CPU and 65,536 elsewhere.
     """
     sizes = buffer.prompt_lengths + buffer.lengths
-    starts = sizes.cumsum() - sizes
+    starts = starts_of(sizes)
     result = torch.empty((len(buffer.token_ids), policy.width), device=buffer.device)
     order = np.argsort(-sizes, kind="stable")
     most = tokens_per_batch or (POSITIONS_PER_PASS if buffer.device.type == "cpu" else POSITIONS_PER_BATCH_ON_GPU)
     for rows in row_slices(sizes[order].tolist(), most):
         packed = buffer.packed(order[rows])
         hidden = policy.frozen_hidden_states(packed["input_ids"])
-        index = torch.from_numpy(
-            np.concatenate([np.arange(starts[one], starts[one] + sizes[one]) for one in order[rows]])
-        )
-        result[index.to(buffer.device)] = hidden[packed["attention_mask"]]
+        index = torch.from_numpy(joined_ranges(starts[order[rows]], sizes[order[rows]]))
+        result[to_device(index, buffer.device)] = hidden[packed["attention_mask"]]
     return result

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -214,23 +215,22 @@ class SequenceAlgorithm(CheckedPersistence):
         numbers = range(first, first + n_episodes)
         looks = generate_looks(self.network, task, numbers, seed=self.seed or 0, num_rows=self.decode_rows)
         episodes: list[GeneratedEpisode] = []
+        prepare = partial(self._prepare, episodes)
+        # A GPU works while the last texts are decoded and judged, where a CPU would keep them waiting.
+        is_first = gpu_path.is_for_gpu(next(self.network.parameters()))
 
         def passed() -> Iterator[GeneratedEpisode]:
             for look in looks:
                 self._check_finite(look)
                 episodes.extend(look)
-                # A GPU then works while the last texts are decoded and judged, where a CPU would keep them waiting.
-                if len(episodes) == n_episodes and gpu_path.is_for_gpu(look[-1].log_prob):
+                if is_first and len(episodes) == n_episodes:
                     looks.close()  # and its cache goes
-                    self._prepare(episodes)
+                    prepare()
                 yield from look
 
-        def prepare() -> None:
-            if not gpu_path.is_for_gpu(episodes[-1].log_prob):
-                self._prepare(episodes)
-
+        meanwhile = None if is_first else prepare
         with self.network.recording(DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None):
-            judged = list(judge_episodes(task, passed(), self.potential_shaping, self.gamma, prepare))
+            judged = list(judge_episodes(task, passed(), self.potential_shaping, self.gamma, meanwhile))
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged

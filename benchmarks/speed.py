@@ -81,7 +81,7 @@ def main(
     stem = "speed" if is_whole else f"speed_{'quick' if quick else setting_name}"
     write_json(results, provenance, output / f"{stem}.json")
     name = str(machine.get("gpu", f"{machine['cpu']}, {machine['threads']} threads"))
-    sizes = {str(result.case.setting.get("sizes")) for result in results}
+    sizes = {str(result.case.setting.get("sizes", setting.describe())) for result in results}
     title = sizes.pop() if len(sizes) == 1 else setting.describe()
     draw_chart(results, f"{title}\n{name}, {setting.precision}", output / f"{stem}.png")
     print_table(results, name)
