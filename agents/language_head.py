@@ -165,9 +165,9 @@ class LanguageHead(Trunk):
             token_ids: The tokens, among those that are allowed, shape (N,).
             candidates: As `candidates` returns them.
         """
-        known, self._known_choices = self._known_choices, None
-        if known is not None and known[0] is hidden and candidates is None:
-            return known_statistics(hidden, self._head_weight, token_ids, self.temperature, known[1])
+        known = self.memory.take_choices(hidden)
+        if known is not None and candidates is None:
+            return known_statistics(hidden, self._head_weight, token_ids, self.temperature, known)
         arguments = (hidden, n_generated, token_ids, candidates)
         if self.has_plain_logits and gpu_path.is_for_gpu(hidden):
             return self._chunked_statistics(*arguments)

@@ -220,7 +220,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
 
     def _forget_rollout(self) -> None:
         """Drop what is of use to the update that comes next alone."""
-        self.policy.forget_rollout()
+        self.policy.memory.forget()
         self.rollout_buffer.forget_batch()
 
     def _prepare(self, episodes: list[GeneratedEpisode]) -> None:

@@ -55,16 +55,11 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         optimizer_kwargs: Its arguments but the learning rate; None for those of `optimizer_settings`.
         use_sde: Not supported; present because Stable-Baselines3 passes it.
 
-    Attributes:
-        first_pass: What `evaluate_ahead` has computed for the update that comes next, or None.
-
     Raises:
         ValueError: If the vocabulary or context of the model is smaller than the environment's, or an argument is out
             of range.
         TypeError: If the spaces are not those of `TextGen-v0`.
     """
-
-    first_pass: FirstPass | None = None
 
     def __init__(
         self,
@@ -181,7 +176,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values, shape (N, 1), log-probabilities and entropies, shape (N,), of the actions taken."""
-        first_pass = self._take_first_pass(obs)
+        first_pass = self.memory.take_first_pass(self, obs, self.choice_settings)
         if first_pass is not None:
             values, log_prob, entropy = first_pass
         elif self.micro_batch_size is None or isinstance(obs, Tensor) or "is_decision" not in obs:
@@ -195,32 +190,21 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         """Evaluate the tokens of a packed batch before the update that begins with just that.
 
         The first pass with gradients that asks for this very batch gets the same results, as long as no weight has
-        changed, and can be differentiated once. Whoever calls this calls `forget_rollout` in the end.
+        changed, and can be differentiated once. Whoever calls this lets the `memory` forget it in the end.
 
         Returns:
             As `evaluate_tokens`, without gradients.
         """
         with torch.enable_grad():
             results = self._evaluate(batch, batch.chosen)
-        self.first_pass = FirstPass(self, batch, results, self.choice_settings)
+        self.memory.first_pass = FirstPass(self, batch, results, self.choice_settings)
         values, log_prob, entropy = (part.detach() for part in results)
         return values, log_prob, entropy
 
     def prepared(self, cache: CacheType) -> CacheType:
         """See `Trunk.prepared`. Who decodes between a rollout and its update wants the memory of the first pass."""
-        self.first_pass = None
+        self.memory.first_pass = None
         return super().prepared(cache)
-
-    def forget_rollout(self) -> None:
-        """See `Trunk.forget_rollout`."""
-        super().forget_rollout()
-        self.first_pass = None
-
-    def _take_first_pass(self, obs: PyTorchObs) -> Results | None:
-        if self.first_pass is None or not torch.is_grad_enabled():
-            return None
-        first_pass, self.first_pass = self.first_pass, None
-        return first_pass.results_for(self, obs, self.choice_settings)
 
     def _evaluate(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, n_generated = self.decisions(obs)

@@ -229,7 +229,8 @@ class SequenceAlgorithm(CheckedPersistence):
                 yield from look
 
         meanwhile = None if is_first else prepare
-        with self.network.recording(DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None):
+        plan = DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None
+        with self.network.memory.recording(plan):
             judged = list(judge_episodes(task, passed(), self.potential_shaping, self.gamma, meanwhile))
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes

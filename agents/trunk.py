@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, cast
@@ -19,9 +18,8 @@ from textgym.models import load_language_model
 
 from . import gpu_path
 from .activations import fuse_activations
-from .choice_record import KnownChoices
 from .cpu_step import cpu_step
-from .forward_record import DecodingPlan, ForwardRecord, KnownTexts
+from .forward_record import DecodingPlan, ForwardRecord
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
 from .gpt2_blocks import at_decisions, embedded, through_blocks
 from .gpt2_step import GPT2Step, has_published_widths, is_plain_gpt2
@@ -32,6 +30,7 @@ from .model_limits import check_context, check_vocabulary
 from .number_checks import check_numbers
 from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
+from .rollout_memory import RolloutMemory
 from .text_passes import PackedTexts, layout_of
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
@@ -73,13 +72,8 @@ class Trunk(BasePolicy):
     Its arguments are those of `LanguagePolicy`.
 
     Attributes:
-        record: What the last rollout computed of its texts, where the next update may make use of it.
+        memory: What the last rollout has computed, for the next update.
     """
-
-    record: ForwardRecord | None = None
-    _plan: DecodingPlan | None = None
-    # Hidden states, and the distributions over tokens that are known of them.
-    _known_choices: tuple[Tensor, KnownChoices] | None = None
 
     def __init__(
         self,
@@ -120,6 +114,7 @@ class Trunk(BasePolicy):
         self.lora = None if lora is None else add_lora(self.language_model, lora)
         self.autocast = autocast
         self.gradient_checkpointing = gradient_checkpointing
+        self.memory = RolloutMemory()
 
     @property
     def width(self) -> int:
@@ -190,36 +185,19 @@ class Trunk(BasePolicy):
         """Let tokens be appended to a cache in the quickest way that there is for this trunk, and return it."""
         trunk = self.language_model.base_model
         if is_plain_gpt2(trunk):
-            if self._plan is not None and has_published_widths(trunk):
-                cache.record = self.record = self._new_record(cache, self._plan)
+            if self.memory.plan is not None and has_published_widths(trunk):
+                cache.record = self.memory.record = self._new_record(cache, self.memory.plan)
             step = GPT2Step(trunk, cache.num_rows, self.decoding_dtype, is_recorded=cache.record is not None)
             cache.step, cache.lends = step, step.kernel is not None
             cache.step_knows_ends = step.kernel is not None or step.packed is not None
         return cache
 
-    @contextmanager
-    def recording(self, plan: DecodingPlan | None) -> Iterator[None]:
-        """Let the next update make use of what decoding computes, where there is a plan, and that is worth it.
-
-        That is so for whole episodes in float32 on the CPU, with nothing in the policy's GPT-2 that is not plain, and
-        where the products take little memory; see `ForwardRecord`. The first pass with gradients that asks for these
-        texts can then be differentiated once.
-        """
-        self.forget_rollout()
-        self._plan = plan
-        try:
-            yield
-        except BaseException:
-            self.forget_rollout()
-            raise
-        finally:
-            self._plan = None
-
-    def forget_rollout(self) -> None:
-        """Drop what the last rollout has left for an update."""
-        self.record = self._known_choices = None
-
     def _new_record(self, cache: RowCache, plan: DecodingPlan) -> ForwardRecord | None:
+        """Return a record of what a plain GPT-2 decodes, where that is worth it for the update; see `ForwardRecord`.
+
+        That is so in float32 on the CPU, where the products take little memory. The first pass with gradients that
+        asks for these texts can then be differentiated once.
+        """
         is_exact = self.device.type == "cpu" and self.autocast is None
         has_room = ForwardRecord.has_room(self.language_model, cache.context_length, plan.n_texts)
         if not is_exact or self.gradient_checkpointing or not has_room:
@@ -332,7 +310,8 @@ class Trunk(BasePolicy):
 
     def _plain_hidden_states(self, trunk: GPT2Model, obs: Mapping[str, Tensor], frozen_hidden: Tensor | None) -> Tensor:
         """Return what `_packed_hidden_states` does, of a plain GPT-2: what texts have alike is forwarded once."""
-        known = self._find_recorded(trunk, obs)
+        is_own = trunk is self.language_model.base_model
+        known = self.memory.take_texts(self.language_model, obs, self.choice_settings) if is_own else None
         # A GPU's are as large as the batch: it has no cache that counts.
         most_positions = math.inf if gpu_path.is_for_gpu(obs["input_ids"]) else POSITIONS_PER_PASS
         passes, order = layout_of(obs, most_positions)
@@ -349,16 +328,8 @@ class Trunk(BasePolicy):
             parts.append(at_decisions(*arguments))
         joined = torch.cat(parts)
         hidden = joined if order is None else joined.index_select(0, order)
-        choices = None if known is None else known.at_decisions(obs["is_decision"])
-        self._known_choices = None if choices is None else (hidden, choices)
+        self.memory.keep_choices(hidden, None if known is None else known.at_decisions(obs["is_decision"]))
         return hidden
-
-    def _find_recorded(self, trunk: GPT2Model, obs: Mapping[str, Tensor]) -> KnownTexts | None:
-        """Return what decoding has computed of texts, to the first pass with gradients that asks."""
-        if not torch.is_grad_enabled() or trunk is not self.language_model.base_model:
-            return None
-        record, self.record = self.record, None
-        return None if record is None else record.find(self.language_model, obs, self.choice_settings)
 
 
 def own_model(source: ModelSource) -> PreTrainedModel:

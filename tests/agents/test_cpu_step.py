@@ -79,7 +79,7 @@ def test_an_update_of_a_network_with_another_inner_width_has_no_record() -> None
     env = TextGenVecEnv(2, letter_task())
     model = PPO("GPT2Policy", env, n_steps=8, policy_kwargs={"model": language_model(gpt2_config(n_inner=24))}, seed=0)
     model.learn(16)
-    with model.policy.recording(DecodingPlan(2, 8)):
+    with model.policy.memory.recording(DecodingPlan(2, 8)):
         assert model.policy.make_cache(2, 13).record is None
 
 

@@ -41,7 +41,7 @@ def make(kind: Any, of_task: dict[str, Any], **settings: Any) -> Any:
 def learned(model: Any, callback: BaseCallback | None = None) -> list[Tensor]:
     """Return the weights after two iterations of about 60 tokens each, or three."""
     model.learn(90, callback=callback)
-    assert model.policy.first_pass is None
+    assert model.policy.memory.first_pass is None
     return [parameter.detach() for parameter in model.policy.parameters()]
 
 
@@ -146,7 +146,7 @@ def test_an_error_before_the_update_leaves_nothing_behind() -> None:
     model = make(A2C, {})
     with pytest.raises(RuntimeError, match="no disk left"):
         model.learn(60, callback=BetweenRolloutAndUpdate(fail))
-    assert model.policy.first_pass is None
+    assert model.policy.memory.first_pass is None
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C])
@@ -172,14 +172,14 @@ def test_it_belongs_to_one_batch_and_goes_into_no_copy(passes: list[bool]) -> No
     other = model.rollout_buffer.packed(np.arange(3))
     values, log_prob, _ = model.policy.evaluate_ahead(batch)
     assert not values.requires_grad
-    assert copy.deepcopy(model.policy).first_pass is None
-    assert pickle.loads(pickle.dumps(model.policy)).first_pass is None
+    assert copy.deepcopy(model.policy).memory.first_pass is None
+    assert pickle.loads(pickle.dumps(model.policy)).memory.first_pass is None
     passes.clear()
     with torch.no_grad():
         model.policy.evaluate_actions(batch, batch.chosen)
     assert model.policy.evaluate_actions(other, other.chosen)[1].requires_grad
     assert passes == [False, True]
-    assert model.policy.first_pass is None
+    assert model.policy.memory.first_pass is None
     model.policy.evaluate_ahead(batch)
     passes.clear()
     again = model.policy.evaluate_actions(batch, batch.chosen)

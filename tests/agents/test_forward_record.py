@@ -42,7 +42,7 @@ def learned(kind: Any, of_task: dict[str, Any], callback: BaseCallback | None = 
     )
     waken_critic(model.policy)
     model.learn(90, callback=callback)
-    assert model.policy.record is None
+    assert model.policy.memory.record is None
     return [parameter.detach() for parameter in model.policy.parameters()]
 
 
@@ -279,7 +279,7 @@ def test_a_record_is_held_no_longer_than_to_the_update_and_goes_into_no_copy() -
 
     def look(model: A2C) -> None:
         copied = copy.deepcopy(model.policy)
-        held.extend([model.policy.record is not None, copied.record is not None])
+        held.extend([model.policy.memory.record is not None, copied.memory.record is not None])
 
     learned(A2C, {}, BetweenRolloutAndUpdate(look))
     assert held[:2] == [True, False]
@@ -292,7 +292,7 @@ def test_a_record_is_held_no_longer_than_to_the_update_and_goes_into_no_copy() -
     model = A2C("GPT2Policy", env, n_steps=15, seed=0, device="cpu", policy_kwargs={"model": language_model()})
     with pytest.raises(RewardError):
         model.learn(60)
-    assert model.policy.record is None
+    assert model.policy.memory.record is None
 
 
 def test_a_known_product_has_the_gradients_of_the_product() -> None:

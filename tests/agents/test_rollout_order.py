@@ -89,7 +89,7 @@ def test_evaluating_between_rollout_and_update_frees_what_the_update_would_begin
     held, weights = [], []
 
     def look(model: Any) -> None:
-        held.append(model.policy.first_pass is not None)
+        held.append(model.policy.memory.first_pass is not None)
 
     def look_and_evaluate(model: Any) -> None:
         look(model)
