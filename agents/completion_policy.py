@@ -62,7 +62,10 @@ class GPT2CompletionPolicy(GPT2Policy):
         Returns:
             Actions, shape (B, max_new_tokens), values, shape (B, 1), and log-probabilities, shape (B,).
         """
-        return self._write(obs, Sampling(deterministic))
+        actions, values, log_prob = self._write(obs, Sampling(deterministic))
+        if self.is_scored_again:
+            values, log_prob, _ = self.evaluate_actions(obs, actions)
+        return actions, values, log_prob
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score completions.

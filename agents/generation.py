@@ -180,7 +180,8 @@ def _check_rules(policy: LanguagePolicy, task: TextTask) -> None:
     if policy.token_rules != token_rules(task):
         raise ValueError(
             f"The policy allows other tokens than the task: it was made for {policy.token_rules}, the task has "
-            f"{token_rules(task)}. Make the policy with token_rules(task), or the task with the policy's rules."
+            f"{token_rules(task)}. Make the policy with token_rules(task), or the task with the policy's rules; "
+            "an algorithm goes on with another task by load(path, env=…)."
         )
 
 

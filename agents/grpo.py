@@ -30,7 +30,8 @@ class GRPO(CriticFreeAlgorithm, PPO):
         clip_range: Bound on the change of a token's probability ratio.
         ent_coef: Price of entropy, which is rewarded where it is above 0.
         max_grad_norm: Bound on the gradient's norm.
-        target_kl: Stop an update's epochs at this approximate KL from the policy that made the rollout.
+        target_kl: Stop an update's epochs where the approximate KL from the policy that made the rollout is above 1.5
+            times this, as in Stable-Baselines3.
         **options: See `SequenceOptions`; neither `potential_shaping` nor `self_imitation` has a place here.
 
     Reference:

@@ -45,6 +45,8 @@ def judge_episodes(
     episodes: Iterable[GeneratedEpisode],
     potential_shaping: bool = False,
     gamma: float = 1.0,
+    *,
+    is_one_action: bool = False,
     meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[JudgedEpisode]:
     """Score episodes in batches, in a worker, while the next ones are generated.
@@ -61,6 +63,8 @@ def judge_episodes(
             al. 1999; see `textgym.shaping.shaped_rewards`). The reward judges every prefix. An episode for which it
             gives token rewards keeps those.
         gamma: Discount factor of the algorithm that asks.
+        is_one_action: Pay each score at the last token, also where the reward gives token rewards: their sum is what
+            counts where a completion is one action, and shaped for a gamma below 1 they have another one.
         meanwhile: Is called once the worker has been given all episodes, however many it has judged.
 
     Yields:
@@ -72,7 +76,7 @@ def judge_episodes(
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reward") as worker:
         jobs = deque[Future[list[JudgedEpisode]]]()
         for batch in _batches(episodes, EPISODES_PER_REWARD_CALL):
-            jobs.append(worker.submit(_judge, task, batch, potential_shaping, gamma))
+            jobs.append(worker.submit(_judge, task, batch, potential_shaping, gamma, is_one_action))
             while jobs and jobs[0].done():
                 yield from jobs.popleft().result()
         if meanwhile is not None:
@@ -93,22 +97,24 @@ def _batches(episodes: Iterable[GeneratedEpisode], size: int) -> Iterator[list[G
 
 
 def _judge(
-    task: TextTask, episodes: list[GeneratedEpisode], potential_shaping: bool, gamma: float
+    task: TextTask, episodes: list[GeneratedEpisode], potential_shaping: bool, gamma: float, is_one_action: bool
 ) -> list[JudgedEpisode]:
     judgements = task.score([episode.text for episode in episodes])
     if potential_shaping:
         texts = [episode.text for episode in episodes]
         judgements = pay_where_earned(task, texts, judgements, task.potentials, gamma)
-    rewards = _token_rewards(task, [episode.text for episode in episodes], judgements)
+    rewards = _token_rewards(task, [episode.text for episode in episodes], judgements, is_one_action)
     return [JudgedEpisode(*parts) for parts in zip(episodes, judgements, rewards, strict=True)]
 
 
-def _token_rewards(task: TextTask, episodes: list[FinishedEpisode], judgements: list[Judgement]) -> list[Tensor]:
+def _token_rewards(
+    task: TextTask, episodes: list[FinishedEpisode], judgements: list[Judgement], is_one_action: bool
+) -> list[Tensor]:
     """Pay each score at the last token, or spread as the reward says, and step rewards where they fall."""
     lengths = [len(episode.token_ids) for episode in episodes]
     paid = np.zeros(sum(lengths))
     for end, length, judgement in zip(accumulate(lengths), lengths, judgements, strict=True):
-        if judgement.token_rewards is None:
+        if judgement.token_rewards is None or is_one_action:
             paid[end - 1] = judgement.score
         else:
             paid[end - length : end] = judgement.token_rewards

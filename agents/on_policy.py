@@ -5,7 +5,6 @@ from typing import Any, ClassVar, TypedDict, get_args
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -25,7 +24,7 @@ from .number_checks import check_numbers
 from .policy import GPT2Policy
 from .reference import ReferenceSource
 from .scoring import frozen_hidden_of, score_ahead, score_tokens
-from .self_imitation import EpisodeArchive
+from .self_imitation import EpisodeArchive, discounted_sums
 from .sequence_algorithm import SequenceAlgorithm
 
 TOKENS_PER_ROLLOUT = 4096
@@ -38,7 +37,7 @@ class SequenceOptions(TypedDict, total=False):
         reference: What KL is measured against: `"initial"` (the default) for the policy before training, a model, a
             folder, a hub name, or None for no reference.
         kl_coef: Reward lost for each nat of KL to the reference, 0.02 by default; or a function of the remaining
-            progress, as for `learning_rate`.
+            progress, as for `learning_rate`: of what remains when the rollout begins that is learned from.
         kl_target: Nats a completion towards which `kl_coef` is adapted; None, the default, keeps it fixed.
         kl_horizon: See `KLController`; 1,000 by default.
         kl_estimator: See `estimate_kl`; `"k1"` by default.
@@ -79,6 +78,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
 
     rollout_buffer: EpisodeBuffer
     policy: GPT2Policy
+    # Tokens before the present rollout.
+    rollout_began_at = 0
+    # Where `n_steps` was left to us: what it came to be.
+    default_n_steps: int | None = None
     settings_of_parts: ClassVar[dict[str, tuple[str, str]]] = {
         "kl_coef": ("kl_controller", "coefficient"),
         "kl_target": ("kl_controller", "target"),
@@ -137,9 +140,12 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
             self._set_up()
 
     def _steps_per_row(self, n_steps: int | None) -> int:
-        """Return the tokens a row and rollout, by default so many that a rollout has 4,096 tokens."""
+        """Return the tokens a row and rollout, by default so many that all rows have 4,096."""
+        if n_steps is not None and n_steps != self.default_n_steps:
+            return n_steps
         n_envs = 1 if self.env is None else self.env.num_envs
-        return max(1, TOKENS_PER_ROLLOUT // n_envs) if n_steps is None else n_steps
+        self.default_n_steps = max(1, TOKENS_PER_ROLLOUT // n_envs)
+        return self.default_n_steps
 
     @property
     def network(self) -> GPT2Policy:
@@ -167,15 +173,11 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         return self.policy
 
     def _setup_model(self) -> None:
-        # None also where `load` is given it.
+        # Also where an algorithm is loaded for another number of rows, or `load` is given None.
         self.n_steps = self._steps_per_row(self.n_steps)
         if self._acts_by_completion and self.env is not None:
             self.policy_kwargs = {**self.policy_kwargs, "eos_token_id": self.task.eos_token_id}
         super()._setup_model()
-
-    @property
-    def _acts_by_completion(self) -> bool:
-        return isinstance(self.action_space, spaces.MultiDiscrete)
 
     def _choose_buffer(self, seed: int) -> None:
         self.rollout_buffer_class = CompletionBuffer if self._acts_by_completion else EpisodeBuffer
@@ -189,6 +191,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
+        self.rollout_began_at = self.num_timesteps
+        self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         rollout_buffer.reset()
@@ -210,6 +214,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         if goes_on and self.rollout_buffer.n_minibatches(self._tokens_per_minibatch) > 1:
             self.rollout_buffer.forget_batch()  # a minibatch is another one
         return goes_on
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        # Schedules go by where a rollout begins: at its end a short training is over, before anything is learned.
+        super()._update_current_progress_remaining(min(num_timesteps, self.rollout_began_at), total_timesteps)
 
     def train(self) -> None:
         """Update the policy as Stable-Baselines3 does; see `FiniteUpdates`."""
@@ -241,9 +249,10 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     def _store_with_replayed(self, judged: list[JudgedEpisode]) -> None:
         generator = np.random.default_rng((self.seed or 0, self._n_updates))
         # Not their mean: what a tenth of them reach, as by chance, needs no replay.
-        baseline = float(np.quantile([float(item.rewards.sum()) for item in judged], 0.9))
+        gamma = 1.0 if self._acts_by_completion else self.gamma
+        baseline = float(np.quantile([discounted_sums(item.rewards, gamma)[-1] for item in judged], 0.9))
         replayed = self.archive.sample(round(self.self_imitation * len(judged)), baseline, generator)
-        self.archive.add(judged)
+        self.archive.add(judged, gamma)
         self._store([to_record(item.episode, item.rewards) for item in judged], replayed)
 
     def _store(self, records: list[EpisodeRecord], replayed: Sequence[EpisodeRecord] = ()) -> None:

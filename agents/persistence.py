@@ -82,7 +82,9 @@ class CheckedPersistence(FiniteUpdates):
             FileNotFoundError: If there is no such file.
         """
         example = cls._example(settings)
-        _check_file(path, cls.__name__, vars(example).keys() - set(example._excluded_save_params()))
+        # What the class has a default for may be missing.
+        expected = {name for name in vars(example) if not hasattr(cls, name)}
+        _check_file(path, cls.__name__, expected - set(example._excluded_save_params()))
         parts = {name: settings.pop(name) for name in cls.settings_of_parts if name in settings}
         model: Self = super().load(path, env, device, custom_objects, print_system_info, force_reset, **settings)
         for name, value in parts.items():

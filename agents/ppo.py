@@ -26,7 +26,8 @@ class PPO(ClippedAlgorithm, PlainPPO):
         ent_coef: Price of entropy, which is rewarded where it is above 0.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the gradient's norm.
-        target_kl: Stop an update's epochs at this approximate KL from the policy that made the rollout.
+        target_kl: Stop an update's epochs where the approximate KL from the policy that made the rollout is above 1.5
+            times this, as in Stable-Baselines3.
         **options: See `SequenceOptions`.
 
     Reference:

@@ -23,16 +23,22 @@ class _Kept(NamedTuple):
     candidates: Tensor | None
 
 
+def discounted_sums(rewards: Tensor, gamma: float) -> list[float]:
+    """Return Σ γ^t r_t over the first t + 1 tokens of an episode, for each t; rewards have shape (T,)."""
+    return list(accumulate(reward * gamma**step for step, reward in enumerate(rewards.tolist())))
+
+
 class EpisodeArchive:
-    """The episodes with the highest sums of rewards, at most two a prompt, the younger first among equals.
+    """The episodes with the highest discounted sums of rewards, at most two a prompt, the younger first among equals.
 
     An on-policy algorithm sees each episode in one update only. Where the reward is a rare combination of tokens, one
     update's small step is lost before the combination is sampled again. Replayed, with probabilities and values
     computed anew, it is taken until the critic expects its return (Oh et al. 2018, arXiv:1806.05635, self-imitation
     learning, here through the algorithm's own clipped loss).
 
-    What counts is the highest sum that an episode reaches on its way, and of its tokens only those up to there are
-    replayed: with potential shaping, the beginning of a success is learned from too, and not how it was lost.
+    What counts is the highest sum that an episode reaches on its way, if that is above 0, and of its tokens only those
+    up to there are replayed: with potential shaping, the beginning of a success is learned from too, and not how it was
+    lost. Where nothing was gained the whole episode counts: what comes before a penalty is no success.
 
     Args:
         capacity: Number of episodes.
@@ -48,13 +54,16 @@ class EpisodeArchive:
         """Return the number of episodes kept."""
         return len(self._kept)
 
-    def add(self, judged: list[JudgedEpisode]) -> None:
-        """Keep those of a rollout's episodes that are among the best."""
+    def add(self, judged: list[JudgedEpisode], gamma: float = 1.0) -> None:
+        """Keep those of a rollout's episodes that are among the best at a discount factor."""
         for item in judged:
             text = item.episode.text
-            sums = list(accumulate(item.rewards.tolist()))
+            sums = discounted_sums(item.rewards, gamma)
             peak = max(sums)
-            end = sums.index(peak) + 1
+            if peak <= 0:
+                peak, end = sums[-1], len(sums)
+            else:
+                end = sums.index(peak) + 1
             candidates = None if item.episode.candidates is None else item.episode.candidates[:end].cpu()
             rewards = item.rewards[:end].tolist()
             self._kept.append(

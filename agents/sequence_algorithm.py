@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -35,6 +35,15 @@ from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
 from .token_rules import token_rules
+
+# Of Stable-Baselines3's arguments those that mean nothing here, and what they are by default.
+UNUSED = {
+    "rollout_buffer_class": None,
+    "rollout_buffer_kwargs": None,
+    "replay_buffer_class": None,
+    "replay_buffer_kwargs": None,
+    "sde_sample_freq": -1,
+}
 
 
 class SequenceAlgorithm(CheckedPersistence):
@@ -79,6 +88,7 @@ class SequenceAlgorithm(CheckedPersistence):
         self.reference_store = ReferenceStore(reference)
         self.decode_rows = decode_rows
         self.potential_shaping = potential_shaping
+        _refuse_unused(plain)
         self.expected_length: float | None = None
         # Stable-Baselines3's own count begins anew with each call of `learn`; random numbers must not.
         self.n_episodes_started = 0
@@ -110,12 +120,21 @@ class SequenceAlgorithm(CheckedPersistence):
                 f"{type(self).__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where "
                 "an action is a whole completion, PPO, A2C, REINFORCE, RLOO and GRPO work."
             )
+        if self.potential_shaping:
+            raise ValueError(
+                "potential_shaping pays single tokens, and on TextGenCompletion-v0 a whole completion is one action; "
+                "leave it out, or make TextGen-v0."
+            )
         kind = kinds.get(policy) if isinstance(policy, str) else policy
         if kind is not None and not issubclass(kind, GPT2CompletionPolicy):
             raise ValueError(
                 f"{kind.__name__} chooses token by token; on TextGenCompletion-v0, where an action is a whole "
                 "completion, use 'GPT2CompletionPolicy', or make TextGen-v0."
             )
+
+    @property
+    def _acts_by_completion(self) -> bool:
+        return isinstance(self.action_space, spaces.MultiDiscrete)
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -143,9 +162,6 @@ class SequenceAlgorithm(CheckedPersistence):
         Raises:
             ValueError: If it cannot be found again, or is not what it was.
         """
-        if "reference" in self.__dict__ and self.__dict__["reference"] is None:
-            # As `load(…, reference=None)` has asked for.
-            return None
         return self.reference_store.find(self._reference_policy, self.__dict__.get("reference"))
 
     def _reference_policy(self) -> GPT2Policy:
@@ -166,6 +182,9 @@ class SequenceAlgorithm(CheckedPersistence):
     def _setup_model(self) -> None:
         if self.seed is None:
             self.seed = secrets.randbelow(1 << 31)
+        if vars(self).get("reference", "") is None:
+            # As `load(…, reference=None)` has asked for, and as it is saved again.
+            self.reference_store = ReferenceStore(None)
         # A copy, since the caller may make the next algorithm from the same arguments.
         self.policy_kwargs = dict(self.policy_kwargs)
         if self.env is not None:
@@ -186,6 +205,25 @@ class SequenceAlgorithm(CheckedPersistence):
         self.find_reference()  # before any rollout is paid for
         require_same_gamma(self.task.reward, self.gamma, type(self).__name__)
         return super()._setup_learn(*args, **kwargs)
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        # The last rollout goes beyond the tokens that were asked for, and no schedule beyond its end.
+        super()._update_current_progress_remaining(min(num_timesteps, total_timesteps), total_timesteps)
+
+    def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
+        rate = self.lr_schedule(self._current_progress_remaining)
+        if not rate >= 0:  # NaN neither
+            raise ValueError(
+                f"learning_rate must be at least 0, got {rate} from its schedule at the remaining progress "
+                f"{self._current_progress_remaining:g}."
+            )
+        super()._update_learning_rate(optimizers)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Let a seed decide prompts and tokens from now on, and seed all random number generators."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self.seed = seed
 
     def _excluded_save_params(self) -> list[str]:
         # The reference is as large as the policy; its name and hash are saved with its store.
@@ -231,7 +269,16 @@ class SequenceAlgorithm(CheckedPersistence):
         meanwhile = None if is_first else prepare
         plan = DecodingPlan(n_episodes, task.max_new_tokens) if self._learns_at_once else None
         with self.network.memory.recording(plan):
-            judged = list(judge_episodes(task, passed(), self.potential_shaping, self.gamma, meanwhile))
+            judged = list(
+                judge_episodes(
+                    task,
+                    passed(),
+                    self.potential_shaping,
+                    self.gamma,
+                    is_one_action=self._acts_by_completion,
+                    meanwhile=meanwhile,
+                )
+            )
         self.n_episodes_started = numbers.stop
         self.expected_length = sum(len(item.rewards) for item in judged) / n_episodes
         return judged
@@ -295,3 +342,13 @@ class SequenceAlgorithm(CheckedPersistence):
         self.logger.record("rollout/ended_share", sum(ended) / len(ended))
         log_prob = torch.cat([item.episode.log_prob for item in judged])
         self.logger.record("rollout/entropy", -float(log_prob.mean()))
+
+
+def _refuse_unused(arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError where an argument of Stable-Baselines3 is given that would have no effect."""
+    for name, default in UNUSED.items():
+        if arguments.get(name, default) != default:
+            raise ValueError(
+                f"{name} must be left out: episodes are kept in buffers of their own, and use_sde is for continuous "
+                f"actions; got {arguments[name]!r}."
+            )

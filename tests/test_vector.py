@@ -171,6 +171,18 @@ def test_reset_takes_a_list_of_seeds() -> None:
     assert data_equivalence(observation, env.reset(seed=[3, 4])[0], exact=True)
 
 
+def test_the_seed_of_a_reset_is_known_and_none_keeps_it() -> None:
+    env = TextGenVectorEnv(2, **small())
+    env.reset(seed=5)
+    assert env.np_random_seed == 5
+    first = env.np_random.integers(1 << 40)
+    env.reset()
+    assert env.np_random_seed == 5
+    assert env.np_random.integers(1 << 40) != first
+    env.reset(seed=np.int64(5))  # type: ignore[arg-type]
+    assert env.np_random.integers(1 << 40) == first
+
+
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_episode_statistics_are_recorded(mode: AutoresetMode) -> None:
     env = RecordEpisodeStatistics(TextGenVectorEnv(2, autoreset_mode=mode, **small()))

@@ -235,6 +235,10 @@ class TextCore:
                     self._pay_step(rewards, rows)
                 if is_shaped:
                     self._pay_progress(rewards, [row for row in rows if not ended[row]])
+                    if forbidden is not None:
+                        # The text is what it was, and so is its potential, a step nearer to the end.
+                        stays = forbidden & ~ended
+                        rewards[stays] += (self._shaping_gamma - 1) * self._paid[stays]
             is_over |= ended
             if column + 1 < len(columns) and np.count_nonzero(ended):
                 is_playing = ~is_over if is_playing is None else is_playing & ~is_over

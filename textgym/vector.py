@@ -104,6 +104,8 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
         """
         check_options(options, "reset_mask")
         rows = self._rows_to_reset(options["reset_mask"]) if options and "reset_mask" in options else None
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))  # `np_random`, from which nothing is drawn here
         self.core.schedule.seed(seed, rows)
         self.core.begin(rows)
         return self._observation(), {}

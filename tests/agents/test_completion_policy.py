@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import textgym  # noqa: F401  (registers the ids)
 from tests.agents.learning import answer_task, learn, linear_decline, small_model
-from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_task
+from tests.agents.tiny import EOS, exactly, full_logits, language_model, letter_task, share_of_a
 from tests.agents.twins import make_case, train_both
 from textgym.agents import (
     A2C,
@@ -36,6 +36,7 @@ from textgym.agents.completion_buffer import CompletionBuffer
 from textgym.agents.flat_episodes import EpisodeRecord
 from textgym.completion import TextGenCompletionEnv, TextGenCompletionVectorEnv, completion_space
 from textgym.env import observation_space
+from textgym.rewards import PotentialShaping
 from textgym.task import TextTask
 
 
@@ -109,9 +110,12 @@ def test_gradients_of_reinforce_on_both_levels_are_proportional_by_the_mean_leng
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_what_forward_says_of_its_completions_is_what_evaluation_says(deterministic: bool) -> None:
+@pytest.mark.parametrize("settings", [{}, {"critic": "separate"}, {"autocast": "bfloat16"}])
+def test_what_forward_says_of_its_completions_is_what_evaluation_says(
+    deterministic: bool, settings: dict[str, Any]
+) -> None:
     task = letter_task(min_new_tokens=2, banned_token_ids=[1])
-    network = policy(task, temperature=0.7)
+    network = policy(task, temperature=0.7, **settings)
     obs = prompts_of(task, 40)
     with torch.no_grad():
         actions, values, log_prob = network(obs, deterministic=deterministic)
@@ -119,6 +123,7 @@ def test_what_forward_says_of_its_completions_is_what_evaluation_says(determinis
     assert actions.shape == (40, 8)
     torch.testing.assert_close(again, log_prob, atol=1e-4, rtol=0)
     torch.testing.assert_close(again_values, values, atol=1e-4, rtol=0)
+    assert values.abs().min() > 0
     assert values.shape == network.predict_values(obs).shape == (40, 1)
     assert entropy.shape == (40,)
     for action in actions.tolist():
@@ -329,3 +334,26 @@ def test_algorithms_that_need_single_tokens_say_so(kind: Any) -> None:
     )
     with pytest.raises(ValueError, match=exactly(message)):
         kind("GPT2Policy", TextGenCompletionEnv(letter_task()))
+
+
+def test_shaping_single_tokens_of_one_action_is_refused() -> None:
+    message = (
+        "potential_shaping pays single tokens, and on TextGenCompletion-v0 a whole completion is one action; leave it "
+        "out, or make TextGen-v0."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        PPO("GPT2CompletionPolicy", TextGenCompletionEnv(letter_task()), potential_shaping=True)
+
+
+def test_a_shaped_reward_is_learned_from_as_the_environment_pays_it() -> None:
+    """At a gamma below 1 the shaped rewards of a completion's tokens would sum to less the better it is."""
+    returns = []
+    rewards: list[Any] = [share_of_a, PotentialShaping(share_of_a, 0.5)]
+    for reward in rewards:
+        env: Any = TextGenCompletionVectorEnv(2, letter_task(reward=reward))
+        kwargs = {"model": language_model()}
+        model = PPO("GPT2CompletionPolicy", env, n_steps=20, gamma=0.5, kl_coef=0, seed=0, policy_kwargs=kwargs)
+        model.learn(10)
+        returns.append(model.rollout_buffer.target_returns)
+    assert torch.equal(*returns)
+    assert len(returns[0].unique()) > 2

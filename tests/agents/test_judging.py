@@ -11,9 +11,9 @@ import torch
 from tests.agents.tiny import letter_policy, letter_task, share_of_a
 from textgym.agents.generation import generate_episodes
 from textgym.agents.judging import EPISODES_PER_REWARD_CALL, JudgedEpisode, judge_episodes
-from textgym.agents.self_imitation import MAX_COPIES, EpisodeArchive
+from textgym.agents.self_imitation import MAX_COPIES, EpisodeArchive, discounted_sums
 from textgym.reward_protocol import RewardError
-from textgym.rewards import Keywords
+from textgym.rewards import Keywords, PotentialShaping
 from textgym.task import TextTask
 
 
@@ -123,3 +123,45 @@ def test_the_archive_teaches_nothing_that_the_policy_often_reaches() -> None:
     archive = EpisodeArchive()
     archive.add(judged(letter_task(), 10))
     assert archive.sample(4, 100.0, np.random.default_rng(0)) == []
+
+
+@pytest.mark.parametrize("shift", [0.0, -8.0])
+def test_the_archive_keeps_whole_episodes_where_nothing_is_paid_before_a_bad_end(shift: float) -> None:
+    """The tokens before a penalty, which had cost nothing yet, are no success."""
+
+    def reward(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
+        return [score + shift for score in share_of_a(prompts, completions)]
+
+    items = judged(letter_task(reward=reward), 40)
+    archive = EpisodeArchive(capacity=5)
+    archive.add(items)
+    best = sorted((item.judgement.score for item in items), reverse=True)
+    records = archive.sample(99, shift - 1.0, np.random.default_rng(0))
+    whole = {item.episode.text.token_ids: item.judgement.score for item in items}
+    assert {tuple(record.token_ids) for record in records} <= whole.keys()
+    assert max(float(record.rewards.sum()) for record in records) == pytest.approx(best[0], abs=1e-5)
+    for record in records:
+        assert float(record.rewards.sum()) == pytest.approx(whole[tuple(record.token_ids)], abs=1e-5)
+
+
+def test_the_archive_compares_discounted_sums() -> None:
+    """At a gamma below 1 shaped rewards sum to less than the score, the more the better a text begins."""
+    gamma = 0.5
+    items = judged(letter_task(min_new_tokens=8), 40, potential_shaping=True, gamma=gamma)
+    archive = EpisodeArchive(capacity=1)
+    archive.add(items, gamma)
+    reached = [discounted_sums(item.rewards, gamma) for item in items]
+    for sums, item in zip(reached, items, strict=True):
+        length = len(item.rewards)
+        assert sums[-1] == pytest.approx(gamma ** (length - 1) * item.judgement.score, abs=1e-5)
+    best = max(range(40), key=lambda number: max(reached[number]))
+    (record,) = archive.sample(1, 0.0, np.random.default_rng(0))
+    assert tuple(record.token_ids) == items[best].episode.text.token_ids[: len(record.token_ids)]
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_where_a_completion_is_one_action_its_score_is_paid_whatever_its_shaping(gamma: float) -> None:
+    task = letter_task(reward=PotentialShaping(share_of_a, gamma))
+    for item in judged(task, 10, gamma=gamma, is_one_action=True):
+        assert float(item.rewards.sum()) == pytest.approx(item.judgement.score)
+        assert not item.rewards[:-1].any()

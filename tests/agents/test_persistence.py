@@ -463,9 +463,50 @@ def test_a_reference_can_be_left_out_on_loading(tmp_path: Path) -> None:
     loaded.learn(40)
     assert loaded.find_reference() is None
     assert "rollout/kl" not in loaded.logger.name_to_value
+    loaded.save(tmp_path / "again.zip")
+    assert PPO.load(tmp_path / "again.zip", env=environment(), device="cpu").find_reference() is None
 
 
 def test_the_default_number_of_steps_may_be_asked_for_on_loading(tmp_path: Path) -> None:
     algorithm(reference=None).save(tmp_path / "saved.zip")
     loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu", n_steps=None)
     assert loaded.n_steps == 4096 // 3
+
+
+def test_default_steps_follow_the_rows_of_the_environment_and_given_ones_do_not(tmp_path: Path) -> None:
+    env = TextGenVecEnv(64, letter_task())
+    for given, expected in ((None, 64), (20, 20)):
+        algorithm(reference=None, n_steps=given).save(tmp_path / "saved.zip")
+        PPO.load(tmp_path / "saved.zip", device="cpu").save(tmp_path / "again.zip")
+        assert PPO.load(tmp_path / "again.zip", env=env, device="cpu").n_steps == expected
+    assert PPO.load(tmp_path / "saved.zip", env=env, device="cpu", n_steps=7).n_steps == 7
+
+
+def test_a_seed_that_is_set_later_decides_what_is_generated() -> None:
+    def generated(seed: int, later: int | None) -> list[tuple[int, ...]]:
+        model = algorithm(seed=seed)
+        model.set_random_seed(later)
+        model.learn(20)
+        return list(map(tuple, model.rollout_buffer.token_ids.split(1)))
+
+    assert generated(0, 5) == generated(5, None) != generated(0, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (PPO, {"rollout_buffer_class": dict}),
+        (PPO, {"rollout_buffer_kwargs": {"x": 1}}),
+        (PPO, {"sde_sample_freq": 4}),
+        (DQN, {"replay_buffer_class": dict}),
+        (DQN, {"replay_buffer_kwargs": {"x": 1}}),
+    ],
+)
+def test_arguments_that_would_have_no_effect_are_errors(kind: Any, arguments: dict[str, Any]) -> None:
+    ((name, value),) = arguments.items()
+    message = (
+        f"{name} must be left out: episodes are kept in buffers of their own, and use_sde is for continuous actions; "
+        f"got {value!r}."
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
+        kind("GPT2Policy", environment(), policy_kwargs={"model": language_model()}, **arguments)

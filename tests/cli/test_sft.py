@@ -2,20 +2,24 @@
 
 import json
 import math
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from tokenizers.processors import TemplateProcessing
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from tests.agents.tiny import gpt2_config, language_model, llama_config
 from tests.cli.conftest import run_command
 from tests.fakes import EOS_TOKEN_ID, byte_tokenizer
-from textgym.models import load_language_model
-from textgym.training.demonstrations import Demonstration, load_demonstrations, pack
+from textgym.models import encode_texts, load_language_model
+from textgym.training import sft_training
+from textgym.training.demonstrations import Demonstration, PackedRows, load_demonstrations, pack
 from textgym.training.sft import fine_tune, split
 from textgym.training.sft_options import SftOptions
 from textgym.training.sft_training import completion_loss
@@ -65,6 +69,60 @@ def test_demonstrations_are_prompt_completion_and_end(tmp_path: Path) -> None:
     assert one.n_prompt == 2
     assert byte_tokenizer().decode(list(one.token_ids[:-1])) == "ab好"
     assert one.token_ids[-1] == EOS_TOKEN_ID
+
+
+def test_tokens_that_a_tokenizer_would_add_are_left_out_as_where_a_policy_goes_on_with_a_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"prompt": "ab", "completion": " c"}) + "\n", encoding="utf-8")
+    tokenizer = byte_tokenizer()
+    around = TemplateProcessing(single="<end> $A <end>", special_tokens=[("<end>", EOS_TOKEN_ID)])
+    tokenizer.backend_tokenizer.post_processor = around
+    assert len(tokenizer("ab")["input_ids"]) == 4
+    (one,) = load_demonstrations(path, tokenizer, 64)
+    assert list(one.token_ids[: one.n_prompt]) == encode_texts(tokenizer, ["ab"], "prompts")[0]
+    assert one == load_demonstrations(path, byte_tokenizer(), 64)[0]
+
+
+def test_characters_that_a_vocabulary_lacks_are_one_line(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run_command("sft", "--data", data, "--output", "tuned", "--model", "symbols:abc>")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: The tokenizer cannot encode the prompts (its vocabulary has no 'd', 'e', ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("learning_rate", [1e-2, 3.0])
+def test_what_was_learned_before_it_was_stopped_is_kept_if_it_is_better(
+    tmp_path: Path, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, learning_rate: float
+) -> None:
+    """A signal comes in the middle of the first epoch."""
+    monkeypatch.chdir(tmp_path)
+    losses = []
+
+    def interrupting(model: PreTrainedModel, rows: PackedRows) -> torch.Tensor:
+        loss = completion_loss(model, rows)
+        if loss.requires_grad:
+            losses.append(loss)
+            if len(losses) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    monkeypatch.setattr(sft_training, "completion_loss", interrupting)
+    options = ("--model", tiny_model, "--learning-rate", learning_rate, "--epochs", 2, "--batch-tokens", 64)
+    result = run_command("sft", "--data", data, "--output", "tuned", *options)
+    assert result.exit_code == 0, result.output
+    assert len(losses) == 3
+    before, after = (load_language_model(folder).state_dict() for folder in (tiny_model, tmp_path / "tuned"))
+    is_as_it_was = all(torch.equal(before[name], after[name]) for name in before)
+    assert is_as_it_was == (learning_rate == 3.0)
+    said = (
+        "Stopped before the held-out loss was lower than at first: the model is written as it was.\n"
+        if is_as_it_was
+        else "Kept epoch 1 of 1, whose held-out loss is lowest.\n"
+    )
+    assert said in result.output
 
 
 def test_words_that_run_together_are_warned_of(tmp_path: Path) -> None:

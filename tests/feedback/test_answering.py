@@ -1,5 +1,6 @@
 """The model that people chat with: what it is given to go on with, and that a real one answers."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,25 @@ def test_a_chat_template_is_used_where_there_is_one() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{% for one in messages %}[{{ one.role }}:{{ one.content }}]{% endfor %}>"
     assert to_context(tokenizer, CONVERSATION[:1], "So?") == "[user:Hello][assistant: world][user:So?]>"
+
+
+@pytest.mark.parametrize("said", ["好" * 40, "a“b”—" * 12, "x" + "天气" * 30, "😀" * 20])
+def test_a_conversation_is_cut_between_characters_to_what_there_is_room_for(tiny_model: Path, said: str) -> None:
+    """Half a character of several bytes would be read as a whole one, of three."""
+    answerer = ModelAnswerer(str(tiny_model), TrainSettings(task=TaskSettings(max_new_tokens=16)))
+    context = answerer([], said).context
+    assert said.endswith(context)
+    assert 44 <= len(context.encode()) <= 48
+
+
+def test_a_tokenizer_that_knows_of_less_room_than_the_model_decides(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    tokenizer = byte_tokenizer()
+    tokenizer.model_max_length = 32
+    tokenizer.save_pretrained(str(folder))
+    answerer = ModelAnswerer(str(folder), TrainSettings(task=TaskSettings(max_new_tokens=16)))
+    assert answerer([], "abcdefgh" * 5).context == "abcdefgh" * 2
 
 
 @pytest.mark.parametrize("said", ["Hello", "a rather long text " * 20])

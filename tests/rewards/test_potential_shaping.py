@@ -128,6 +128,19 @@ def test_a_gamma_is_paid_alike_by_the_object_the_option_and_the_environment() ->
         assert stepped == pytest.approx(one.rewards.tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize("actions", [[0, 2, 0, 3], [1, 0, 1, 2], [1, 1, 1, 0]])
+def test_forbidden_tokens_take_nothing_from_the_discounted_sum(actions: list[int]) -> None:
+    """They leave the text as it is, a step nearer to the end."""
+    gamma = 0.5
+    task = letter_task(reward=PotentialShaping(share_of_a, gamma), banned_token_ids=[1], max_new_tokens=4)
+    core = TextCore(task, 2)
+    core.begin()
+    results = [core.step(core.contexts.array([action, 0])) for action in actions]
+    for row, score in enumerate(results[-1].endings.columns["score"]):
+        discounted = sum(gamma**step * float(result.rewards[row]) for step, result in enumerate(results))
+        assert discounted == pytest.approx(gamma**3 * score)
+
+
 def test_a_gamma_is_kept_in_plain_data() -> None:
     reward = build_reward({"potential_shaping": {"reward": "ends_sentence", "gamma": 0.99}})
     assert reward == PotentialShaping("ends_sentence", 0.99) == build_reward(reward_to_data(reward))

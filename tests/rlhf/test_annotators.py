@@ -12,18 +12,23 @@ from rich.console import Console
 
 from tests.agents.tiny import exactly
 from tests.cli.conftest import run_command
+from tests.fakes import byte_tokenizer
 from tests.rewards.learned.makers import rated_films
 from tests.rlhf.conftest import write_config
 from textgym.feedback.judgements import RatingAnswer, rate, skip
 from textgym.feedback.people import find_or_add
 from textgym.feedback.queue import next_assignment
 from textgym.feedback.store import FeedbackStore
+from textgym.rewards import LengthWindow
 from textgym.rewards.learned import Preference, Rating, load_reward_model
-from textgym.rlhf.annotator_settings import SimulatedAnnotators
+from textgym.rlhf.annotator_making import make_annotators
+from textgym.rlhf.annotator_settings import SimulatedAnnotators, read_annotators
 from textgym.rlhf.annotators import AnnotatorsError, Text
 from textgym.rlhf.coded_raters import CodedRaters, Scale
 from textgym.rlhf.command_raters import CommandRaters
+from textgym.rlhf.folder import LoopFolder
 from textgym.rlhf.ratings_file import RatingsFile, hash_of, split_by_hash
+from textgym.rlhf.settings import read_loop_settings
 from textgym.rlhf.simulated_people import fit_people, load_people, measure_spread
 from textgym.training.run_folder import read_json_lines, write_json_lines
 
@@ -60,6 +65,37 @@ def test_a_reward_that_rates_reads_the_prompts_columns() -> None:
     assert [row["rating"] for row in raters.rate(TEXTS, 0)] == [0.0, 1.0, 1.0]
 
 
+def test_a_reward_that_rates_reads_the_tokens_as_one_that_is_trained_on_does() -> None:
+    def one_a_token(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[list[float]]:
+        return [[1.0] * len(ids) for ids in completion_ids]
+
+    raters = CodedRaters(one_a_token, 1, 0.0, tokenizer=byte_tokenizer())
+    assert raters.true_scores([*TEXTS, Text("A ", "好")]) == [11.0, 9.0, 5.0, 3.0]
+    window = CodedRaters(LengthWindow(9, 11), 1, 0.0, tokenizer=byte_tokenizer())
+    assert window.true_scores(TEXTS) == LengthWindow(9, 11, unit="characters")([""] * 3, [one[1] for one in TEXTS])
+
+
+def test_a_loops_reward_rates_by_the_models_tokens(workplace: Path, tiny_model: Path) -> None:
+    rater = {"reward": {"reward": {"length_window": {"minimum": 5, "maximum": 9}}}}
+    settings = read_loop_settings(write_config(workplace, tiny_model, annotators=rater))
+    chosen = read_annotators(settings.annotators)
+    annotators = make_annotators(chosen, settings, LoopFolder(workplace / "loop"), "textgym rlhf")
+    scores = annotators.true_scores([Text("The sea", "好好"), Text("The sea", "好好好好")])
+    assert scores is not None
+    assert scores[0] == 1.0 > scores[1]
+
+
+def test_ratings_that_are_no_whole_numbers_stay_so() -> None:
+    rows = [(0.05, 0.25), (0.9, 0.95), (0.5, 0.4)]
+    spread = measure_spread([Rating("", str(row), row) for row in rows])
+    assert (spread.least, spread.most, spread.is_whole) == (0.05, 0.95, False)
+    scale = Scale(spread.least, spread.most, spread.is_whole)
+    ratings = [row["rating"] for row in CodedRaters(lambda **_: [0.1, 0.5, 0.9], 20, 0.2, scale=scale).rate(TEXTS, 0)]
+    assert len(set(ratings)) > 20
+    assert min(ratings) == 0.05
+    assert max(ratings) == 0.95
+
+
 def test_the_spread_of_ratings() -> None:
     """Means 2, 4 and 0; squares about them 2 + 2 + 8 over 1 + 1 + 1 degrees of freedom."""
     rows = [(1.0, 3.0), (3.0, 5.0), (-2.0, 2.0)]
@@ -67,7 +103,7 @@ def test_the_spread_of_ratings() -> None:
     assert spread.mean == pytest.approx(2)
     assert spread.std == pytest.approx((8 / 3) ** 0.5)
     assert spread.noise == pytest.approx(2)
-    assert (spread.least, spread.most) == (-2, 5)
+    assert (spread.least, spread.most, spread.is_whole) == (-2, 5, True)
     with pytest.raises(ValueError, match="need at least two texts that several people have rated, and not alike"):
         measure_spread([Rating("", "a", (1.0, 2.0)), Rating("", "b", (1.0,))])
 

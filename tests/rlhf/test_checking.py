@@ -38,6 +38,10 @@ REWARD = {"reward": {"reward": "my_rewards:few_letters"}}
         ({"annotators": {"people": {"store": "mysql://ada:s3cret@h/x"}}}, "got 'mysql://ada:***@h/x'."),
         ({"annotators": {"people": {"store": "judged.db", "most_score": 9}}},
          "the store's scale is -4 to 4 and cannot become 1 to 9, since judging has begun by it"),
+        ({"eval_prompts": "none.txt"}, "There is no file of prompts none.txt"),
+        ({"training": {"task": {"max_prompt_tokens": 3}}}, "has 7 tokens, max_prompt_tokens allows 3"),
+        ({"training": {"evaluation": {"judge": "no_such_reward"}}}, "no_such_reward"),
+        ({"training": {"task": {"max_new_tokens": 60}}}, "max_prompt_tokens + max_new_tokens is 84, beyond the model's context of 64 tokens"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found_before_the_folder_is_made(
@@ -68,6 +72,28 @@ def test_settings_may_be_changed_until_the_first_step_is_done(workplace: Path, t
     folder.round(1).completions.write_text("")
     with pytest.raises(ValueError, match=r"begun with other settings \(seed: see "):
         folder.open(settings(seed=8))
+
+
+def test_how_a_policy_is_trained_may_be_changed_until_that_has_begun(workplace: Path, tiny_model: Path) -> None:
+    def settings(**changes: Any) -> Any:
+        return read_loop_settings(write_config(workplace, tiny_model, **{"annotators": REWARD, **changes}))
+
+    folder = LoopFolder(workplace / "loop")
+    folder.open(settings())
+    folder.round(1).path.mkdir()
+    folder.round(1).completions.touch()
+    others: dict[str, Any] = {"training": {"total_tokens": 99}, "eval_prompts": ["A hill"]}
+    folder.open(settings(**others))
+    folder.open(settings(**others, annotators={"reward": {"reward": "my_rewards:few_letters", "noise": 0.2}}))
+    folder.open(settings(**others))
+    folder.round(1).reward_model.mkdir()
+    folder.open(settings())
+    with pytest.raises(ValueError, match=r"begun with other settings \(annotators: see "):
+        folder.open(settings(annotators={"reward": {"reward": "my_rewards:few_letters", "noise": 0.2}}))
+    folder.round(1).run.mkdir()
+    for name, value in others.items():
+        with pytest.raises(ValueError, match=rf"begun with other settings \({name}: see "):
+            folder.open(settings(**{name: value}))
 
 
 def test_a_loop_takes_the_scale_of_the_store_that_it_is_given(workplace: Path, tiny_model: Path) -> None:

@@ -61,7 +61,7 @@ def test_each_round_leaves_its_steps_outputs(finished_loop: tuple[Path, Result])
         assert {row["rater"] for row in feedback} == {"rater 1", "rater 2"}
         assert isinstance(load_reward_model(one / "reward_model"), EnsembleRewardModel)
         assert read_json(one / "evaluation.json")["after"]["tokens"] >= SETTINGS["training"]["total_tokens"]
-    assert len(read_json_lines(loop / "round-1/completions.jsonl")) == SETTINGS["feedback"]["completions"]
+    assert len(read_json_lines(loop / "round-1/completions.jsonl")) == SETTINGS["feedback"]["candidates"]
     second = read_json_lines(loop / "round-2/completions.jsonl")
     assert len(second) == SETTINGS["feedback"]["candidates"]
     least = min(row["disagreement"] for row in second if row["is_asked"])

@@ -230,8 +230,9 @@ def test_once_a_reward_model_has_learned_it_stays_the_same(workplace: Path, tiny
     assert refused.exit_code == 2
     assert refused.stderr == (
         "Error: The loop in loop was begun with other settings (reward_model: see loop/config.yaml); name another "
-        "output, or give those. Only rounds, annotators.people.enough and annotators.command.command may be changed, "
-        "and until a reward model has been trained reward_model and feedback.selection.\n"
+        "output, or give those. Only rounds, annotators.people.enough and annotators.command.command may be changed; "
+        "until a reward model has been trained reward_model, feedback.selection and annotators.reward; and until there "
+        "is loop/round-1/run training and eval_prompts.\n"
     )
     write_config(workplace, tiny_model, **PEOPLE)
     assert "begun with other settings (annotators: see " in run_command("rlhf", "loop.yaml").stderr
@@ -288,3 +289,18 @@ def test_the_bundled_model_is_the_same_backbone_by_its_folder(tmp_path: Path) ->
                 settings.check_against("network", {"backbone": ours})
     with pytest.raises(ValueError, match="must not share a backbone"):
         SimulatedAnnotators(kind="network").check_against("network", {"backbone": str(BUNDLED_MODEL_FOLDER)})
+
+
+def test_a_reward_that_rates_everything_alike_may_be_another_one(workplace: Path, tiny_model: Path) -> None:
+    def write(reward: Any) -> None:
+        write_config(workplace, tiny_model, **{**SHORT, "annotators": {"reward": {"reward": reward, "per_item": 1}}})
+
+    write({"length_window": {"minimum": 500, "maximum": 600, "margin": 1}})
+    refused = run_command("rlhf", "loop.yaml")
+    assert refused.exit_code == 2
+    assert "cannot learn from" in refused.stderr
+    assert {row["rating"] for row in read_json_lines(FEEDBACK)} == {0.0}
+    write("my_rewards:few_letters")
+    done = run_command("rlhf", "loop.yaml")
+    assert done.exit_code == 0, done.output
+    assert len({row["rating"] for row in read_json_lines(FEEDBACK)}) > 1

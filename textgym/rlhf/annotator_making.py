@@ -1,7 +1,9 @@
 """From the settings of annotators to the annotators themselves."""
 
+from textgym.models import load_tokenizer
 from textgym.prompts import load_prompts
 from textgym.reward_protocol import resolve_reward
+from textgym.training.model_folder import find_model
 
 from .annotator_settings import (
     AnnotatorSettings,
@@ -28,7 +30,7 @@ def make_annotators(chosen: AnnotatorSettings, settings: LoopSettings, folder: L
         command: What goes on with the loop, for people to be told.
 
     Raises:
-        ValueError: If a reward or prompts cannot be found.
+        ValueError: If a reward, prompts or a tokenizer cannot be found.
         TypeError: If the settings are of an unknown kind.
     """
     if isinstance(chosen, SimulatedAnnotators):
@@ -42,5 +44,7 @@ def make_annotators(chosen: AnnotatorSettings, settings: LoopSettings, folder: L
     if isinstance(chosen, RewardAnnotators):
         held_out = settings.train_settings(model=settings.model, seed=0).eval_prompts
         columns = dict([*load_prompts(settings.prompts), *load_prompts(held_out)])
-        return CodedRaters(resolve_reward(chosen.reward), chosen.per_item, chosen.noise, columns=columns)
+        tokenizer = load_tokenizer(find_model(settings.model))
+        reward = resolve_reward(chosen.reward)
+        return CodedRaters(reward, chosen.per_item, chosen.noise, columns=columns, tokenizer=tokenizer)
     raise TypeError(f"expected settings of annotators, got {type(chosen).__name__}.")

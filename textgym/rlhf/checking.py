@@ -4,9 +4,12 @@ import shlex
 import shutil
 from pathlib import Path
 
+from textgym.training.run import prepare
+from textgym.training.run_folder import RunFolder
 from textgym.training.sft import load_material
 
 from .annotator_settings import AnnotatorSettings, CommandAnnotators, PeopleAnnotators
+from .folder import RoundFolder
 from .settings import LoopSettings
 
 
@@ -24,6 +27,17 @@ def check_warm_start(settings: LoopSettings) -> None:
         load_material(options)
     except ValueError as error:
         raise ValueError(f"warm_start: {error}") from error
+
+
+def check_training(settings: LoopSettings, first: RoundFolder) -> None:
+    """Make all that the first training is made from, before anybody is asked for feedback that it will need.
+
+    Raises:
+        ValueError: If a setting does not fit, or a name cannot be found.
+        TypeError: If a prompt or reward is of the wrong type.
+        OSError: If a file cannot be read.
+    """
+    prepare(settings.train_settings(model=settings.model, seed=settings.seed), RunFolder(first.run))
 
 
 def check_annotators(chosen: AnnotatorSettings) -> None:

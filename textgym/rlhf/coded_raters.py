@@ -1,24 +1,29 @@
 """Raters in code: each says what a reward says, give or take an error of their own."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from textgym.feedback.tables import Preference
+from textgym.models import encode_texts
 from textgym.reward_protocol import Reward, score_completions
 from textgym.training.report import describe_reward
 
 from .annotators import ComparisonRow, Pair, RatingRow, Text
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 Columns = Mapping[str, Mapping[str, object]]
 
 
 class Scale(NamedTuple):
-    """Whole numbers from `least` to `most`, as people give them."""
+    """Numbers from `least` to `most`, as people give them: whole ones, or any."""
 
-    least: int
-    most: int
+    least: float
+    most: float
+    is_whole: bool = True
 
 
 class CodedRaters:
@@ -28,8 +33,9 @@ class CodedRaters:
         reward: What a text is worth.
         n_raters: Raters of each text.
         noise: Standard deviation of a rater's error.
-        scale: Ratings are rounded to whole numbers on it; None leaves them as they are.
+        scale: What ratings are brought to; None leaves them as they are.
         columns: By prompt the other columns of the prompts' data, which the reward may read.
+        tokenizer: Whose tokens of a text the reward may read; None where it reads none.
         name: Who they are, in a few words; "" for the reward as it would be typed.
     """
 
@@ -41,6 +47,7 @@ class CodedRaters:
         *,
         scale: Scale | None = None,
         columns: Columns | None = None,
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
         name: str = "",
     ) -> None:
         self.reward = reward
@@ -48,6 +55,7 @@ class CodedRaters:
         self.noise = noise
         self.scale = scale
         self.columns = columns or {}
+        self.tokenizer = tokenizer
         self.name = name
 
     def describe(self) -> str:
@@ -77,7 +85,7 @@ class CodedRaters:
         errors = np.random.default_rng(seed).normal(0.0, self.noise, (len(texts), self.n_raters))
         ratings = np.array(self.true_scores(texts))[:, None] + errors  # (N, raters)
         if self.scale is not None:
-            ratings = ratings.round().clip(*self.scale)
+            ratings = (ratings.round() if self.scale.is_whole else ratings).clip(self.scale.least, self.scale.most)
         said: list[list[float]] = ratings.tolist()
         return said
 
@@ -86,13 +94,17 @@ class CodedRaters:
 
         Raises:
             RewardError: If it fails.
+            ValueError: If the tokenizer cannot encode a text.
         """
         names = {name for one in self.columns.values() for name in one}
         columns: dict[str, list[Any]] = {
             name: [self.columns.get(text.prompt, {}).get(name) for text in texts] for name in sorted(names)
         }
         prompts, completions = [text.prompt for text in texts], [text.completion for text in texts]
-        return score_completions(self.reward, prompts, completions, columns, [()] * len(texts)).scores
+        ids = (
+            [[] for _ in texts] if self.tokenizer is None else encode_texts(self.tokenizer, completions, "completions")
+        )
+        return score_completions(self.reward, prompts, completions, columns, ids).scores
 
 
 def _preferred(first: float, second: float) -> Preference:

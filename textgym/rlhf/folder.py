@@ -94,12 +94,17 @@ class LoopFolder:
         first = self.round(1)
         return any(path.exists() for path in (self.warm_start, self.people, first.completions, first.pairs))
 
+    def has_trained(self) -> bool:
+        """Whether a training has begun, from which on its settings stay as they are."""
+        return self.round(1).run.exists()
+
     def open(self, settings: LoopSettings) -> None:
         """Make the folder and write the settings, or check that they are those it was begun with.
 
         Once the first step is done, what may be changed are the rounds, how many people to wait for, the password of
-        the store, and the command that annotators are asked by; and, until a reward model has been trained, which one
-        that is to be, and whether it chooses what is asked.
+        the store, and the command that annotators are asked by; until a reward model has been trained, which one that
+        is to be, whether it chooses what is asked, and the annotators' reward; and until a policy is being trained, how
+        that is done, and on which prompts it is evaluated.
 
         Raises:
             ValueError: If it holds something else than a loop of these settings.
@@ -123,14 +128,16 @@ class LoopFolder:
         from .settings import read_loop_settings
 
         has_learned = self.round(1).reward_model.exists()
-        before, now = (_fixed(one, has_learned) for one in (read_loop_settings(self.config), settings))
+        both = read_loop_settings(self.config), settings
+        before, now = (_fixed(one, has_learned, self.has_trained()) for one in both)
         changed = [name for name in before if before[name] != now[name]]
         if changed:
             raise ValueError(
                 f"The loop in {self.path} was begun with other settings ({', '.join(changed)}: see {self.config}); "
                 "name another output, or give those. Only rounds, annotators.people.enough and "
-                "annotators.command.command may be changed, and until a reward model has been trained reward_model and "
-                "feedback.selection."
+                "annotators.command.command may be changed; until a reward model has been trained reward_model, "
+                f"feedback.selection and annotators.reward; and until there is {self.round(1).run} training and "
+                "eval_prompts."
             )
 
 
@@ -142,14 +149,18 @@ def without_passwords(settings: LoopSettings) -> LoopSettings:
     return replace(settings, annotators={"people": {**people, "store": without_password(people["store"])}})
 
 
-def _fixed(settings: LoopSettings, has_learned: bool) -> dict[str, object]:
-    """Return the settings that stay as they are, before or after a reward model has learned."""
+def _fixed(settings: LoopSettings, has_learned: bool, has_trained: bool) -> dict[str, object]:
+    """Return the settings that stay as they are, before or after a reward model has learned, or a policy."""
     settings = without_passwords(settings)
     fixed = {name: value for name, value in vars(settings).items() if name not in ("rounds", "output")}
     ((kind, given),) = settings.annotators.items()
     changeable = {"people": "enough", "command": "command"}.get(kind)
     fixed["annotators"] = {kind: {name: value for name, value in (given or {}).items() if name != changeable}}
+    if not has_trained:
+        del fixed["training"], fixed["eval_prompts"]
     if not has_learned:
+        if kind == "reward":
+            fixed["annotators"] = {kind: {}}
         del fixed["reward_model"]
         fixed["feedback"] = {name: value for name, value in vars(settings.feedback).items() if name != "selection"}
     return fixed

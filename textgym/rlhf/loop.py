@@ -27,7 +27,7 @@ from .annotator_settings import (
 )
 from .annotators import Annotators, Pair, PreferenceRow, RatingRow, Text, preferences_of, subject_of
 from .candidates import choose, choose_pairs, write_candidates, write_pairs
-from .checking import check_annotators, check_warm_start
+from .checking import check_annotators, check_training, check_warm_start
 from .finetuning import evaluate_policy, fine_tune_policy
 from .folder import LoopFolder, RoundFolder
 from .learnable import UnlearnableFeedbackError, explain, without_twins
@@ -81,12 +81,15 @@ class Loop:
             resolve_reward(self._chosen.reward)
         self._before = known_before(settings.reward_model, self._share_of_raters())
         self._annotators: Annotators | None = None
-        # People go on saying more, and may change what they have said, until a reward model has learned from it.
-        self._asks_anew = isinstance(self._chosen, PeopleAnnotators)
+        # Until a reward model has learned from it, people go on saying more, and may change what they have said; a
+        # reward may be another one by then.
+        self._asks_anew = isinstance(self._chosen, PeopleAnnotators | RewardAnnotators)
         self._has_asked = False
         if not self.folder.has_begun():
             check_warm_start(settings)
             check_annotators(self._chosen)
+        if not self.folder.has_trained():
+            check_training(settings, self.folder.round(1))
         self.folder.open(settings)
 
     def run(self) -> None:
@@ -200,10 +203,10 @@ class Loop:
         n_asked = collection.completions or 0
         settings = self.settings.train_settings(model=self._model_before(one), seed=seed)
         model = self._reward_model_before(one) if collection.selection == "disagreement" else None
-        n_candidates = n_asked if model is None else collection.n_candidates
-        candidates = write_candidates(settings, n_candidates, seed)
+        candidates = write_candidates(settings, collection.n_written(n_asked, model is not None), seed)
         asked_before = {Text(row["prompt"], row["completion"]) for row in self.feedback(one.number - 1)}
         rows = choose(candidates, n_asked, asked_before=asked_before, model=model, seed=seed)
+        self._say_if_fewer(sum(row["is_asked"] for row in rows), n_asked, "completions")
         write_json_lines(one.completions, rows)
 
     def _get_answers(self, ask: Callable[[RoundFolder], None], one: RoundFolder) -> None:
@@ -233,11 +236,19 @@ class Loop:
         settings = self.settings.train_settings(model=self._model_before(one), seed=seed)
         model = self._reward_model_before(one)
         by_disagreement = model is not None and collection.selection == "disagreement"
-        # Where any will do, some more than are asked, since some may be empty or alike.
-        candidates = write_pairs(settings, collection.n_candidate_pairs if by_disagreement else 2 * n_asked, seed)
+        candidates = write_pairs(settings, collection.n_written(n_asked, by_disagreement), seed)
         before = [Pair.of(row) for number in range(1, one.number) for row in _rows(self.folder.round(number).pairs)]
         rows = choose_pairs(candidates, n_asked, asked_before=before, model=model, by_disagreement=by_disagreement)
+        self._say_if_fewer(len(rows), n_asked, "comparisons")
         write_json_lines(one.pairs, rows)
+
+    def _say_if_fewer(self, n_found: int, n_asked: int, what: str) -> None:
+        if n_found < n_asked:
+            self.console.print(
+                f"{n_found} rather than {n_asked} {what} are asked about: no more of what was written is new, and can "
+                "be told apart. For more, give more prompts or more feedback.candidates.",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
 
     def _compare(self, one: RoundFolder) -> None:
         pairs = [Pair.of(row) for row in read_json_lines(one.pairs)]

@@ -35,22 +35,22 @@ class CollectionSettings(Settings):
     )
     candidates: int | None = setting(
         None, "Completions written in each round, and as many pairs, among which those are chosen. "
-        "[default: four times as many]", least=2,
+        "[default: four times as many where reward models choose, else twice]", least=2,
     )  # fmt: skip
     selection: Literal["disagreement", "random"] = setting(
         "disagreement", "Choose those on which the reward models of an ensemble disagree most, or any. Of a pair it is "
         "the difference in score that they disagree on.",
     )  # fmt: skip
 
-    @property
-    def n_candidates(self) -> int:
-        """Completions written in each round."""
-        return 4 * (self.completions or 0) if self.candidates is None else self.candidates
+    def n_written(self, n_asked: int, by_disagreement: bool) -> int:
+        """Return how many completions, or pairs, are written in a round.
 
-    @property
-    def n_candidate_pairs(self) -> int:
-        """Pairs written in each round in which reward models choose."""
-        return 4 * (self.comparisons or 0) if self.candidates is None else self.candidates
+        Args:
+            n_asked: How many of them annotators are asked about.
+            by_disagreement: Whether reward models choose these. Else some more are written than are asked, since some
+                may be empty or alike.
+        """
+        return (4 if by_disagreement else 2) * n_asked if self.candidates is None else self.candidates
 
 
 @dataclass(frozen=True)

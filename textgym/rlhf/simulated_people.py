@@ -23,13 +23,15 @@ class Spread(NamedTuple):
         noise: Standard deviation of a rating about its text's mean: how much raters differ.
         least: Lowest rating.
         most: Highest rating.
+        is_whole: Whether all ratings are whole numbers.
     """
 
     mean: float
     std: float
     noise: float
-    least: int
-    most: int
+    least: float
+    most: float
+    is_whole: bool = True
 
 
 def measure_spread(ratings: Sequence[Rating]) -> Spread:
@@ -51,7 +53,9 @@ def measure_spread(ratings: Sequence[Rating]) -> Spread:
     squares = sum(float(((row - row.mean()) ** 2).sum()) for row in rows)
     noise = (squares / sum(len(row) - 1 for row in rows)) ** 0.5
     everything = np.concatenate(rows)
-    return Spread(float(means.mean()), float(means.std()), noise, int(everything.min()), int(everything.max()))
+    least, most = float(everything.min()), float(everything.max())
+    is_whole = not (everything % 1).any()
+    return Spread(float(means.mean()), float(means.std()), noise, least, most, is_whole)
 
 
 def fit_people(settings: SimulatedAnnotators, folder: Path, console: Console) -> None:
@@ -111,6 +115,6 @@ def load_people(folder: Path, per_item: int) -> CodedRaters:
         PeoplesScore(model, spread),
         per_item,
         spread.noise,
-        scale=Scale(spread.least, spread.most),
+        scale=Scale(spread.least, spread.most, spread.is_whole),
         name=f"simulated rater ({model.kind})",
     )

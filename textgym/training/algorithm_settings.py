@@ -130,7 +130,7 @@ class ClippedSettings(OnPolicySettings):
     n_epochs: int = setting(2, "Passes over each rollout.", least=1)
     clip_range: float = setting(0.3, "Bound on the change of a token's probability ratio.", above=0)
     target_kl: float | None = setting(
-        None, "End an update early at this KL from the policy before it. [default: never]", above=0
+        None, "End an update early at 1.5 times this KL from the policy before it. [default: never]", above=0
     )
 
 

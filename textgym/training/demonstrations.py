@@ -3,12 +3,13 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from textgym.joining import spaced
+from textgym.models import encode_texts
 from textgym.prompts import load_prompts
 
 if TYPE_CHECKING:
@@ -64,19 +65,21 @@ def load_demonstrations(
     Args:
         source: A .jsonl or .csv file with the columns `prompt` and `completion` (TRL's).
         tokenizer: Whose tokens they become. Prompt and completion are tokenized apart, as a policy that goes on with
-            a prompt meets them; no space is put between, but words that run together are warned of.
+            a prompt meets them, and without tokens that the tokenizer would add; no space is put between, but words
+            that run together are warned of.
         context_length: The most tokens that a demonstration may have.
 
     Returns:
         The demonstrations in the order of the file, each ending with the end of sequence.
 
     Raises:
-        ValueError: If the file cannot be read as such, a completion is missing or empty, or a demonstration is longer.
+        ValueError: If the file cannot be read as such, a completion is missing or empty, the tokenizer has no tokens
+            for a text, or a demonstration is longer.
         FileNotFoundError: If there is no such file.
     """
     if not Path(source).is_file():
         raise FileNotFoundError(f"There is no file of demonstrations {source} (looked for {Path(source).absolute()}).")
-    demonstrations, run_together = [], []
+    prompts, completions, run_together = [], [], []
     for number, (prompt, columns) in enumerate(load_prompts(source), start=1):
         completion = columns.get("completion")
         if not isinstance(completion, str) or not completion:
@@ -86,11 +89,11 @@ def load_demonstrations(
             )
         if spaced(prompt, completion) != completion:
             run_together.append(f"{_end_of(prompt)}{_start_of(completion)}")
-        prompt_ids: list[int] = tokenizer(prompt)["input_ids"]
-        # A tokenizer that ends every text itself would end the prompt, too.
-        if prompt_ids[-1:] == [tokenizer.eos_token_id] and len(prompt_ids) > 1:
-            prompt_ids = prompt_ids[:-1]
-        completion_ids: Any = tokenizer(completion, add_special_tokens=False)["input_ids"]
+        prompts.append(prompt)
+        completions.append(completion)
+    demonstrations = []
+    ids = encode_texts(tokenizer, prompts, "prompts"), encode_texts(tokenizer, completions, "completions")
+    for number, (prompt_ids, completion_ids) in enumerate(zip(*ids, strict=True), start=1):
         token_ids = (*prompt_ids, *completion_ids, int(tokenizer.eos_token_id))
         if len(token_ids) > context_length:
             raise ValueError(

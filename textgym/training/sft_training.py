@@ -25,7 +25,7 @@ WARMUP_SHARE = 0.05
 
 
 class Epoch(NamedTuple):
-    """What came of a pass over the data.
+    """What came of a pass over the data, or of its beginning, where a signal ended it.
 
     Attributes:
         epoch: Its number; 0 for before training.
@@ -133,12 +133,12 @@ class SftTraining:
         return epochs
 
     def _epoch(self, number: int, stop: StopRequest, bar: Progress, shown: Any) -> Epoch | None:
-        """Learn from all demonstrations once; None if asked to stop meanwhile."""
+        """Learn from all demonstrations once, or until asked to stop; None if that was so from the beginning."""
         started = time.monotonic()
         loss_sum, n_learned, n_tokens = 0.0, 0, 0
         for rows in self._batches():
             if stop.received is not None:
-                return None
+                break
             count = int(rows.is_learned.sum())
             for group in self.optimizer.param_groups:
                 group["lr"] = self.options.learning_rate * self._rate()
@@ -156,6 +156,8 @@ class SftTraining:
             loss_sum, n_learned = loss_sum + loss.item(), n_learned + count
             n_tokens += int((rows.demonstration >= 0).sum())
             bar.update(shown, advance=1, loss=f"epoch {number}  loss {loss_sum / n_learned:.3f}")
+        if not n_learned:
+            return None
         speed = n_tokens / (time.monotonic() - started)
         return Epoch(number, loss_sum / n_learned, self._held_out_loss(), speed)
 
@@ -207,7 +209,9 @@ class SftTraining:
             self.console.print(f"epoch {epoch.epoch}: {', '.join(parts)}", highlight=False)
 
     def _say_best(self, best: Epoch, n_epochs: int) -> None:
-        if best.epoch == 0:
+        if best.epoch == 0 and self.stopped_by is not None:
+            said = "Stopped before the held-out loss was lower than at first: the model is written as it was."
+        elif best.epoch == 0:
             said = (
                 "No epoch has lowered the held-out loss: the model is written as it was. Take a smaller learning rate, "
                 "more demonstrations, or hold none out (held_out 0)."

@@ -14,6 +14,8 @@ from textgym.task import TextTask
 from .model_folder import find_model
 from .settings import TrainSettings
 
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # of bytes that are no whole character
+
 
 def write_completions(
     model: str,
@@ -92,12 +94,10 @@ class Writer:
         options = self._settings.task
         budget = options.max_new_tokens if max_new_tokens is None else max_new_tokens
         longest = max([len(ids) for ids in encode_texts(self.tokenizer, prompts, "prompts")], default=1)
-        context = getattr(self._language_model.config, "max_position_embeddings", None)
-        context = min(self.tokenizer.model_max_length, context or self.tokenizer.model_max_length)
-        if longest + budget > context:
+        if longest + budget > self._context:
             raise ValueError(
-                f"A prompt of {longest} tokens and {budget} new ones are beyond the {context} that the model reads; "
-                "lower max_new_tokens."
+                f"A prompt of {longest} tokens and {budget} new ones are beyond the {self._context} that the model "
+                "reads; lower max_new_tokens."
             )
         task = TextTask(
             self.tokenizer,
@@ -119,12 +119,24 @@ class Writer:
 
     def fitting(self, text: str) -> str:
         """Return a text cut at its beginning, so that the model has room to go on with it."""
-        room = getattr(self._language_model.config, "max_position_embeddings", None)
-        token_ids = self.tokenizer(text)["input_ids"]
-        if room is None or len(token_ids) + self._settings.task.max_new_tokens <= room:
-            return text
-        kept = max(1, room - self._settings.task.max_new_tokens)
-        return str(self.tokenizer.decode(token_ids[-kept:]))
+        room = max(1, self._context - self._settings.task.max_new_tokens)
+        token_ids = self._encode(text)
+        n_tokens, n_kept = len(token_ids), room
+        # What begins within a character, or within a word, may be read as more tokens than it was cut to.
+        while n_tokens > room and n_kept:
+            text = str(self.tokenizer.decode(token_ids[-n_kept:])).lstrip(REPLACEMENT)
+            n_tokens, n_kept = len(self._encode(text)), n_kept - 1
+        return text
+
+    @property
+    def _context(self) -> int:
+        """Tokens that the model reads."""
+        positions: int | None = getattr(self._language_model.config, "max_position_embeddings", None)
+        longest: int = self.tokenizer.model_max_length
+        return min(longest, positions or longest)
+
+    def _encode(self, text: str) -> list[int]:
+        return encode_texts(self.tokenizer, [text], "text")[0]
 
     def _policy_of(self, task: TextTask) -> GPT2Policy:
         """Return the policy, made anew only where a task has longer contexts than any before."""
