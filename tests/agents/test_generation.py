@@ -415,8 +415,8 @@ def test_a_policy_with_other_rules_than_the_task_is_refused() -> None:
     message = (
         "The policy allows other tokens than the task: it was made for TokenRules(banned_token_ids=(), "
         "min_new_tokens=0, eos_token_id=None), the task has TokenRules(banned_token_ids=(), min_new_tokens=4, "
-        "eos_token_id=11). Make the policy with token_rules(task), or the task with the policy's rules; an algorithm goes "
-        "on with another task by load(path, env=…)."
+        "eos_token_id=11). Make the policy with token_rules(task), or the task with the policy's rules; an algorithm "
+        "goes on with another task by load(path, env=…)."
     )
     with pytest.raises(ValueError, match=exactly(message)):
         next(generate_episodes(policy, task, range(4), seed=0))

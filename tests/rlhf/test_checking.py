@@ -41,7 +41,8 @@ REWARD = {"reward": {"reward": "my_rewards:few_letters"}}
         ({"eval_prompts": "none.txt"}, "There is no file of prompts none.txt"),
         ({"training": {"task": {"max_prompt_tokens": 3}}}, "has 7 tokens, max_prompt_tokens allows 3"),
         ({"training": {"evaluation": {"judge": "no_such_reward"}}}, "no_such_reward"),
-        ({"training": {"task": {"max_new_tokens": 60}}}, "max_prompt_tokens + max_new_tokens is 84, beyond the model's context of 64 tokens"),
+        ({"training": {"task": {"max_new_tokens": 60}}},
+         "max_prompt_tokens + max_new_tokens is 84, beyond the model's context of 64 tokens"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found_before_the_folder_is_made(
