@@ -101,9 +101,10 @@ class CodedRaters:
             name: [self.columns.get(text.prompt, {}).get(name) for text in texts] for name in sorted(names)
         }
         prompts, completions = [text.prompt for text in texts], [text.completion for text in texts]
-        ids = (
-            [[] for _ in texts] if self.tokenizer is None else encode_texts(self.tokenizer, completions, "completions")
-        )
+        if self.tokenizer is None:
+            ids: list[list[int]] = [[] for _ in texts]
+        else:
+            ids = encode_texts(self.tokenizer, completions, "completions")
         return score_completions(self.reward, prompts, completions, columns, ids).scores
 
 
