@@ -252,7 +252,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         gamma = 1.0 if self._acts_by_completion else self.gamma
         baseline = float(np.quantile([discounted_sums(item.rewards, gamma)[-1] for item in judged], 0.9))
         replayed = self.archive.sample(round(self.self_imitation * len(judged)), baseline, generator)
-        self.archive.add(judged, gamma)
+        self.archive.add(judged, gamma, as_a_whole=self._acts_by_completion)
         self._store([to_record(item.episode, item.rewards) for item in judged], replayed)
 
     def _store(self, records: list[EpisodeRecord], replayed: Sequence[EpisodeRecord] = ()) -> None:

@@ -54,13 +54,19 @@ class EpisodeArchive:
         """Return the number of episodes kept."""
         return len(self._kept)
 
-    def add(self, judged: list[JudgedEpisode], gamma: float = 1.0) -> None:
-        """Keep those of a rollout's episodes that are among the best at a discount factor."""
+    def add(self, judged: list[JudgedEpisode], gamma: float = 1.0, *, as_a_whole: bool = False) -> None:
+        """Keep those of a rollout's episodes that are among the best.
+
+        Args:
+            judged: The episodes.
+            gamma: Discount factor of the algorithm.
+            as_a_whole: Never keep a beginning alone, which is another action where a completion is one.
+        """
         for item in judged:
             text = item.episode.text
             sums = discounted_sums(item.rewards, gamma)
             peak = max(sums)
-            if peak <= 0:
+            if as_a_whole or peak <= 0:
                 peak, end = sums[-1], len(sums)
             else:
                 end = sums.index(peak) + 1

@@ -116,6 +116,10 @@ def test_an_episode_is_replayed_up_to_where_it_was_worth_most() -> None:
     record, *_ = archive.sample(1, 0.0, np.random.default_rng(0))
     assert tuple(record.token_ids) == item.episode.text.token_ids[:2]
     assert record.rewards.tolist() == [0.0, 0.5]
+    archive = EpisodeArchive()
+    archive.add([item._replace(rewards=rewards)], as_a_whole=True)
+    record, *_ = archive.sample(1, -1.0, np.random.default_rng(0))
+    assert tuple(record.token_ids) == item.episode.text.token_ids
 
 
 def test_the_archive_teaches_nothing_that_the_policy_often_reaches() -> None:
