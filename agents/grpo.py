@@ -22,7 +22,7 @@ class GRPO(CriticFreeAlgorithm, PPO):
         policy: `"GPT2Policy"`, or a subclass of it.
         env: A TextGym id, Env, VectorEnv or VecEnv with `completions_per_prompt` of at least 2; None to load and
             predict only.
-        learning_rate: A number, or a function of the remaining progress.
+        learning_rate: A number, or a function of the progress that remains when a rollout begins, from 1 to 0.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole groups, so that its
             tokens come out about `n_steps × n_envs`: as many episodes as that is at the last rollout's mean length.
         batch_size: Tokens a minibatch, nearly; a minibatch is whole episodes, not whole groups.

@@ -82,6 +82,7 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
     rollout_began_at = 0
     # Where `n_steps` was left to us: what it came to be.
     default_n_steps: int | None = None
+    defaults_found: ClassVar[dict[str, str]] = {"n_steps": "default_n_steps"}
     settings_of_parts: ClassVar[dict[str, tuple[str, str]]] = {
         "kl_coef": ("kl_controller", "coefficient"),
         "kl_target": ("kl_controller", "target"),
@@ -143,8 +144,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         """Return the tokens a row and rollout, by default so many that all rows have 4,096."""
         if n_steps is not None and n_steps != self.default_n_steps:
             return n_steps
-        n_envs = 1 if self.env is None else self.env.num_envs
-        self.default_n_steps = max(1, TOKENS_PER_ROLLOUT // n_envs)
+        # Without an environment, that of the one it was saved with.
+        self.default_n_steps = max(1, TOKENS_PER_ROLLOUT // vars(self).get("n_envs", 1))
         return self.default_n_steps
 
     @property

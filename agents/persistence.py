@@ -30,6 +30,8 @@ class CheckedPersistence(FiniteUpdates):
     pending_log: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
     # Constructor arguments that a part of the algorithm keeps: its attribute here, and the argument's name in it.
     settings_of_parts: ClassVar[dict[str, tuple[str, str]]] = {}
+    # Constructor arguments that may be left to the algorithm: the attribute that holds what it has found for one.
+    defaults_found: ClassVar[dict[str, str]] = {}
     # Constructor arguments that mean something to `load` without being attributes.
     settings_of_load: ClassVar[frozenset[str]] = frozenset()
 
@@ -86,6 +88,7 @@ class CheckedPersistence(FiniteUpdates):
         expected = {name for name in vars(example) if not hasattr(cls, name)}
         _check_file(path, cls.__name__, expected - set(example._excluded_save_params()))
         parts = {name: settings.pop(name) for name in cls.settings_of_parts if name in settings}
+        settings |= {found: None for name, found in cls.defaults_found.items() if name in settings}
         model: Self = super().load(path, env, device, custom_objects, print_system_info, force_reset, **settings)
         for name, value in parts.items():
             owner, attribute = cls.settings_of_parts[name]

@@ -202,7 +202,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         return values, log_prob, entropy
 
     def prepared(self, cache: CacheType) -> CacheType:
-        """See `Trunk.prepared`. Who decodes between a rollout and its update wants the memory of the first pass."""
+        """See `Trunk.prepared`. Who decodes between a rollout and its update wants the room of the first pass."""
         self.memory.first_pass = None
         return super().prepared(cache)
 

@@ -13,7 +13,7 @@ class PPO(ClippedAlgorithm, PlainPPO):
     Args:
         policy: `"GPT2Policy"`, `"GPT2CompletionPolicy"` where an action is a whole completion, or a subclass of one.
         env: A TextGym id, Env, VectorEnv or VecEnv; `load` needs none to predict.
-        learning_rate: A number, or a function of the remaining progress.
+        learning_rate: A number, or a function of the progress that remains when a rollout begins, from 1 to 0.
         n_steps: Tokens a row and rollout; None for 4,096 tokens a rollout. A rollout is whole episodes, so that its
             tokens come out about `n_steps × n_envs`: as many episodes as that is at the last rollout's mean length.
         batch_size: Tokens a minibatch, nearly; a minibatch is whole episodes.

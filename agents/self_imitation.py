@@ -85,7 +85,7 @@ class EpisodeArchive:
         self._kept = best
 
     def sample(self, count: int, baseline: float, generator: np.random.Generator) -> list[EpisodeRecord]:
-        """Draw episodes with probabilities in proportion to their highest sum above a baseline.
+        """Draw episodes with probabilities in proportion to what counts of each, above a baseline.
 
         Args:
             count: Number of episodes; fewer where so few are above the baseline that one would come more than

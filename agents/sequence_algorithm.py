@@ -120,11 +120,6 @@ class SequenceAlgorithm(CheckedPersistence):
                 f"{type(self).__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where "
                 "an action is a whole completion, PPO, A2C, REINFORCE, RLOO and GRPO work."
             )
-        if self.potential_shaping:
-            raise ValueError(
-                "potential_shaping pays single tokens, and on TextGenCompletion-v0 a whole completion is one action; "
-                "leave it out, or make TextGen-v0."
-            )
         kind = kinds.get(policy) if isinstance(policy, str) else policy
         if kind is not None and not issubclass(kind, GPT2CompletionPolicy):
             raise ValueError(
@@ -180,6 +175,11 @@ class SequenceAlgorithm(CheckedPersistence):
         self._setup_model()
 
     def _setup_model(self) -> None:
+        if self.potential_shaping and self._acts_by_completion:
+            raise ValueError(
+                "potential_shaping pays single tokens, and on TextGenCompletion-v0 a whole completion is one action; "
+                "leave it out, or make TextGen-v0."
+            )
         if self.seed is None:
             self.seed = secrets.randbelow(1 << 31)
         if vars(self).get("reference", "") is None:
@@ -220,10 +220,13 @@ class SequenceAlgorithm(CheckedPersistence):
         super()._update_learning_rate(optimizers)
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Let a seed decide prompts and tokens from now on, and seed all random number generators."""
+        """Let a seed decide prompts, tokens and minibatches from now on, and seed all random number generators."""
         super().set_random_seed(seed)
         if seed is not None:
             self.seed = seed
+            for name in ("rollout_buffer", "replay_buffer"):
+                if vars(self).get(name) is not None:
+                    vars(self)[name].seed = seed
 
     def _excluded_save_params(self) -> list[str]:
         # The reference is as large as the policy; its name and hash are saved with its store.

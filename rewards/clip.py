@@ -50,7 +50,7 @@ class Clip(RewardWrapper):
         """Score N completions, with the reward's own terms; where it does not apply, the score stays 0."""
         result = evaluate_reward(self.reward, prompts, completions, columns)
         scores = [
-            self._clip(score) if self._applies(result, index) else score for index, score in enumerate(result.scores)
+            self._clip(score) if self.applies(result, index) else score for index, score in enumerate(result.scores)
         ]
         return self.named(result._replace(scores=scores))
 

@@ -45,11 +45,8 @@ class CompositeReward(RewardFunction):
             if tokens:
                 values.append([*tokens[:-1], tokens[-1] + score - math.fsum(tokens)])
             else:
-                values.append(score if self._applies(result, index) else None)
+                values.append(score if self.applies(result, index) else None)
         return values
-
-    def _applies(self, result: RewardResult, index: int) -> bool:
-        return any(values[index] is not None for values in result.terms.values())
 
 
 class RewardWrapper(CompositeReward):
@@ -81,6 +78,10 @@ class RewardWrapper(CompositeReward):
         names = self.reward.term_names
         return names if self.name is None or self.name in names else [*names, self.name]
 
+    def applies(self, result: RewardResult, index: int) -> bool:
+        """See `RewardFunction.applies`: as of the reward that is wrapped, such as a sum with a constant."""
+        return self.reward.applies(result, index)
+
     def without_steps(self, reward: RewardSpec) -> RewardFunction:
         """Return a reward of which all is paid at the end.
 
@@ -93,7 +94,7 @@ class RewardWrapper(CompositeReward):
         """Return the result with the wrapper's own score as a term, where the wrapper has a name."""
         if self.name is None:
             return result
-        scores = [score if self._applies(result, index) else None for index, score in enumerate(result.scores)]
+        scores = [score if self.applies(result, index) else None for index, score in enumerate(result.scores)]
         return result._replace(terms={**result.terms, self.name: scores})
 
 

@@ -7,7 +7,7 @@ from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_reward
 from textgym.reward_validation import select_items
 
 from .arguments import check_number
-from .composite import RewardWrapper
+from .composite import CompositeReward, RewardWrapper
 from .function import RewardFunction
 from .registry import register_reward
 
@@ -54,6 +54,10 @@ class Gate(RewardWrapper):
             names.append(_free_name(term, names))
         return names if self.name is None or self.name in names else [*names, self.name]
 
+    def applies(self, result: RewardResult, index: int) -> bool:
+        """See `RewardFunction.applies`: also where the gate is closed, so that the score is 0."""
+        return CompositeReward.applies(self, result, index) or self.reward.applies(result, index)
+
     @property
     def score_range(self) -> tuple[float, float] | None:
         """The reward's range, widened to 0."""
@@ -67,7 +71,7 @@ class Gate(RewardWrapper):
         passed = [
             index
             for index, score in enumerate(condition.scores)
-            if score > self.above and any(values[index] is not None for values in condition.terms.values())
+            if score > self.above and self.condition.applies(condition, index)
         ]
         scores = [0.0] * size
         # Also where the gate is closed to all of them, so that a term has one name in every batch.

@@ -123,6 +123,10 @@ class HttpReward(CompositeReward):
             [tokens for result in results for tokens in result.token_rewards],
         )
 
+    def applies(self, result: RewardResult, index: int) -> bool:
+        """See `RewardFunction.applies`: also where the server gives a score and no term, but a constant."""
+        return result.scores[index] != 0 or super().applies(result, index)
+
     def _score_batch(
         self, prompts: Sequence[str], completions: Sequence[str], columns: dict[str, Sequence[Any]]
     ) -> RewardResult:

@@ -172,8 +172,9 @@ class WeightedSum(CompositeReward):
             totals = [total + weight * number for total, number in zip(totals, numbers, strict=True)]
         return totals
 
-    def _applies(self, result: RewardResult, index: int) -> bool:
-        return self.constant != 0 or super()._applies(result, index)
+    def applies(self, result: RewardResult, index: int) -> bool:
+        """See `RewardFunction.applies`: a constant applies to every completion."""
+        return self.constant != 0 or super().applies(result, index)
 
     def __repr__(self) -> str:
         """Return the sum as arithmetic, such as `0.5 * Keywords(['Python']) - BannedWords(['war']) + 1`."""

@@ -24,15 +24,16 @@ class Grid:
     Args:
         tasks: Ids of registered tasks.
         algorithms: Each a name, or a mapping of the algorithm's settings with its name; with a `label` where one
-            algorithm comes more than once. `read_grid` takes YAML files of a run's settings as well, and `LABEL=`
-            before a name or a file.
+            algorithm comes more than once, and a `policy` where its network has settings of its own. `read_grid` takes
+            these from YAML files of a run's settings as well, and `LABEL=` before a name or a file.
         seeds: The seeds.
         total_tokens: Tokens of each run; None for what the task says.
-        settings: Further settings of every run, in the form of a training run's YAML file.
+        settings: Further settings of every run, in the form of a training run's YAML file, but seed and names.
         files: Files that algorithms were read from, by their labels; errors name them.
 
     Raises:
-        ValueError: If there is nothing to run, two runs would have one folder, or a label is not the name of a folder.
+        ValueError: If there is nothing to run, two runs would have one folder, a label is not the name of a folder, or
+            the settings name what the grid itself decides.
     """
 
     tasks: Sequence[str]
@@ -53,6 +54,13 @@ class Grid:
             if twice:
                 remedy = " Give each a label of its own, such as tuned=best.yaml." if name == "algorithms" else ""
                 raise ValueError(f"The {name} of a benchmark must differ, got {twice[0]!r} twice.{remedy}")
+        for place, is_given, key in (
+            ("seed", "seed" in self.settings, "seeds"),
+            ("task.name", "name" in self.settings.get("task", {}), "tasks"),
+            ("algorithm.name", "name" in self.settings.get("algorithm", {}), "algorithms"),
+        ):
+            if is_given:
+                raise ValueError(f"settings.{place} of a benchmark must be left out; give it under {key}.")
 
     def runs(self, folder: Path) -> list["GridRun"]:
         """Return the runs, seed by seed, so that a benchmark that is stopped has compared something.
@@ -74,13 +82,17 @@ class Grid:
         settings: dict[str, Any] = {**self.settings, "seed": seed}
         settings["task"] = {**self.settings.get("task", {}), "name": task}
         shared = self.settings.get("algorithm", {})
+        policy: Any = given.pop("policy", None)
+        if policy is not None:
+            settings["policy"] = {**self.settings.get("policy", {}), **policy} if isinstance(policy, dict) else policy
         settings["algorithm"] = {**shared, **given}
         if self.total_tokens is not None:
             settings["total_tokens"] = self.total_tokens
         try:
             total_tokens = build_settings(settings).total_tokens
         except ValueError as error:
-            if not _is_valid({**settings, "algorithm": {**shared, "name": given["name"]}}):
+            others = {**settings, "policy": self.settings.get("policy", {})}
+            if not _is_valid({**others, "algorithm": {**shared, "name": given["name"]}}):
                 raise
             place = f"{self.files[label]}: " if label in self.files else ""
             raise ValueError(f"{place}algorithm {label!r}: {error}") from error
@@ -155,7 +167,7 @@ class _Entry(NamedTuple):
 
 
 def _entry(given: str | Mapping[str, Any], file: Path | None) -> _Entry:
-    """Return an algorithm of a grid; of a YAML file of a training run, such as a tuned one's, its settings.
+    """Return an algorithm of a grid; of a YAML file of a training run, such as a tuned one's, its and its policy's.
 
     Args:
         given: What stands in the grid.
@@ -170,10 +182,11 @@ def _entry(given: str | Mapping[str, Any], file: Path | None) -> _Entry:
         return _Entry({**named_one, "label": label}, entry.file)
     if not given.endswith((".yaml", ".yml")):
         return _Entry(given, file)
-    settings = read_mapping(Path(given)).get("algorithm")
+    data = read_mapping(Path(given))
+    settings, policy = data.get("algorithm"), data.get("policy")
     if not isinstance(settings, dict):
         raise ValueError(f"{given} has no settings of an algorithm: expected a mapping under 'algorithm'.")
-    return _Entry(settings, Path(given))
+    return _Entry(settings if policy is None else {**settings, "policy": policy}, Path(given))
 
 
 def read_grid(path: Path | None, overrides: Mapping[str, Any]) -> Grid:

@@ -42,15 +42,25 @@ def measure_agreement(scores: Numbers, ratings: Numbers, min_gap: float) -> Agre
     return Agreement(pearson(scores, ratings), pearson(ranks(scores), ranks(ratings)), accuracy, n_pairs)
 
 
+def are_equal(values: Numbers) -> bool:
+    """Tell whether numbers, shape (N,), are equal up to rounding; then their standard deviation may be above 0.
+
+    >>> are_equal(np.full(3, 0.1)), np.full(3, 0.1).std() > 0
+    (True, True)
+    """
+    return not len(values) or bool(np.ptp(values) <= 1e-9 * max(1.0, np.abs(values).max()))
+
+
 def pearson(one: Numbers, other: Numbers) -> float | None:
-    """Return Pearson's correlation of two lists of shape (N,); None where one is constant.
+    """Return Pearson's correlation of two lists of shape (N,); None where one is constant, up to rounding.
 
     >>> pearson(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.5])).__round__(4)
     0.9979
     """
+    if are_equal(one) or are_equal(other):
+        return None
     one, other = one - one.mean(), other - other.mean()
-    scale = float(np.sqrt((one @ one) * (other @ other)))
-    return float(one @ other) / scale if scale > 0 else None
+    return float(one @ other) / float(np.sqrt((one @ one) * (other @ other)))
 
 
 def ranks(values: Numbers) -> Numbers:

@@ -8,9 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 from textgym.named_objects import nearest
 from textgym.rewards.matching import PhraseMatcher
+from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
 
 from .word_exchange import WordExchange, whole_words
 from .word_pairs import WORD_PAIRS
+
+_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
+_ENDS_OF_WORDS = re.compile(f" |(?<=[{CHINESE_AND_JAPANESE}])(?=[{CHINESE_AND_JAPANESE}])")
 
 KEEP: Literal["keep"] = "keep"
 MIRROR: Literal["mirror"] = "mirror"
@@ -63,6 +67,8 @@ def oppose(pairs: str | Mapping[str, str] = "sentiment") -> Counterfactual:
 def put_in(word: str, change: float | Literal["keep"]) -> Counterfactual:
     """Put a word or phrase between two words of a text that has it not; where, is drawn, always the same for a text.
 
+    In a script without spaces each character counts as a word, and none is put between either.
+
     Raises:
         ValueError: If it is empty.
         TypeError: If it is no text.
@@ -72,9 +78,10 @@ def put_in(word: str, change: float | Literal["keep"]) -> Counterfactual:
     def edit(text: str) -> str:
         if matcher.occurs_any(text):
             return text
-        words = text.split(" ")
-        place = random.Random(text).randint(1, len(words))
-        return " ".join([*words[:place], word, *words[place:]])
+        ends = [*(found.start() for found in _ENDS_OF_WORDS.finditer(text)), len(text)]
+        place = random.Random(text).choice(ends)
+        gap = "" if _UNSPACED.match(text[place - 1 : place]) else " "
+        return f"{text[:place]}{gap}{word}{text[place:]}"
 
     return Counterfactual(f"put in {word!r}", edit, change)
 

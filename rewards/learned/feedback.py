@@ -239,13 +239,14 @@ def _draw(items: Sequence[Item], generator: random.Random) -> tuple[Item, ...]:
 
 
 def _weigh(rating: Rating, weights: Mapping[str, float]) -> Rating | None:
-    """Return a rating with its raters' weights; None if nobody is left."""
+    """Return a rating with its raters' weights, times those that it has; None if nobody is left."""
     if not rating.raters:
         return rating
+    before = rating.weights or [1.0] * len(rating.ratings)
     kept = [
-        (number, name, weights.get(name, 1.0))
-        for number, name in zip(rating.ratings, rating.raters, strict=True)
-        if weights.get(name, 1.0) > 0
+        (number, name, weight * weights.get(name, 1.0))
+        for number, name, weight in zip(rating.ratings, rating.raters, before, strict=True)
+        if weight * weights.get(name, 1.0) > 0
     ]
     if not kept:
         return None

@@ -13,6 +13,7 @@ from textgym.reward_protocol import RewardResult
 from textgym.rewards.arguments import check_number, check_text_columns, describe
 from textgym.rewards.function import RewardFunction
 
+from .agreement import are_equal
 from .calibration import Calibration, Predictions, calibrate
 from .evaluation import MIN_GAP, Evaluation, evaluate_model
 from .feedback import Feedback, require_feedback
@@ -123,7 +124,7 @@ class RewardModel(RewardFunction):
         """
         check_text_columns(prompts=prompts, completions=completions)
         scores = self.raw_scores(prompts, completions)
-        if len(scores) < 2 or not scores.std() > 0:
+        if are_equal(scores):
             raise ValueError(
                 f"Scores are scaled on at least two texts that differ in score, got {len(scores)} texts "
                 f"with {len(set(scores.tolist()))} different scores."

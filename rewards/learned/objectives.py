@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .agreement import are_equal
 from .calibration import Predictions, predicted_classes, predicted_preferences, predicted_ratings
 from .classes import CLASS_NAMES, ClassWeight, RatingClasses, item_weights
 from .feedback import Feedback, Preference, Rating
@@ -90,7 +91,7 @@ class RatingObjective(Objective):
     def prepare(self, feedback: Feedback) -> None:
         """Take mean and standard deviation of the ratings."""
         ratings = np.array([one.rating for one in require_ratings(feedback)])
-        self.mean, self.std = float(ratings.mean()), float(ratings.std()) or 1.0
+        self.mean, self.std = float(ratings.mean()), 1.0 if are_equal(ratings) else float(ratings.std())
 
     def examples(self, feedback: Feedback) -> Examples:
         """Return an example for each rating."""

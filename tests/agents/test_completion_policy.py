@@ -336,13 +336,17 @@ def test_algorithms_that_need_single_tokens_say_so(kind: Any) -> None:
         kind("GPT2Policy", TextGenCompletionEnv(letter_task()))
 
 
-def test_shaping_single_tokens_of_one_action_is_refused() -> None:
+def test_shaping_single_tokens_of_one_action_is_refused(tmp_path: Path) -> None:
     message = (
         "potential_shaping pays single tokens, and on TextGenCompletion-v0 a whole completion is one action; leave it "
         "out, or make TextGen-v0."
     )
     with pytest.raises(ValueError, match=exactly(message)):
         PPO("GPT2CompletionPolicy", TextGenCompletionEnv(letter_task()), potential_shaping=True)
+    env = TextGenCompletionEnv(letter_task())
+    PPO("GPT2CompletionPolicy", env, policy_kwargs={"model": language_model()}).save(tmp_path / "saved.zip")
+    with pytest.raises(ValueError, match=exactly(message)):
+        PPO.load(tmp_path / "saved.zip", env=env, potential_shaping=True)
 
 
 def test_a_shaped_reward_is_learned_from_as_the_environment_pays_it() -> None:

@@ -482,6 +482,18 @@ def test_default_steps_follow_the_rows_of_the_environment_and_given_ones_do_not(
     assert PPO.load(tmp_path / "saved.zip", env=env, device="cpu", n_steps=7).n_steps == 7
 
 
+def test_an_environment_that_is_set_later_has_the_steps_that_were_saved(tmp_path: Path) -> None:
+    env = TextGenVecEnv(64, letter_task())
+    model = PPO("GPT2Policy", env, reference=None, device="cpu", policy_kwargs={"model": language_model()})
+    assert model.n_steps == 64
+    model.save(tmp_path / "saved.zip")
+    loaded = PPO.load(tmp_path / "saved.zip", device="cpu")
+    loaded.set_env(env)
+    assert loaded.n_steps == 64
+    few = TextGenVecEnv(3, letter_task())
+    assert PPO.load(tmp_path / "saved.zip", env=few, device="cpu", n_steps=64).n_steps == 64
+
+
 def test_a_seed_that_is_set_later_decides_what_is_generated() -> None:
     def generated(seed: int, later: int | None) -> list[tuple[int, ...]]:
         model = algorithm(seed=seed)
@@ -490,6 +502,24 @@ def test_a_seed_that_is_set_later_decides_what_is_generated() -> None:
         return list(map(tuple, model.rollout_buffer.token_ids.split(1)))
 
     assert generated(0, 5) == generated(5, None) != generated(0, None)
+
+
+@pytest.mark.parametrize("kind", [PPO, DQN])
+def test_a_seed_that_is_set_later_is_saved_with_all_that_follows_from_it(tmp_path: Path, kind: Any) -> None:
+    settings: dict[str, Any] = {"n_steps": 20, "batch_size": 20} if kind is PPO else {"learning_starts": 20}
+    settings |= {"learning_rate": 1e-2, "seed": 0, "device": "cpu", "policy_kwargs": {"model": language_model()}}
+    models = [kind("GPT2Policy", environment(), **settings) for _ in range(2)]
+    for number, model in enumerate(models):
+        model.set_random_seed(5)
+        model.learn(60)
+        if number:
+            model.save(tmp_path / "saved.zip")
+            model.save_replay_buffer(tmp_path / "replay") if kind is DQN else None
+            model = kind.load(tmp_path / "saved.zip", env=environment(), device="cpu", reference=language_model())
+            model.load_replay_buffer(tmp_path / "replay") if kind is DQN else None
+            models[number] = model
+        model.learn(60, reset_num_timesteps=False)
+    assert_equal_weights(*models)
 
 
 @pytest.mark.parametrize(

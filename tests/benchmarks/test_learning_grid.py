@@ -146,6 +146,37 @@ def test_labels_stand_before_names_and_files_where_one_algorithm_comes_twice(tmp
         read_grid(None, {"tasks": [COPY], "algorithms": [f"={best}"]})
 
 
+def test_a_file_of_an_algorithm_brings_its_policy(tmp_path: Path) -> None:
+    deep, flat = tmp_path / "deep.yaml", tmp_path / "flat.yaml"
+    deep.write_text("algorithm: {name: A2C}\npolicy: {frozen_layers: 2}\ntotal_tokens: 7\n", encoding="utf-8")
+    flat.write_text("algorithm: {name: A2C}\npolicy: shared\n", encoding="utf-8")
+    given = {"tasks": [COPY], "algorithms": ["A2C", f"deep={deep}"], "seeds": 1, "settings": {"device": "cpu"}}
+    plain, frozen = read_grid(None, given).runs(tmp_path)
+    assert "policy" not in plain.settings
+    assert frozen.settings["policy"] == {"frozen_layers": 2}
+    assert frozen.settings["algorithm"] == {"name": "A2C"}
+    given["settings"] = {"policy": {"frozen_layers": 1, "autocast": "bfloat16"}}
+    plain, frozen = read_grid(None, given).runs(tmp_path)
+    assert plain.settings["policy"] == {"frozen_layers": 1, "autocast": "bfloat16"}
+    assert frozen.settings["policy"] == {"frozen_layers": 2, "autocast": "bfloat16"}
+    with pytest.raises(ValueError, match=rf"{flat}: algorithm 'A2C': policy must be a mapping of settings to values"):
+        read_grid(None, {**given, "algorithms": [str(flat)]}).runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": 9}, "settings.seed of a benchmark must be left out; give it under seeds."),
+        ({"task": {"name": COPY}}, "settings.task.name of a benchmark must be left out; give it under tasks."),
+        ({"algorithm": {"name": "A2C"}},
+         "settings.algorithm.name of a benchmark must be left out; give it under algorithms."),
+    ],
+)  # fmt: skip
+def test_settings_that_the_grid_decides_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=exactly(message)):
+        Grid([COPY], ["PPO"], [1], settings=settings)
+
+
 def test_an_own_setting_that_is_invalid_is_told_with_its_label_and_file(tmp_path: Path) -> None:
     file, tuned = tmp_path / "grid.yaml", tmp_path / "tuned.yaml"
     text = f"tasks: {COPY}\nalgorithms:\n- PPO\n- {{name: PPO, label: small, batch_size: 0}}\n"

@@ -7,6 +7,7 @@ import yaml
 from typer.testing import Result
 
 from tests.cli.conftest import run_command
+from textgym.training.algorithms import NLPOSettings
 from textgym.training.settings import TaskSettings, TrainSettings
 from textgym.training.writing import write_completions
 
@@ -51,6 +52,15 @@ def test_a_runs_rules_hold_for_its_model(tiny_model: Path) -> None:
     ((_, completion),) = write_completions(str(tiny_model), ["Hi"], settings)
     assert len(completion) == 6
     assert len(set(completion)) <= 2
+
+
+def test_what_nlpo_has_trained_writes_among_the_tokens_of_training(tiny_model: Path) -> None:
+    def written(settings: TrainSettings, **how: float) -> list[tuple[str, str]]:
+        return write_completions(str(tiny_model), ["Hi"], settings, n=3, max_new_tokens=8, **how)  # type: ignore[arg-type]
+
+    settings = TrainSettings(algorithm=NLPOSettings(top_p=0.02))
+    assert written(settings) == written(TrainSettings(), top_p=0.02) != written(TrainSettings())
+    assert written(settings, top_p=1.0) == written(TrainSettings())
 
 
 @pytest.mark.parametrize(

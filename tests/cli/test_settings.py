@@ -240,3 +240,22 @@ def test_an_output_folder_that_is_no_name_is_one_line(workplace: Path, value: st
     result = run_command("train", "--config", "wrong.yaml")
     expected = f"Error: wrong.yaml: output must be the name of a folder, got {yaml.safe_load(value)!r}.\n"
     assert (result.exit_code, result.stderr) == (2, expected)
+
+
+@pytest.mark.parametrize("section", ["task", "evaluation", "policy", "algorithm"])
+def test_an_empty_section_takes_an_option_and_a_wrong_one_is_named(tmp_path: Path, section: str) -> None:
+    name, value = {
+        "task": ("task.max_new_tokens", 9),
+        "evaluation": ("evaluation.eval_completions", 9),
+        "policy": ("policy.frozen_layers", 9),
+        "algorithm": ("algorithm.name", "A2C"),
+    }[section]
+    overrides = {name: value}
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{section}:\n", encoding="utf-8")
+    settings = read_settings(file, overrides)
+    assert getattr(getattr(settings, section), name.partition(".")[2]) == value
+    file.write_text(f"{section}: [shared]\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{section} must be a mapping of settings to values") as caught:
+        read_settings(file, overrides)
+    assert str(caught.value).startswith(str(file))

@@ -32,6 +32,12 @@ def test_a_conversation_is_cut_between_characters_to_what_there_is_room_for(tiny
     assert 44 <= len(context.encode()) <= 48
 
 
+def test_where_there_is_no_room_for_a_character_it_is_said(tiny_model: Path) -> None:
+    answerer = ModelAnswerer(str(tiny_model), TrainSettings(task=TaskSettings(max_new_tokens=62)))
+    with pytest.raises(ValueError, match="62 new tokens leave room for 2 of the 64 tokens that the model reads, not"):
+        answerer([], "ab好")
+
+
 def test_a_tokenizer_that_knows_of_less_room_than_the_model_decides(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from textgym.reward_protocol import RewardError, score_completions
-from textgym.rewards import BannedWords, HttpReward, Keywords
+from textgym.rewards import BannedWords, Clip, HttpReward, Keywords
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra http")
 pytest.importorskip("fastapi", reason="needs the extra serve")
@@ -123,6 +123,22 @@ def test_token_rewards_nulls_and_columns_go_through(tmp_path: Path) -> None:
         result = score_completions(HttpReward(url), ["a", "b"], ["c", "d"], {"answer": ["x", None]}, [[1, 2], [3]])
         assert result.token_rewards == [[1.0, 2.0], None]
         assert result.terms == {"paid": [3.0, None]}
+
+
+@pytest.mark.usefixtures("with_token")
+def test_a_constant_goes_through_where_no_term_applies(tmp_path: Path) -> None:
+    columns = {"answer": ["x", None]}
+    for url in serve(tmp_path, "[{named: {function: 'served_rewards:tokens', name: paid}}, {constant: 5}]"):
+        there = HttpReward(url)
+        assert score_completions(there, ["a", "b"], ["c", "d"], columns, [[1, 2], [3]]).scores == [8.0, 5.0]
+        asked: dict[str, Any] = {
+            "prompts": ["a", "b"],
+            "completions": ["c", "d"],
+            "completion_ids": [[1, 2], [3]],
+            **columns,
+        }
+        assert Clip(there, 0, 4).evaluate(**asked).scores == [4.0, 4.0]
+        assert there(**asked)[1] == 5.0
 
 
 @pytest.mark.usefixtures("with_token")

@@ -62,6 +62,28 @@ def test_clip_bounds_the_score_and_reports_what_was_clipped() -> None:
     assert Clip(length, 2, 4)(prompts=["Q"] * 2, completions=["a", ""]) == [2.0, None]
 
 
+def test_a_constant_applies_to_every_completion_also_within_other_rewards() -> None:
+    """Of a text that is empty `1 - length` is 1, and of the others 0, -2 and -5."""
+    texts, inner = ("a", "abc", "abcdef", ""), 1 - as_reward(length)
+    prompts = ["Q"] * 4
+    assert inner(prompts=prompts, completions=texts) == [0.0, -2.0, -5.0, 1.0]
+    clipped = Clip(inner, -1, 0.5)
+    assert evaluate(clipped, *texts).scores == [0.0, -1.0, -1.0, 0.5]
+    assert clipped(prompts=prompts, completions=texts) == [0.0, -1.0, -1.0, 0.5]
+    assert Clip(clipped, 0.25, 1)(prompts=prompts, completions=texts) == [0.25, 0.25, 0.25, 0.5]
+    whitened = Whiten(inner)
+    assert sum(evaluate(whitened, *texts).scores) == pytest.approx(0)
+    assert whitened.scoring_state()["count"] == 4
+    assert Cached(inner)(prompts=prompts, completions=texts) == Timed(inner)(prompts=prompts, completions=texts)
+    assert Gate(as_reward(length) + 7, inner)(prompts=prompts, completions=texts) == [0.0, 0.0, 0.0, 7.0]
+    assert Gate(length, inner)(prompts=prompts, completions=texts) == [0.0, 0.0, 0.0, None]
+
+
+def test_what_does_not_apply_is_not_timed_either() -> None:
+    assert Timed(length)(prompts=["Q"] * 2, completions=["a", ""]) == [1.0, None]
+    assert (1 * as_reward(Timed(length)))(prompts=["Q"] * 2, completions=["a", ""]) == [1.0, None]
+
+
 def test_what_clipping_takes_from_token_rewards_is_taken_at_the_last() -> None:
     reward = Clip(token_numbers, 0, 4)
     assert reward(prompts=["Q"], completions=["a"], completion_ids=[[1, 2, 3]]) == [[1.0, 2.0, 1.0]]

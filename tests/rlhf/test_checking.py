@@ -91,10 +91,29 @@ def test_how_a_policy_is_trained_may_be_changed_until_that_has_begun(workplace: 
     folder.open(settings())
     with pytest.raises(ValueError, match=r"begun with other settings \(annotators: see "):
         folder.open(settings(annotators={"reward": {"reward": "my_rewards:few_letters", "noise": 0.2}}))
+    folder.round(1).training.touch()
+    with pytest.raises(ValueError, match=r"begun with other settings \(eval_prompts, training: see "):
+        folder.open(settings(**others))
+    folder.round(1).training.unlink()
     folder.round(1).run.mkdir()
     for name, value in others.items():
         with pytest.raises(ValueError, match=rf"begun with other settings \({name}: see "):
             folder.open(settings(**{name: value}))
+
+
+def test_what_training_refuses_is_found_also_where_it_was_changed_later(workplace: Path, tiny_model: Path) -> None:
+    raters = {"people": {"per_item": 1}}
+    write_config(workplace, tiny_model, annotators=raters)
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
+    before = (workplace / "loop/config.yaml").read_text()
+    write_config(workplace, tiny_model, annotators=raters, eval_prompts="none.txt")
+    refused = run_command("rlhf", "loop.yaml")
+    assert refused.exit_code == 2
+    assert "There is no file of prompts none.txt" in refused.stderr
+    assert (workplace / "loop/config.yaml").read_text() == before
+    write_config(workplace, tiny_model, annotators=raters, eval_prompts=["A hill"])
+    assert run_command("rlhf", "loop.yaml").exit_code == 3
+    assert yaml.safe_load((workplace / "loop/config.yaml").read_text())["eval_prompts"] == ["A hill"]
 
 
 def test_a_loop_takes_the_scale_of_the_store_that_it_is_given(workplace: Path, tiny_model: Path) -> None:

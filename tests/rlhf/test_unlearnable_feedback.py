@@ -231,8 +231,8 @@ def test_once_a_reward_model_has_learned_it_stays_the_same(workplace: Path, tiny
     assert refused.stderr == (
         "Error: The loop in loop was begun with other settings (reward_model: see loop/config.yaml); name another "
         "output, or give those. Only rounds, annotators.people.enough and annotators.command.command may be changed; "
-        "until a reward model has been trained reward_model, feedback.selection and annotators.reward; and until there "
-        "is loop/round-1/run training and eval_prompts.\n"
+        "until a reward model has been trained reward_model, feedback.selection and annotators.reward (its noise and "
+        "number, too); and until there is loop/round-1/run training and eval_prompts.\n"
     )
     write_config(workplace, tiny_model, **PEOPLE)
     assert "begun with other settings (annotators: see " in run_command("rlhf", "loop.yaml").stderr

@@ -25,7 +25,8 @@ def bench(
         list[str] | None,
         typer.Option(
             "--algos",
-            help="An algorithm, its file of settings, or several with commas; LABEL= before one that comes twice. "
+            help="An algorithm, a run's file of settings, of which algorithm and policy count, or several with commas; "
+            "LABEL= before one that comes twice. "
             "[default: PPO]",
         ),
     ] = None,

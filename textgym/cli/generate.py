@@ -38,7 +38,8 @@ def generate(
     top_p: Annotated[
         float | None,
         typer.Option(
-            help="Choose among the fewest tokens of this probability. [default: all]", rich_help_panel=SAMPLING
+            help="Choose among the fewest tokens of this probability. [default: that of training, mostly all]",
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     greedy: Annotated[
@@ -48,7 +49,8 @@ def generate(
 ) -> None:
     """Write text with a trained model.
 
-    A run's model writes by the rules that it was trained by: budget, temperature, stop strings, forbidden tokens.
+    A run's model writes by the rules that it was trained by: budget, temperature, stop strings, forbidden tokens,
+    and NLPO's top-p.
 
     For example:
 

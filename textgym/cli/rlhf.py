@@ -67,7 +67,8 @@ def rlhf(
     Where a reward model cannot learn from what was said, nothing is lost: answers at the page may be changed and given
     until it can, a command or a reward is asked again once it is mended, and until the first reward model has been
     trained the settings may name another one, or another annotators' reward. Until the first policy is being trained
-    they may say otherwise how; to begin that anew, remove round-1/run from the loop's folder.
+    they may say otherwise how that is done, and on which eval_prompts it is measured; where it fails, first remove
+    round-1/run from the loop's folder.
 
     Of chats at the page the reward model learns each rated answer as a rating, and each rewritten one as worse than its
     rewriting: a reward model that learns from pairs prefers this, another learns it with the best score. To show

@@ -96,7 +96,14 @@ class LoopFolder:
 
     def has_trained(self) -> bool:
         """Whether a training has begun, from which on its settings stay as they are."""
-        return self.round(1).run.exists()
+        first = self.round(1)
+        return first.run.exists() or first.training.exists()
+
+    def differs(self, settings: LoopSettings) -> bool:
+        """Whether other settings were written down when the loop was called last."""
+        from .settings import read_loop_settings
+
+        return read_loop_settings(self.config) != without_passwords(settings)
 
     def open(self, settings: LoopSettings) -> None:
         """Make the folder and write the settings, or check that they are those it was begun with.
@@ -136,8 +143,8 @@ class LoopFolder:
                 f"The loop in {self.path} was begun with other settings ({', '.join(changed)}: see {self.config}); "
                 "name another output, or give those. Only rounds, annotators.people.enough and "
                 "annotators.command.command may be changed; until a reward model has been trained reward_model, "
-                f"feedback.selection and annotators.reward; and until there is {self.round(1).run} training and "
-                "eval_prompts."
+                "feedback.selection and annotators.reward (its noise and number, too); and until there is "
+                f"{self.round(1).run} training and eval_prompts."
             )
 
 

@@ -88,7 +88,7 @@ class Loop:
         if not self.folder.has_begun():
             check_warm_start(settings)
             check_annotators(self._chosen)
-        if not self.folder.has_trained():
+        if not self.folder.has_begun() or (not self.folder.has_trained() and self.folder.differs(settings)):
             check_training(settings, self.folder.round(1))
         self.folder.open(settings)
 
@@ -112,7 +112,7 @@ class Loop:
         except UnlearnableFeedbackError:
             if self._asks_anew or self._has_asked:
                 raise
-            # What was said in an earlier call: a command or a reward may have been mended since.
+            # What was said in an earlier call: a command may have been mended since.
             self._asks_anew = True
             self._do_steps()
         self.report()

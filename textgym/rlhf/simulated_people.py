@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from textgym.rewards.learned import Rating, RewardModel, load_reward_model, make_reward_model
+from textgym.rewards.learned.agreement import are_equal
 
 from .annotator_settings import SimulatedAnnotators
 from .coded_raters import CodedRaters, Scale
@@ -45,7 +46,7 @@ def measure_spread(ratings: Sequence[Rating]) -> Spread:
     """
     rows = [np.array(one.ratings) for one in ratings if len(one.ratings) > 1]
     means = np.array([row.mean() for row in rows])
-    if len(rows) < 2 or not means.std() > 0:
+    if are_equal(means):
         raise ValueError(
             f"Simulated people need at least two texts that several people have rated, and not alike; got {len(rows)}."
         )

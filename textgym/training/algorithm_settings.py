@@ -31,6 +31,11 @@ class AlgorithmSettings(Settings):
         """Temperature at which a trained model writes as in training; None where it takes the most probable token."""
         raise NotImplementedError
 
+    @property
+    def writing_top_p(self) -> float | None:
+        """Probability of the tokens that a trained model chooses among, as in training; None for all."""
+        return None
+
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the algorithm's class, but for `policy`, `env`, `seed` and `device`."""
         raise NotImplementedError
@@ -42,13 +47,17 @@ class RolloutSettings(AlgorithmSettings):
 
     learning_rate: float = setting(3e-4, "Step size of Adam.", above=0)
     learning_rate_end: float = setting(
-        1.0, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
+        1.0,
+        "Share of the learning rate that is left after the last token; it falls linearly, from rollout to rollout.",
+        least=0,
+        most=1,
     )
     tokens_per_rollout: int = setting(4096, "Tokens generated between two updates, nearly.", least=2)
     kl_coef: float = setting(0.01, "Reward lost for each nat of KL to the model that training began with.", least=0)
     kl_coef_end: float = setting(
-        1.0, "Multiple of kl-coef that it reaches at the end, linearly; with a kl-target it does not count.", least=0
-    )
+        1.0, "Multiple of kl-coef that it reaches after the last token, linearly, from rollout to rollout; with a "
+        "kl-target it does not count.", least=0,
+    )  # fmt: skip
     reference: str | None = setting(
         None, "Model that KL is measured against: a folder, a run folder, or a hub name. [default: the one trained]"
     )
@@ -79,7 +88,7 @@ class RolloutSettings(AlgorithmSettings):
 
 
 def _linear(start: float, end: float) -> Any:
-    """Return the schedule of a number that reaches `end` times itself when training ends."""
+    """Return the schedule of a number that reaches `end` times itself after the last token."""
     from stable_baselines3.common.utils import LinearSchedule
 
     return LinearSchedule(start, end * start, end_fraction=1.0)

@@ -23,7 +23,10 @@ class PPOSettings(ClippedSettings, CriticSettings):
 
     learning_rate: float = setting(4e-4, "Step size of Adam.", above=0)
     learning_rate_end: float = setting(
-        0.05, "Share of the learning rate that is left at the end; it falls linearly.", least=0, most=1
+        0.05,
+        "Share of the learning rate that is left after the last token; it falls linearly, from rollout to rollout.",
+        least=0,
+        most=1,
     )
     kl_coef: float = setting(0.003, "Reward lost for each nat of KL to the model that training began with.", least=0)
 
@@ -94,6 +97,11 @@ class NLPOSettings(PPOSettings):
     name: str = algorithm_name("NLPO")
     top_p: float = setting(0.9, "Probability of the tokens that are chosen among.", above=0, most=1)
     mask_update_interval: int = setting(5, "Rollouts after which these are those of the newest policy.", least=1)
+
+    @property
+    def writing_top_p(self) -> float | None:
+        """That of training, here by the policy itself, since the one that cuts is not written with it."""
+        return self.top_p
 
 
 @dataclass(frozen=True)

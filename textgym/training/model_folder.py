@@ -33,7 +33,9 @@ def find_model(name: str) -> str:
     return str(run.language_model.resolve())
 
 
-def save_language_model(policy: LanguagePolicy, task: TextTask, folder: Path, temperature: float | None) -> None:
+def save_language_model(
+    policy: LanguagePolicy, task: TextTask, folder: Path, temperature: float | None, top_p: float | None = None
+) -> None:
     """Save a language model, with its adapter merged into it, and tokenizer, set to generate as it was trained to.
 
     Args:
@@ -41,11 +43,12 @@ def save_language_model(policy: LanguagePolicy, task: TextTask, folder: Path, te
         task: Gives the tokenizer and the token budget.
         folder: Where to save.
         temperature: To sample at; None for the most probable token, which is a Q-network's best one.
+        top_p: Probability of the tokens to sample from; None for all.
     """
     model: PreTrainedModel = policy.language_model if policy.lora is None else merged(policy.language_model)
     tokenizer: PreTrainedTokenizerBase = task.tokenizer
     before = model.generation_config
-    model.generation_config = _generation_config(before, task, temperature)
+    model.generation_config = _generation_config(before, task, temperature, top_p)
     try:
         with replacing_folder(folder) as partial:
             model.save_pretrained(partial)
@@ -57,11 +60,13 @@ def save_language_model(policy: LanguagePolicy, task: TextTask, folder: Path, te
         model.generation_config = before
 
 
-def _generation_config(before: GenerationConfig | None, task: TextTask, temperature: float | None) -> GenerationConfig:
+def _generation_config(
+    before: GenerationConfig | None, task: TextTask, temperature: float | None, top_p: float | None
+) -> GenerationConfig:
     config = copy.deepcopy(before) if before is not None else GenerationConfig()
     config.do_sample = temperature is not None
     # transformers' default of top_k is 50, which training knew nothing of; and it refuses any where nothing is sampled.
-    config.temperature, config.top_k, config.top_p = temperature, None if temperature is None else 0, None
+    config.temperature, config.top_k, config.top_p = temperature, None if temperature is None else 0, top_p
     config.max_new_tokens = task.max_new_tokens
     config.eos_token_id = task.eos_token_id
     config.pad_token_id = task.pad_token_id

@@ -305,8 +305,9 @@ def _learn(run: Run, console: Console) -> float | None:
 
 
 def _save_language_model(run: Run) -> None:
-    temperature = run.settings.algorithm.writing_temperature
-    save_language_model(run.policy, run.task, run.folder.language_model, temperature)
+    algorithm = run.settings.algorithm
+    how = algorithm.writing_temperature, algorithm.writing_top_p
+    save_language_model(run.policy, run.task, run.folder.language_model, *how)
 
 
 def _draw(run: Run) -> None:

@@ -37,10 +37,15 @@ def read_settings(path: Path | None, overrides: Mapping[str, Any]) -> TrainSetti
     data.pop(OUTPUT, None)
     for name, value in overrides.items():
         *sections, key = name.split(".")
-        node = data
+        node: Any = data
         for section in sections:
-            node = node.setdefault(section, {})
-        node[key] = value
+            if node.get(section) is None:
+                node[section] = {}
+            node = node[section]
+            if not isinstance(node, dict):
+                break  # which `build_settings` refuses
+        else:
+            node[key] = value
     try:
         return build_settings(data)
     except ValueError as error:

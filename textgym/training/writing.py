@@ -40,7 +40,7 @@ def write_completions(
         max_new_tokens: Token budget of a completion; None for the settings'.
         temperature: Divides the logits; None for the settings', where the algorithm may choose the best token instead.
         top_k: Choose among so many tokens; None for all.
-        top_p: Choose among the fewest tokens of this probability; None for all.
+        top_p: Choose among the fewest tokens of this probability; None for the settings', which mostly means all.
         greedy: Always take the likeliest token.
         seed: Decides the random numbers.
 
@@ -113,12 +113,19 @@ class Writer:
             prompt_order="sequential",
         )
         policy = self._policy_of(task)
-        sampling = replace(sampling, deterministic=True) if self._is_greedy else sampling
+        if self._is_greedy:
+            sampling = replace(sampling, deterministic=True)
+        if sampling.top_p is None and not sampling.deterministic:
+            sampling = replace(sampling, top_p=self._settings.algorithm.writing_top_p)
         episodes = generate_episodes(policy, task, range(n * len(task.prompts)), seed=seed, sampling=sampling)
         return [(episode.text.prompt.text, episode.text.text) for episode in episodes]
 
     def fitting(self, text: str) -> str:
-        """Return a text cut at its beginning, so that the model has room to go on with it."""
+        """Return a text cut at its beginning, so that the model has room to go on with it.
+
+        Raises:
+            ValueError: If there is room for nothing of it.
+        """
         room = max(1, self._context - self._settings.task.max_new_tokens)
         token_ids = self._encode(text)
         n_tokens, n_kept = len(token_ids), room
@@ -126,6 +133,11 @@ class Writer:
         while n_tokens > room and n_kept:
             text = str(self.tokenizer.decode(token_ids[-n_kept:])).lstrip(REPLACEMENT)
             n_tokens, n_kept = len(self._encode(text)), n_kept - 1
+        if token_ids and not n_tokens:
+            raise ValueError(
+                f"{self._settings.task.max_new_tokens} new tokens leave room for {room} of the {self._context} tokens "
+                "that the model reads, not enough for a character; lower max_new_tokens."
+            )
         return text
 
     @property

@@ -54,6 +54,9 @@ def test_keywords_come_and_go_and_lengths_are_cut() -> None:
     assert written.replace(" Python", "") == "one two three"
     assert into.edit("one two three") == written
     assert into.edit(written) == written
+    in_chinese = {put_in("学习", 1).edit(f"电影很好{character}") for character in "今天看吧的是一在"}
+    assert all(" " not in text and text.replace("学习", "")[:4] == "电影很好" for text in in_chinese)
+    assert len({text.index("学习") for text in in_chinese}) > 2
     half = cut(0.5, -0.5)
     assert half.edit("one two three four") == "one two"
     assert half.edit("一二三四") == "一二"

@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.rewards.learned.makers import rated_films
 from textgym.rewards.learned import Feedback, Preference, Rating, human_ceiling, pairs_from_ratings, split_feedback
-from textgym.rewards.learned.agreement import measure_agreement
+from textgym.rewards.learned.agreement import measure_agreement, pearson
 from textgym.rewards.learned.calibration import calibrate, draw_reliability, predicted_preferences
 from textgym.rewards.learned.classes import RatingClasses, item_weights
 from textgym.rewards.learned.encoding import shuffled_batches, sorted_batches
@@ -144,3 +144,12 @@ def test_texts_that_belong_together_are_learned_from_where_they_are_more_than_th
     assert held_out.preferences == (alone[0],)
     training, held_out = split_feedback(Feedback(preferences=(*alone[:2],)), 0.99)
     assert (len(training), len(held_out)) == (1, 1)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.2, 2.7, 3.3, -1e6 / 3])
+def test_a_constant_list_has_no_correlation_though_rounding_gives_it_a_deviation(value: float) -> None:
+    for size in (3, 256, 1000):
+        constant = np.full(size, value)
+        assert pearson(constant, np.arange(float(size))) is None
+        assert pearson(np.arange(float(size)), constant) is None
+    assert pearson(np.array([1e6, 1e6 + 0.5, 1e6 + 1]), np.arange(3.0)) == pytest.approx(1)

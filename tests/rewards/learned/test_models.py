@@ -339,3 +339,13 @@ def test_an_svm_that_learned_the_wrong_way_round_is_refused() -> None:
     agreement = LogisticRewardModel(boundaries=[2, 4]).fit(feedback).evaluate(feedback).agreement
     assert agreement is not None
     assert (agreement.pearson or 0) > 0.9
+
+
+@pytest.mark.parametrize("intercept", [2.4, 3.19, 0.1])
+def test_a_model_that_gives_all_texts_one_score_is_not_scaled_by_what_rounding_makes_of_it(intercept: float) -> None:
+    ratings = tuple(Rating("", f"song {number}", (intercept,)) for number in range(9))
+    with pytest.raises(ValueError, match="it gives all their texts the same score"):
+        TreeRewardModel().fit(Feedback(ratings))
+    model = RidgeRewardModel().fit(TRAINING)
+    with pytest.raises(ValueError, match="Scores are scaled on at least two texts that differ in score, got 256 texts"):
+        model.normalise([""] * 256, ["zzz"] * 256, texts="strangers")

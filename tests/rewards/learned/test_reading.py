@@ -182,6 +182,11 @@ def test_raters_are_weighted_and_left_out() -> None:
     feedback = read_feedback(RATINGS).with_rater_weights({"bob": 3.0})
     assert feedback.ratings[0].rating == pytest.approx((4 + 3 * 5) / 4)
     assert [one.weight for one in feedback.ratings] == [2.0, 1.0]
+    again = feedback.with_rater_weights({"ann": 0.5})
+    at_once = read_feedback(RATINGS).with_rater_weights({"ann": 0.5, "bob": 3.0})
+    assert again.ratings == at_once.ratings
+    assert again.preferences == at_once.preferences
+    assert feedback.with_rater_weights({}).ratings == feedback.ratings
     alone = read_feedback(RATINGS).with_rater_weights({"ann": 0.0})
     assert [(one.completion, one.ratings) for one in alone.ratings] == [("of joy", (5.0,))]
     with pytest.raises(ValueError, match="cyd") as caught:
