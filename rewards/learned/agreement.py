@@ -45,7 +45,7 @@ def measure_agreement(scores: Numbers, ratings: Numbers, min_gap: float) -> Agre
 def are_equal(values: Numbers) -> bool:
     """Tell whether numbers, shape (N,), are equal up to rounding; then their standard deviation may be above 0.
 
-    >>> are_equal(np.full(3, 0.1)), np.full(3, 0.1).std() > 0
+    >>> are_equal(np.full(3, 0.1)), float(np.full(3, 0.1).std()) > 0
     (True, True)
     """
     return not len(values) or bool(np.ptp(values) <= 1e-9 * max(1.0, np.abs(values).max()))

@@ -123,6 +123,8 @@ def test_what_was_learned_before_it_was_stopped_is_kept_if_it_is_better(
         else "Kept epoch 1 of 1, whose held-out loss is lowest.\n"
     )
     assert said in result.output
+    assert "epoch 1, in part: loss " in result.output
+    assert [one["is_whole"] for one in json.loads((tmp_path / "tuned/sft.json").read_text())["epochs"]] == [True, False]
 
 
 def test_words_that_run_together_are_warned_of(tmp_path: Path) -> None:

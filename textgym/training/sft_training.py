@@ -32,12 +32,14 @@ class Epoch(NamedTuple):
         loss: Mean loss while learning, in nats a token of completions; None before training.
         held_out_loss: Loss on the held-out demonstrations after it; None without any.
         tokens_per_second: Tokens of prompts and completions; None before training.
+        is_whole: Whether it went through all of the data.
     """
 
     epoch: int
     loss: float | None
     held_out_loss: float | None
     tokens_per_second: float | None = None
+    is_whole: bool = True
 
 
 def completion_loss(model: PreTrainedModel, rows: PackedRows) -> Tensor:
@@ -135,7 +137,7 @@ class SftTraining:
     def _epoch(self, number: int, stop: StopRequest, bar: Progress, shown: Any) -> Epoch | None:
         """Learn from all demonstrations once, or until asked to stop; None if that was so from the beginning."""
         started = time.monotonic()
-        loss_sum, n_learned, n_tokens = 0.0, 0, 0
+        loss_sum, n_learned, n_tokens, n_batches = 0.0, 0, 0, 0
         for rows in self._batches():
             if stop.received is not None:
                 break
@@ -152,14 +154,14 @@ class SftTraining:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            self.step += 1
+            self.step, n_batches = self.step + 1, n_batches + 1
             loss_sum, n_learned = loss_sum + loss.item(), n_learned + count
             n_tokens += int((rows.demonstration >= 0).sum())
             bar.update(shown, advance=1, loss=f"epoch {number}  loss {loss_sum / n_learned:.3f}")
-        if not n_learned:
+        if not n_batches:
             return None
         speed = n_tokens / (time.monotonic() - started)
-        return Epoch(number, loss_sum / n_learned, self._held_out_loss(), speed)
+        return Epoch(number, loss_sum / n_learned, self._held_out_loss(), speed, n_batches == self.n_batches)
 
     def _rate(self) -> float:
         """Return the present share of the peak learning rate."""
@@ -206,7 +208,8 @@ class SftTraining:
         if epoch.tokens_per_second is not None:
             parts.append(f"{epoch.tokens_per_second:,.0f} tokens/s")
         if parts:
-            self.console.print(f"epoch {epoch.epoch}: {', '.join(parts)}", highlight=False)
+            number = f"{epoch.epoch}" if epoch.is_whole else f"{epoch.epoch}, in part"
+            self.console.print(f"epoch {number}: {', '.join(parts)}", highlight=False)
 
     def _say_best(self, best: Epoch, n_epochs: int) -> None:
         if best.epoch == 0 and self.stopped_by is not None:
