@@ -32,6 +32,7 @@ from tests.fakes import (
 )
 from textgym.env import TextGenEnv
 from textgym.models import BUNDLED_MODEL_FOLDER
+from textgym.rendering import render_ansi
 from textgym.reward_protocol import RewardError
 from textgym.task import TextTask
 
@@ -397,3 +398,8 @@ def test_a_task_comes_without_what_it_is_made_from() -> None:
     message = "Give either task or what it is made from, got both task and ['stop']."
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         TextGenEnv(TextTask(**small()), stop="x")
+
+
+def test_rendering_passes_on_nothing_that_a_terminal_would_obey() -> None:
+    text = render_ansi("p \x1b[2J", "c\x1bc\x9b\r\n\N{ZERO WIDTH JOINER}", None)
+    assert text == "\x1b[36mp  [2J\x1b[0m\x1b[1;32mc c  \x1b[0m\n\x1b[1;32m\N{ZERO WIDTH JOINER}\x1b[0m"

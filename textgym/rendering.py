@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from typing import Any
+from unicodedata import category
 
 from rich.console import Console
 from rich.text import Text
@@ -39,10 +40,18 @@ def render_ansi(prompt: str, completion: str, ending: Mapping[str, Any] | None) 
     """
     buffer = io.StringIO()
     console = Console(file=buffer, force_terminal=True, color_system="standard", legacy_windows=False, _environ={})
-    _write(console, Text.assemble((prompt, PROMPT_STYLE), (completion, COMPLETION_STYLE)))
+    _write(
+        console,
+        Text.assemble((without_controls(prompt), PROMPT_STYLE), (without_controls(completion), COMPLETION_STYLE)),
+    )
     if ending is not None:
         _write(console, "\n" + _verdict(ending))
     return buffer.getvalue()
+
+
+def without_controls(text: str) -> str:
+    """Return text without the characters, but for line breaks, that a terminal would obey, or could not be sent."""
+    return "".join(" " if category(one) in ("Cc", "Cs") and one != "\n" else one for one in text)
 
 
 def print_episode(ending: Mapping[str, Any]) -> None:
@@ -61,7 +70,7 @@ class EpisodePrinter:
     def begin(self, prompt: str) -> None:
         """Print the prompt on a line of its own."""
         self._shown = ""
-        _write(Console(), Text("\n" + prompt, PROMPT_STYLE))
+        _write(Console(), Text("\n" + without_controls(prompt), PROMPT_STYLE))
 
     def update(self, completion: str, ending: Mapping[str, Any] | None) -> None:
         """Print what is new in the completion, and how it ended if it did."""
@@ -70,7 +79,7 @@ class EpisodePrinter:
         if not text.startswith(self._shown):  # a stop string cut off what had been printed
             _write(Console(), "\n")
             self._shown = ""
-        _write(Console(), Text(text[len(self._shown) :], COMPLETION_STYLE))
+        _write(Console(), Text(without_controls(text[len(self._shown) :]), COMPLETION_STYLE))
         self._shown = text
         if ending is not None:
             _write(Console(), "\n" + _verdict(ending) + "\n")

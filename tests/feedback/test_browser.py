@@ -137,6 +137,41 @@ def test_a_person_compares_and_the_sides_are_told_apart(sqlite_store: FeedbackSt
     assert [tuple(row) for row in said] == [(preference, 3) for preference in wanted]
 
 
+def test_arrows_move_how_sure_somebody_is_and_leave_the_choice(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    add_items(sqlite_store, 1, "compare")
+    page = enter()
+    at(page, "compare")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("[name=choice][value=left]")).to_be_checked()
+    page.locator("[name=sureness][value='2']").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("[name=sureness][value='3']")).to_be_checked()
+    expect(page.locator("[name=choice][value=left]")).to_be_checked()
+    expect(page.locator("[data-side=A]")).to_have_class("card chosen")
+
+
+def test_two_tabs_of_one_chat_take_nothing_from_each_other(sqlite_store: FeedbackStore, enter: Enter) -> None:
+    page = enter()
+    at(page, "chat")
+    page.locator("[name=said]").fill("Hello")
+    page.locator("[name=said]").press("Enter")
+    expect(page.locator(".answer")).to_have_text("echo 0 of Hello")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator(".rewrite").click()
+    other.locator(".rewriting textarea").fill("A better one")
+    other.locator(".rewriting textarea").press("Control+Enter")
+    expect(other.locator(".rewritten")).to_have_text("A better one")
+    page.keyboard.press("Escape")
+    page.keyboard.press("2")
+    expect(page.locator("#state")).to_have_text("Saved")
+    expect(page.locator(".rewritten")).to_have_text("A better one")
+    with sqlite_store.reading() as session:
+        (turn,) = session.scalars(select(Turn))
+        assert (turn.score, turn.rewriting) == (2, " A better one")
+
+
 def test_a_person_chats_scores_and_rewrites(sqlite_store: FeedbackStore, enter: Enter) -> None:
     add(sqlite_store, kind="chat", prompt="the sea")
     page = enter()

@@ -118,3 +118,17 @@ def test_a_store_of_the_first_version_is_given_room_for_examples(tmp_path: Path)
     store = FeedbackStore(place)
     assert store.project().examples == []
     store.close()
+
+
+def test_a_scale_does_not_change_under_examples_with_scores(tmp_path: Path) -> None:
+    place = str(tmp_path / "s.db")
+    with FeedbackStore(place).writing():
+        pass
+    for rows in ((RATED,), (COMPARED, CHATTED)):
+        write_examples(tmp_path / "examples.jsonl", *rows)
+        assert run_command("feedback", "guide", place, "--examples", tmp_path / "examples.jsonl").exit_code == 0
+        write_examples(tmp_path / "in.jsonl", {"prompt": "A", "completion": "b"})
+        result = run_command("feedback", "import", place, tmp_path / "in.jsonl", "--scale", 1, 10)
+        assert result.exit_code == (2 if rows == (RATED,) else 0), result.output
+        if rows == (RATED,):
+            assert "the store's examples have scores of its scale, 1 to 5; take them out first" in result.stderr

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event, select
 
 from tests.feedback.conftest import add_items
+from textgym.feedback.chats import Answer, close_chat, open_chat, say
 from textgym.feedback.judgements import (
     ComparisonAnswer,
     RatingAnswer,
@@ -185,6 +186,52 @@ def test_an_item_that_is_left_lying_goes_to_somebody_else_and_may_still_be_judge
         rate(session, ada, first[0], RatingAnswer(2))
     with store.reading() as session:
         assert set(session.scalars(select(Rating.score))) == {1, 2}
+
+
+def leave_lying(store: FeedbackStore, *assignments: int) -> None:
+    with store.writing() as session:
+        for one in assignments:
+            session.get_one(Assignment, one).given_at = utc_now() - LEFT_LYING - timedelta(minutes=1)
+
+
+def test_who_comes_back_to_what_was_left_lying_has_the_place_again_if_it_is_free(store: FeedbackStore) -> None:
+    add_items(store, 2)
+    ada, bo, cy, di = (person(store, name) for name in ("Ada", "Bo", "Cy", "Di"))
+    first, second = given(store, ada), given(store, bo)
+    assert first is not None
+    assert second is not None
+    leave_lying(store, first[0], second[0])
+    assert given(store, cy) is not None  # both places are free, and Cy takes one
+    with store.writing() as session:
+        rate(session, bo, second[0], RatingAnswer(1))
+    assert_places_are_counted(store)
+    assert given(store, di) is None
+
+
+def test_what_is_taken_back_or_talked_about_is_not_left_lying(store: FeedbackStore) -> None:
+    add_items(store, 1)
+    ada, bo = person(store, "Ada"), person(store, "Bo")
+    first = given(store, ada)
+    assert first is not None
+    with store.writing() as session:
+        rate(session, ada, first[0], RatingAnswer(1))
+    leave_lying(store, first[0])
+    with store.writing() as session:
+        undo(session, ada, first[0])
+    assert given(store, bo) is None
+    add_items(store, 1, "chat")
+    with store.writing() as session:
+        chat = open_chat(session, ada, "echo")
+        assert chat.assignment is not None
+        subject, number = chat.assignment.id, chat.id
+    leave_lying(store, subject)
+    say(store, ada, number, 0, "Hi", lambda exchanges, said: Answer(said, "so"))
+    assert given(store, bo, "chat") is None
+    leave_lying(store, subject)
+    assert given(store, bo, "chat") is not None
+    with store.writing() as session:
+        close_chat(session, ada, number)
+    assert_places_are_counted(store)
 
 
 def test_a_judgement_that_is_sent_twice_is_there_once_with_its_last_words(store: FeedbackStore) -> None:

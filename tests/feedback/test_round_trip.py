@@ -1,5 +1,6 @@
 """What people said, exported and imported into an empty store, is what they said."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.agents.tiny import exactly
+from tests.cli.conftest import run_command
 from tests.feedback.test_files import read_rows, write_rows
 from textgym.feedback.chats import Answer, Answerer, close_chat, judge_turn, open_chat, say, skip_chat
 from textgym.feedback.exporting import Format, export_file, read_judgements
@@ -63,13 +65,13 @@ def talk(store: FeedbackStore, name: str) -> None:
     for number, (text, score, rewriting) in enumerate(judged):
         turn = say(store, person, chat, number, f"{number}?", answering(f"…{number}?", text))
         with store.writing() as session:
-            judge_turn(session, person, turn.id, score, rewriting)
+            judge_turn(session, person, turn.id, {"score": score, "rewriting": rewriting})
     with store.writing() as session:
         close_chat(session, person, chat)
         chat = open_chat(session, person, "m").id
     turn = say(store, person, chat, 0, "5?", answering("…5?", " again"))
     with store.writing() as session:
-        judge_turn(session, person, turn.id, 4, None)
+        judge_turn(session, person, turn.id, {"score": 4})
         skip_chat(session, person, chat, "language", "too")
 
 
@@ -165,3 +167,17 @@ def test_a_rater_is_no_part_of_check_items(tmp_path: Path) -> None:
         assert [item.expected for item in session.scalars(select(Item))] == ["3"]
     store.close()
     assert len(read_rows(path)) == 1
+
+
+def test_a_rater_may_be_called_0_and_a_prompt_may_be_long(tmp_path: Path) -> None:
+    context = "what was said before " * 2000
+    rows = [{"prompt": context, "completion": " so", "score": number + 1, "rater": number} for number in range(3)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run_command("feedback", "import", tmp_path / "s.db", tmp_path / "in.jsonl", "--people", 3).exit_code == 0
+    assert (
+        run_command("feedback", "export", tmp_path / "s.db", tmp_path / "out.jsonl", "--format", "ratings").exit_code
+        == 0
+    )
+    said = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {(row["rater"], row["rating"]) for row in said} == {("0", 1), ("1", 2), ("2", 3)}
+    assert run_command("feedback", "import", tmp_path / "again.db", tmp_path / "out.jsonl").exit_code == 0

@@ -1,7 +1,7 @@
 """The page's server: who may do what, and that what is asked twice is done once."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
@@ -354,6 +354,79 @@ def test_ratings_are_saved_while_the_model_writes(sqlite_store: FeedbackStore) -
         assert client.post("/api/ratings", json={"assignment": given, "score": 1}).status_code == 200
         may_answer.set()
         talking.join()
+
+
+def test_what_was_taken_back_while_the_model_wrote_is_not_gone_on_with(sqlite_store: FeedbackStore) -> None:
+    """And the message may be sent again: the conversation has no gap."""
+    undo: list[Callable[[], Any]] = []
+
+    def interrupted(exchanges: list[Exchange], said: str) -> Answer:
+        while undo:
+            undo.pop()()
+        return Answer(said, f" to {said}")
+
+    with TestClient(make_app(sqlite_store, PageOptions(interrupted, "slow")), base_url="http://localhost") as client:
+        client.post("/api/sign-in", json={"name": "Ada"})
+        chat = client.get("/api/chat").json()["chat"]
+
+        def say(number: int, said: str) -> Any:
+            return client.post("/api/chat/turns", json={"chat": chat, "number": number, "said": said})
+
+        first, second = say(0, "one").json(), say(1, "two").json()
+        undo.append(lambda: client.post("/api/chat/undo", json={"chat": chat, "what": "turn", "turn": second["id"]}))
+        assert say(2, "three").status_code == 409
+        assert [turn["said"] for turn in client.get("/api/chat").json()["turns"]] == ["one"]
+        # Another thing is said in its place meanwhile.
+        undo.append(lambda: say(1, "two otherwise"))
+        assert say(1, "two again").status_code == 409
+        assert say(2, "three").json()["answer"] == " to three"
+        turns = client.get("/api/chat").json()["turns"]
+        assert [(turn["number"], turn["said"]) for turn in turns] == [(0, "one"), (1, "two otherwise"), (2, "three")]
+        assert turns[0] == first
+
+
+def test_a_gap_that_an_older_version_has_left_in_a_chat_is_gone_on_from(
+    sqlite_store: FeedbackStore, ada: TestClient
+) -> None:
+    chat = ada.get("/api/chat").json()["chat"]
+    for number in range(3):
+        ada.post("/api/chat/turns", json={"chat": chat, "number": number, "said": f"{number}"})
+    with sqlite_store.writing() as session:
+        session.delete(session.scalars(select(Turn).where(Turn.number == 1)).one())
+    again = ada.post("/api/chat/turns", json={"chat": chat, "number": 3, "said": "so"})
+    assert again.json()["answer"] == " echo 2 of so"
+
+
+def test_a_score_leaves_a_rewriting_and_a_rewriting_a_score(ada: TestClient) -> None:
+    """As from two tabs, neither of which knows what the other has said."""
+    chat = ada.get("/api/chat").json()["chat"]
+    turn = ada.post("/api/chat/turns", json={"chat": chat, "number": 0, "said": "Hi"}).json()["id"]
+
+    def judge(**said: Any) -> tuple[Any, Any]:
+        answer = ada.post("/api/chat/judgements", json={"turn": turn, **said}).json()
+        return answer["score"], answer["rewriting"]
+
+    assert judge(rewriting="there") == (None, " there")
+    assert judge(score=4) == (4, " there")
+    assert judge(rewriting=None) == (4, None)
+    assert judge(score=None, rewriting="here") == (None, " here")
+
+
+def test_an_answer_that_was_taken_back_is_not_judged_by_its_number(ada: TestClient) -> None:
+    chat = ada.get("/api/chat").json()["chat"]
+    old = ada.post("/api/chat/turns", json={"chat": chat, "number": 0, "said": "Hi"}).json()
+    ada.post("/api/chat/undo", json={"chat": chat, "what": "turn", "turn": old["id"]})
+    new = ada.post("/api/chat/turns", json={"chat": chat, "number": 0, "said": "Another thing"}).json()
+    assert new["id"] == old["id"], "SQLite gives it again"
+    seen = {"turn": old["id"], "created_at": old["created_at"]}
+    for path, body in (("judgements", {"score": 5}), ("undo", {"chat": chat, "what": "turn"})):
+        refused = ada.post(f"/api/chat/{path}", json={**seen, **body})
+        assert (refused.status_code, refused.json()["detail"]) == (
+            409, "This conversation has gone on elsewhere; reload the page."
+        )  # fmt: skip
+    assert ada.get("/api/chat").json()["turns"] == [new]
+    judged = ada.post("/api/chat/judgements", json={"turn": new["id"], "created_at": new["created_at"], "score": 5})
+    assert judged.json()["score"] == 5
 
 
 def test_nobody_reads_or_changes_another_persons_chat(sqlite_store: FeedbackStore, ada: TestClient) -> None:

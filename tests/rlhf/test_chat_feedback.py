@@ -38,7 +38,7 @@ def talk(place: Path, name: str = "Ada", said: tuple[tuple[str, int | None, str 
     for number, (text, score, rewriting) in enumerate(said):
         turn = say(store, person, chat, number, f"{number}?", answering(f"{number}?", text))
         with store.writing() as session:
-            judge_turn(session, person, turn.id, score, rewriting)
+            judge_turn(session, person, turn.id, {"score": score, "rewriting": rewriting})
     with store.writing() as session:
         close_chat(session, person, chat)
     store.close()
@@ -98,7 +98,7 @@ def test_what_was_asked_goes_before_what_was_said_of_the_same_text_in_a_chat(wor
     turn = say(feedback, person, chat, 0, "?", answering(item.prompt, item.completion_a))
     for score in (1, 5):
         with feedback.writing() as session:
-            judge_turn(session, person, turn.id, score, None)
+            judge_turn(session, person, turn.id, {"score": score})
     feedback.close()
     done = run_command("rlhf", "loop.yaml")
     assert done.exit_code == 0, done.output

@@ -84,8 +84,7 @@ def _print(completions: list[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from textgym.rendering import COMPLETION_STYLE, PROMPT_STYLE
-    from textgym.training.report import without_controls
+    from textgym.rendering import COMPLETION_STYLE, PROMPT_STYLE, without_controls
 
     console = Console()
     if not console.is_terminal:

@@ -1,7 +1,8 @@
 """Conversations with the model: each turn is kept with the context it was written in, rated, and rewritten."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
@@ -9,9 +10,11 @@ from sqlalchemy.orm import Session, selectinload
 from textgym.joining import spaced
 
 from .judgements import Reason, StateError, check_text, skip
-from .queue import hold_person, next_assignment, take_place_again
+from .queue import hold_person, keep_place, next_assignment, take_place_again
 from .store import FeedbackStore, utc_now
 from .tables import Assignment, Chat, Project, Turn
+
+GONE_ON = "This conversation has gone on elsewhere; reload the page."
 
 
 class Answer(NamedTuple):
@@ -36,6 +39,18 @@ class Exchange(NamedTuple):
 
     said: str
     answer: str
+
+
+class TurnJudgement(TypedDict, total=False):
+    """What a person makes of an answer; what is not in it stays as it was.
+
+    Attributes:
+        score: On the project's scale; None takes it back.
+        rewriting: A text that would have been better; None takes it back.
+    """
+
+    score: int | None
+    rewriting: str | None
 
 
 ChatStep: TypeAlias = Literal["judgement", "turn", "close"]
@@ -78,51 +93,72 @@ def say(store: FeedbackStore, annotator_id: int, chat_id: int, number: int, said
         raise ValueError("say something first.")
     with store.reading() as session:
         chat = _own(session, annotator_id, chat_id)
-        known = next((turn for turn in chat.turns if turn.number == number), None)
-        if known is not None and known.said == said:
+        known = _find(chat, number, said)
+        if known is not None:
             return known
-        if chat.ended_at is not None or number != len(chat.turns):
-            raise StateError("This conversation has gone on elsewhere; reload the page.")
-        exchanges = [Exchange(turn.said, _text(turn)) for turn in chat.turns]
+        exchanges = _exchanges(chat)
     answer = answerer(exchanges, said)
     with store.writing() as session:
         chat = _own(session, annotator_id, chat_id, is_locked=True)
-        known = next((turn for turn in chat.turns if turn.number == number), None)
+        known = _find(chat, number, said)
         if known is not None:
             return known
+        if _exchanges(chat) != exchanges:
+            raise StateError(GONE_ON)
         context, text = (one.replace("\0", "\N{REPLACEMENT CHARACTER}") for one in answer)
         turn = Turn(chat_id=chat_id, number=number, said=said, context=context, answer=text, created_at=utc_now())
         session.add(turn)
+        if chat.assignment is not None:
+            # Its subject is not left lying.
+            chat.assignment.given_at = utc_now()
         session.flush()
         return turn
 
 
-def judge_turn(session: Session, annotator_id: int, turn_id: int, score: int | None, rewriting: str | None) -> Turn:
-    """Write what a person makes of an answer: a score, a text that would have been better, both, or (None) neither.
+def judge_turn(
+    session: Session, annotator_id: int, turn_id: int, judgement: TurnJudgement, created_at: datetime | None = None
+) -> Turn:
+    """Write what a person makes of an answer.
+
+    Args:
+        session: A writing session.
+        annotator_id: The person.
+        turn_id: The turn.
+        judgement: A score, a text that would have been better, or both.
+        created_at: When the answer was written that the person sees; None where that is not known.
 
     Raises:
         ValueError: If the score is off the scale, or it is no turn of this person's.
+        StateError: If the answer was taken back, and another has its number.
     """
+    hold_person(session, annotator_id)
     turn = session.get(Turn, turn_id)
     if turn is None:
         raise ValueError(f"There is no answer {turn_id}.")
-    _own(session, annotator_id, turn.chat_id)
-    project = session.get_one(Project, 1)
-    if score is not None and not project.least_score <= score <= project.most_score:
-        raise ValueError(f"score must be {project.least_score} to {project.most_score}, got {score}.")
-    turn.score = score
-    turn.rewriting = spaced(turn.context, check_text(rewriting)) if rewriting and rewriting.strip() else None
+    _own(session, annotator_id, turn.chat_id, is_locked=True)
+    if not _is_seen(turn, created_at):
+        raise StateError(GONE_ON)
+    if "score" in judgement:
+        score, project = judgement["score"], session.get_one(Project, 1)
+        if score is not None and not project.least_score <= score <= project.most_score:
+            raise ValueError(f"score must be {project.least_score} to {project.most_score}, got {score}.")
+        turn.score = score
+    if "rewriting" in judgement:
+        rewriting = judgement["rewriting"]
+        turn.rewriting = spaced(turn.context, check_text(rewriting)) if rewriting and rewriting.strip() else None
     session.flush()
     return turn
 
 
 def close_chat(session: Session, annotator_id: int, chat_id: int) -> None:
     """End a conversation; the item that gave its subject is then done, if anything was said."""
+    hold_person(session, annotator_id)
     chat = _own(session, annotator_id, chat_id, is_locked=True)
     if chat.ended_at is not None or not chat.turns:
         return
     chat.ended_at = utc_now()
     if chat.assignment is not None and chat.assignment.state == "open":
+        keep_place(session, chat.assignment)
         chat.assignment.state, chat.assignment.ended_at = "decided", utc_now()
     session.flush()
 
@@ -145,7 +181,14 @@ def skip_chat(session: Session, annotator_id: int, chat_id: int, reason: Reason,
     session.flush()
 
 
-def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatStep, turn_id: int | None = None) -> Chat:
+def undo_in_chat(
+    session: Session,
+    annotator_id: int,
+    chat_id: int,
+    what: ChatStep,
+    turn_id: int | None = None,
+    created_at: datetime | None = None,
+) -> Chat:
     """Take back the last step of a conversation; taken back again after a broken connection, it changes nothing more.
 
     Args:
@@ -155,6 +198,7 @@ def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatSt
         what: "judgement" takes score and rewriting from an answer, "turn" takes back what was said with its answer, and
             "close" goes back from a conversation in which nothing has been said to the last one, closed or skipped.
         turn_id: The turn, which must be the conversation's last; None for "close".
+        created_at: When the answer was written that the person sees; None where that is not known.
 
     Returns:
         The conversation that the person is then in.
@@ -170,8 +214,10 @@ def undo_in_chat(session: Session, annotator_id: int, chat_id: int, what: ChatSt
         return _reopen(session, annotator_id, chat_id, chat)
     if chat is None or chat.id != chat_id or (turn_id is not None and chat.turns and turn_id < chat.turns[-1].id):
         _own(session, annotator_id, chat_id)
-        raise StateError("This conversation has gone on elsewhere; reload the page.")
+        raise StateError(GONE_ON)
     if chat.turns and chat.turns[-1].id == turn_id:
+        if not _is_seen(chat.turns[-1], created_at):
+            raise StateError(GONE_ON)
         if what == "judgement":
             chat.turns[-1].score = chat.turns[-1].rewriting = None
         else:
@@ -186,7 +232,7 @@ def _reopen(session: Session, annotator_id: int, chat_id: int, chat: Chat | None
         return chat
     if chat is None or chat.turns:
         _own(session, annotator_id, chat_id)
-        raise StateError("This conversation has gone on elsewhere; reload the page.")
+        raise StateError(GONE_ON)
     closed = select(Chat).where(Chat.annotator_id == annotator_id, Chat.ended_at.is_not(None))
     last = session.scalar(closed.order_by(Chat.ended_at.desc(), Chat.id.desc()).limit(1).with_for_update(of=Chat))
     if last is None:
@@ -199,9 +245,33 @@ def _reopen(session: Session, annotator_id: int, chat_id: int, chat: Chat | None
     if given is not None and given.state != "open":
         if given.state == "skipped" and not take_place_again(session, given):
             raise StateError("What you skipped has gone to somebody else.")
-        given.state, given.ended_at, given.skip = "open", None, None
+        given.state, given.given_at, given.ended_at, given.skip = "open", utc_now(), None, None
     session.flush()
     return last
+
+
+def _find(chat: Chat, number: int, said: str) -> Turn | None:
+    """Return the turn that says this in this place; None where it would be the next.
+
+    Raises:
+        StateError: If it would not, or the conversation is over.
+    """
+    for turn in chat.turns:
+        if turn.number == number and turn.said == said:
+            return turn
+    n_said = chat.turns[-1].number + 1 if chat.turns else 0
+    if chat.ended_at is not None or number != n_said:
+        raise StateError(GONE_ON)
+    return None
+
+
+def _exchanges(chat: Chat) -> list[Exchange]:
+    return [Exchange(turn.said, _text(turn)) for turn in chat.turns]
+
+
+def _is_seen(turn: Turn, created_at: datetime | None) -> bool:
+    """Tell whether a turn is what a person sees: in SQLite the one after it has its number, once it is taken back."""
+    return created_at is None or turn.created_at == created_at
 
 
 def _text(turn: Turn) -> str:

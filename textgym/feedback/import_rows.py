@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from .judgements import SURENESS, RatingAnswer, Reason, check_text, word_score
+from .judgements import LONGEST_TEXT, SURENESS, RatingAnswer, Reason, check_text, word_score
 from .people import check_name
 from .tables import LARGEST_INTEGER, Kind, Preference, Quality
 
@@ -115,8 +115,9 @@ def read_row(values: Mapping[str, Any], scale: range) -> Row:
     Raises:
         ValueError: If it cannot be used.
     """
-    prompt = _text(values, "prompt")
-    rater = check_name(str(values["rater"])) if values.get("rater") else ""
+    # What a long chat goes on with is a prompt, too.
+    prompt = _text(values, "prompt", None)
+    rater = check_name(str(values["rater"])) if _is_given(values, "rater") else ""
     priority = _integer(values, "priority")
     if priority is not None and not -LARGEST_INTEGER <= priority <= LARGEST_INTEGER:
         raise ValueError(f"priority must be {-LARGEST_INTEGER} to {LARGEST_INTEGER}, got {priority}")
@@ -232,13 +233,13 @@ def _is_given(values: Mapping[str, Any], column: str) -> bool:
     return values.get(column) not in (None, "")
 
 
-def _text(values: Mapping[str, Any], column: str) -> str:
+def _text(values: Mapping[str, Any], column: str, longest: int | None = LONGEST_TEXT) -> str:
     text = values.get(column)
     if not isinstance(text, str):
         raise ValueError(f"{column} must be text, got {text!r}" if column in values else f"has no {column}")
     if not text.strip():
         raise ValueError(f"{column} is empty")
-    return check_text(text)
+    return check_text(text, longest)
 
 
 def _integer(values: Mapping[str, Any], column: str) -> int | None:

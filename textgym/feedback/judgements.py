@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from .queue import give_up_place, hold_person, take_place_again
+from .queue import give_up_place, hold_person, keep_place, take_place_again
 from .store import utc_now
 from .tables import Assignment, Comparison, Item, Kind, Preference, Project, Quality, Rating, Skip
 
@@ -141,7 +141,7 @@ def undo(session: Session, annotator_id: int, assignment_id: int) -> Assignment:
     if assignment.state == "skipped" and not take_place_again(session, assignment):
         raise StateError("What you skipped has gone to somebody else.")
     assignment.rating = assignment.comparison = assignment.skip = None
-    assignment.state, assignment.ended_at = "open", None
+    assignment.state, assignment.given_at, assignment.ended_at = "open", utc_now(), None
     session.flush()
     return assignment
 
@@ -181,14 +181,18 @@ def word_score(quality: Quality, least_score: int, most_score: int) -> float:
     return least_score + half + half * QUALITY_VALUES[quality]
 
 
-def check_text(text: str) -> str:
+def check_text(text: str, longest: int | None = LONGEST_TEXT) -> str:
     """Return a text that every database can keep.
+
+    Args:
+        text: The text.
+        longest: Characters that it may have; None for any number.
 
     Raises:
         ValueError: If it is too long, or holds a NUL or half a surrogate pair.
     """
-    if len(text) > LONGEST_TEXT:
-        raise ValueError(f"a text must have at most {LONGEST_TEXT:,} characters, got {len(text):,}.")
+    if longest is not None and len(text) > longest:
+        raise ValueError(f"a text must have at most {longest:,} characters, got {len(text):,}.")
     if "\0" in text:
         raise ValueError("a text must not hold the character NUL.")
     try:
@@ -213,6 +217,7 @@ def _decide(session: Session, assignment: Assignment) -> Assignment:
         raise StateError("You have skipped this item; undo that first.")
     # Sent once more after a broken connection, it keeps its place in the order of undoing.
     if assignment.state == "open":
+        keep_place(session, assignment)
         assignment.state, assignment.ended_at = "decided", utc_now()
     session.flush()
     return assignment

@@ -78,6 +78,12 @@ def take_place_again(session: Session, assignment: Assignment) -> bool:
     return place is not None
 
 
+def keep_place(session: Session, assignment: Assignment) -> None:
+    """Give a person who comes back to an item that they had let lie its place again, if it is still free."""
+    if assignment.place is None:
+        take_place_again(session, assignment)
+
+
 def give_up_place(assignment: Assignment) -> None:
     """Free the place of a person who does not judge an item, for somebody else."""
     if assignment.place is not None:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-from .chats import ChatStep
+from .chats import ChatStep, TurnJudgement
 from .judgements import LONGEST_TEXT, Choice, Reason, what_was_said
 from .queue import Progress
 from .tables import LARGEST_INTEGER, Assignment, Chat, Quality, Turn
@@ -61,11 +61,21 @@ class SayBody(BaseModel):
 
 
 class TurnBody(BaseModel):
-    """What is made of an answer."""
+    """What is made of an answer; what is left out stays as it was."""
 
     turn: Number
+    created_at: AwareDatetime | None = None
     score: Number | None = None
     rewriting: str | None = Field(default=None, max_length=LONGEST_TEXT)
+
+    def judgement(self) -> TurnJudgement:
+        """Return what was given."""
+        given: TurnJudgement = {}
+        if "score" in self.model_fields_set:
+            given["score"] = self.score
+        if "rewriting" in self.model_fields_set:
+            given["rewriting"] = self.rewriting
+        return given
 
 
 class CloseBody(BaseModel):
@@ -88,6 +98,7 @@ class ChatUndoBody(BaseModel):
     chat: Number
     what: ChatStep
     turn: Number | None = None
+    created_at: AwareDatetime | None = None
 
 
 def item_answer(assignment: Assignment | None, progress: Progress, undoable: Assignment | None) -> dict[str, Any]:
@@ -116,7 +127,7 @@ def item_answer(assignment: Assignment | None, progress: Progress, undoable: Ass
 def turn_answer(turn: Turn) -> dict[str, Any]:
     """Return a turn as the page shows it."""
     names = ("id", "number", "said", "answer", "score", "rewriting")
-    return {name: getattr(turn, name) for name in names}
+    return {name: getattr(turn, name) for name in names} | {"created_at": turn.created_at.isoformat()}
 
 
 def chat_answer(chat: Chat, progress: Progress) -> dict[str, Any]:

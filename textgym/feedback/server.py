@@ -152,7 +152,7 @@ def _add_chatting(app: FastAPI, store: FeedbackStore, sign_in: SignIn, options: 
     def save_turn(body: bodies.TurnBody, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             person = sign_in.known(session, request)
-            return bodies.turn_answer(judge_turn(session, person.id, body.turn, body.score, body.rewriting))
+            return bodies.turn_answer(judge_turn(session, person.id, body.turn, body.judgement(), body.created_at))
 
     @app.post("/api/chat/close")
     def end_chat(body: bodies.CloseBody, request: Request) -> dict[str, Any]:
@@ -170,5 +170,5 @@ def _add_chatting(app: FastAPI, store: FeedbackStore, sign_in: SignIn, options: 
     def take_back_in_chat(body: bodies.ChatUndoBody, request: Request) -> dict[str, Any]:
         with store.writing() as session:
             person = sign_in.known(session, request)
-            chat = undo_in_chat(session, person.id, body.chat, body.what, body.turn)
+            chat = undo_in_chat(session, person.id, body.chat, body.what, body.turn, body.created_at)
             return bodies.chat_answer(chat, progress(session, person.id, "chat"))

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from textgym.rendering import without_controls
 from textgym.reward_protocol import Reward
 
 WIDTH = 100  # columns; what is wider is harder to read
@@ -96,11 +97,6 @@ def final_line(before: Mapping[str, Any], after: Mapping[str, Any], about: Mappi
 def readable(text: str) -> str:
     """Return a completion on one line."""
     return without_controls(text).replace("\n", " ⏎ ").strip()
-
-
-def without_controls(text: str) -> str:
-    """Return text without the characters, but for line breaks, that a terminal would obey."""
-    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
 def _number(value: float | None, missing: str = "-") -> str:

@@ -52,9 +52,10 @@ async function judgeTurn(section, changes) {
   while (isBusy) await work;
   section.nWaiting -= 1;
   await alone(async () => {
-    const { id, score, rewriting } = { ...section.turn, ...changes };
+    const { id, created_at } = section.turn;
     show(words.saving);
-    fillTurn(section, await ask("/api/chat/judgements", { turn: id, score, rewriting }));
+    // Nothing but what has changed: the rest may be another's by now, in another tab.
+    fillTurn(section, await ask("/api/chat/judgements", { turn: id, created_at, ...changes }));
     if ("rewriting" in changes) {
       drafts.drop(`rewriting ${id}`);
       section.querySelector(".rewriting").hidden = true;
@@ -104,7 +105,7 @@ function display(answer) {
   answer.turns.forEach(addTurn);
   const sent = drafts.read(`sent ${chat}`);
   drafts.drop(`sent ${chat}`);
-  if (sent !== null && sent.number >= answer.turns.length) putBack(sent.said);
+  if (sent !== null && sent.number >= nextNumber()) putBack(sent.said);
   askWhyAgain(`skip chat ${chat}`, sendSkip);
 }
 
@@ -116,14 +117,14 @@ async function load() {
 function undo() {
   if (chat === null) return;
   alone(async () => {
-    const { id: turn, number, said, score, rewriting } = list.lastElementChild?.turn ?? {};
+    const { id: turn, number, said, score, rewriting, created_at } = list.lastElementChild?.turn ?? {};
     const isJudged = turn !== undefined && (score !== null || rewriting !== null);
     const what = turn === undefined ? "close" : isJudged ? "judgement" : "turn";
     // What was typed is put by before the store loses it, and stands in its field again.
     const draft = `rewriting ${turn}`;
     if (what === "turn") drafts.write(`sent ${chat}`, { number, said });
     else if (isJudged && rewriting !== null) drafts.write(draft, drafts.read(draft) ?? rewriting.trim());
-    const answer = await ask("/api/chat/undo", { chat, what, turn });
+    const answer = await ask("/api/chat/undo", { chat, what, turn, created_at });
     if (what === "turn") drafts.drop(draft);
     display(answer);
     document.activeElement?.blur();
@@ -137,11 +138,15 @@ function putBack(said) {
   drafts.write(`message ${chat}`, message.value);
 }
 
+function nextNumber() {
+  return (list.lastElementChild?.turn.number ?? -1) + 1;
+}
+
 function send() {
   const said = message.value;
   if (said.trim() === "" || chat === null) return;
   alone(async () => {
-    const number = list.children.length;
+    const number = nextNumber();
     complain("");
     show(words.writing);
     document.getElementById("send").disabled = true;

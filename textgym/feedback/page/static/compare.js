@@ -19,7 +19,9 @@ judge({
   kind: "compare",
   path: "/api/comparisons",
   missing: words.choose_first,
-  keys: (key) => {
+  keys: (key, event) => {
+    // Among radio buttons that have the focus, the browser itself moves.
+    if (key.startsWith("Arrow") && event.target.matches("[type=radio]")) return undefined;
     if (/^[1-3]$/.test(key)) return form.querySelector(`[name=sureness][value="${key}"]`);
     return choices[key] && form.querySelector(`[name=choice][value=${choices[key]}]`);
   },
