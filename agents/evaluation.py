@@ -53,6 +53,11 @@ class Evaluation(NamedTuple):
     self_bleu: float
     episodes: list[JudgedEpisode]
 
+    def __repr__(self) -> str:
+        """Return the figures, and how many episodes they are of."""
+        figures = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[:-1], self, strict=False))
+        return f"Evaluation({figures}, episodes=[{len(self.episodes)}])"
+
 
 def evaluate(
     policy: LanguagePolicy | ValuePolicy | BaseAlgorithm,

@@ -51,7 +51,9 @@ class LanguageHead(Trunk):
         **of_trunk: Unpack[TrunkArguments],
     ) -> None:
         if temperature == 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True.")
+            raise ValueError(
+                f"temperature must be above 0, got {temperature}; for greedy text use deterministic=True, or --greedy."
+            )
         check_numbers({"temperature": temperature})
         super().__init__(observation_space, action_space, **of_trunk)
         self.temperature = temperature

@@ -35,6 +35,7 @@ from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
 from .token_rules import token_rules
+from .unknown_arguments import unknown_argument
 
 # Of Stable-Baselines3's arguments those that mean nothing here, and what they are by default.
 UNUSED = {
@@ -99,7 +100,11 @@ class SequenceAlgorithm(CheckedPersistence):
             self._check_level(policy, made)
         # sb3-contrib's QRDQN writes its optimiser into the dictionary that it is given.
         policy_kwargs = dict(plain.pop("policy_kwargs", None) or {})
-        super().__init__(policy, made, **{**plain, "policy_kwargs": policy_kwargs, "_init_setup_model": False})
+        arguments = {**plain, "policy_kwargs": policy_kwargs, "_init_setup_model": False}
+        try:
+            super().__init__(policy, made, **arguments)
+        except TypeError as error:
+            raise unknown_argument(type(self), error) from error
 
     def _check_policy_class(self, policy: Any) -> None:
         """Raise TypeError if a policy is given as a class that this algorithm does not know how to use."""

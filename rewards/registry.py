@@ -96,6 +96,11 @@ def find_reward(name: str) -> Registered:
         return load_reward_model(name)
     if ":" in name:
         return _load(name)
+    if any(sign in name for sign in (" * ", " + ", " - ")):
+        raise ValueError(
+            f"Unknown reward {name!r}: as a text a reward is one name. Reward objects in Python are added so; "
+            "anywhere else a sum is a list, such as [{ends_sentence: , weight: 2}, readability, {constant: -1}]."
+        )
     raise ValueError(
         f"Unknown reward {name!r}.{nearest(name, reward_names())} `textgym rewards` lists all names; a reward of your "
         'own is given as "module:attribute", a model as its folder or "owner/name", a reward server as its URL.'

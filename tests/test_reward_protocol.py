@@ -13,6 +13,7 @@ from textgym.reward_protocol import (
     RewardError,
     RewardResult,
     evaluate_reward,
+    require_reward,
     resolve_reward,
     score_completions,
     step_rewards,
@@ -309,3 +310,32 @@ def test_what_is_no_reward_is_refused(spec: Any, message: str) -> None:
     with pytest.raises(TypeError) as caught:
         resolve_reward(spec)
     assert str(caught.value) == message
+
+
+def test_what_pays_at_each_step_must_take_prefixes() -> None:
+    class Paying:
+        def __init__(self, prefix_rewards: Any) -> None:
+            self.prefix_rewards = prefix_rewards
+
+        def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+            return [0.0] * len(prompts)
+
+    taken: list[Any] = [lambda prompts, prefixes: [], lambda prefixes, answer, **columns: [], lambda **columns: []]
+    for right in taken:
+        require_reward(Paying(right))
+    refused: list[Any] = [lambda prompts, completions, **columns: [], lambda prompts: []]
+    for wrong in refused:
+        with pytest.raises(TypeError, match=r"must take \(prompts, prefixes, \*\*columns\), but its signature is "):
+            require_reward(Paying(wrong))
+
+
+def test_a_column_that_the_prompts_lack_is_named() -> None:
+    def right(completions: Sequence[str], answer: Sequence[str], **columns: Any) -> list[float]:
+        return [0.0] * len(answer)
+
+    given: list[tuple[dict[str, Any], str]] = [({}, "no others"), ({"level": [1], "stars": [2]}, "level, stars")]
+    for columns, there in given:
+        with pytest.raises(RewardError) as caught:
+            score_completions(right, ["a"], ["b"], columns, [[1]])
+        said = f"; the prompts' columns are {there}, and 'answer' is not one of them, on completion 1"
+        assert said in str(caught.value)

@@ -344,9 +344,9 @@ def test_a_wrong_reset_mask_is_refused_and_changes_nothing(mask: Any, error: typ
     ("arguments", "message"),
     [
         (
-            {"autoreset_mode": "NEXTSTEP"},
+            {"autoreset_mode": "NEXT_STEPS"},
             (
-                "autoreset_mode must be one of ['NEXT_STEP', 'SAME_STEP', 'DISABLED'], got 'NEXTSTEP'. "
+                "autoreset_mode must be one of ['NEXT_STEP', 'SAME_STEP', 'DISABLED'], got 'NEXT_STEPS'. "
                 "Did you mean 'NEXT_STEP'?"
             ),
         ),

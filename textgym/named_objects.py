@@ -31,9 +31,10 @@ def find_object(path: str, what: str) -> Any:
     except Exception as error:
         name = missing_module(error, module_name)
         if name is not None:
-            raise ValueError(
-                f"{what} {path!r}: there is no module {name!r}. Install it, or run from the folder that it is in."
-            ) from error
+            remedy = "Install it, or run from the folder that it is in."
+            if module_name.endswith(".py"):
+                remedy = f"A module is named without its .py: {module_name.removesuffix('.py')}:{attribute_path}"
+            raise ValueError(f"{what} {path!r}: there is no module {name!r}. {remedy}") from error
         # The module is there: what is wrong is in it, or in what it imports.
         raise ValueError(f"{what} {path!r} cannot be imported: {_place(error)}.") from error
     for attribute in attribute_path.split("."):

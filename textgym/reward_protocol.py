@@ -276,7 +276,8 @@ def require_reward(reward: object) -> None:
     """Refuse what cannot be called as a reward.
 
     Raises:
-        TypeError: If `reward` is not callable, is a class, or its signature refuses the arguments of a reward.
+        TypeError: If `reward` is not callable, is a class, or its signature, or that of its `prefix_rewards`, refuses
+            the arguments of a reward.
     """
     if isinstance(reward, type):
         raise TypeError(f"A reward must be an object, got the class {reward.__name__}. Write {reward.__name__}(...).")
@@ -297,6 +298,19 @@ def require_reward(reward: object) -> None:
             f"Reward {reward_name(reward)!r} must take (prompts, completions, **columns), "
             f"but its signature is {signature}. Add **columns to it."
         ) from None
+    if isinstance(reward, StepReward):
+        signature = inspect.signature(reward.prefix_rewards)
+        completions = signature.parameters.get("completions")
+        is_other = completions is not None and completions.default is completions.empty
+        try:
+            signature.bind_partial(**dict.fromkeys(("prompts", "prefixes")))
+        except TypeError:
+            is_other = True
+        if is_other:
+            raise TypeError(
+                f"prefix_rewards of reward {reward_name(reward)!r} must take (prompts, prefixes, **columns), but its "
+                f"signature is {signature}."
+            )
 
 
 def reward_name(reward: object) -> str:

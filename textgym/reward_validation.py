@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import reprlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from numbers import Real
@@ -10,6 +11,9 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checka
 from textgym.async_rewards import wait_for
 
 Result = TypeVar("Result")
+
+_MISSING_ARGUMENTS = re.compile(r"missing \d+ required \S+ arguments?: (.+)$")
+_ALWAYS_GIVEN = {"completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 # What a reward returns by mistake is shown as far as it helps: a line or two.
 _LONG_REPR = reprlib.Repr()
@@ -92,6 +96,10 @@ def call_reward(
         hint = ""
         if isinstance(error, TypeError) and str(error).startswith("string indices must be integers"):
             hint = "; if it reads messages, as many of TRL's do, give Conversational(…) of it,"
+        lacking = _MISSING_ARGUMENTS.search(str(error)) if isinstance(error, TypeError) else None
+        if lacking is not None:
+            columns_there = ", ".join(sorted(arguments.keys() - texts.keys() - _ALWAYS_GIVEN)) or "no others"
+            hint = f"; the prompts' columns are {columns_there}, and {lacking[1]} is not one of them,"
         problem = f"Reward {name!r} raised {type(error).__name__} ({error}){hint} on {where}:"
         raise RewardError(problem, prompts[culprit], completions[culprit]) from error
 

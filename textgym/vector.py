@@ -1,6 +1,5 @@
 """The door for many episodes at a time: a `gymnasium.vector.VectorEnv`, which `gymnasium.make_vec` gives."""
 
-import difflib
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -16,6 +15,7 @@ from .actions import read_tokens
 from .contexts import Array, BoolArray, as_numpy
 from .core import StepResult, TextCore
 from .env import TextEnv, check_options, observation_space
+from .named_objects import nearest
 from .rendering import check_render_mode, print_episode, render_ansi
 from .task import TextTask
 from .task_arguments import TaskArguments, resolve_task
@@ -26,17 +26,14 @@ Step = tuple[Observations, Array, Array, Array, dict[str, Any]]
 
 
 def read_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """Return an autoreset mode given as such, by name (`"NEXT_STEP"`) or by value (`"NextStep"`)."""
+    """Return an autoreset mode given as such, or by name, as `"NEXT_STEP"`, `"next_step"` or `"NextStep"`."""
     if isinstance(mode, AutoresetMode):
         return mode
-    names = {name: member for member in AutoresetMode for name in (member.name, member.value)}
-    if mode not in names:
-        near = difflib.get_close_matches(str(mode), names, n=1)
-        raise ValueError(
-            f"autoreset_mode must be one of {[member.name for member in AutoresetMode]}, got {mode!r}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-        )
-    return names[mode]
+    for member in AutoresetMode:
+        if str(mode).replace("_", "").casefold() == member.value.casefold():
+            return member
+    names = [member.name for member in AutoresetMode]
+    raise ValueError(f"autoreset_mode must be one of {names}, got {mode!r}.{nearest(str(mode).upper(), names)}")
 
 
 class TextVectorEnv(VectorEnv[Observations, Any, Any]):

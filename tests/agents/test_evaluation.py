@@ -261,3 +261,10 @@ def test_rewards_of_the_task_are_those_evaluated() -> None:
     doubled = letter_task(reward=lambda prompts, completions, **_: [2 * x for x in share_of_a(prompts, completions)])
     policy = letter_policy(task)
     assert evaluate(policy, doubled, 10).score == pytest.approx(2 * evaluate(policy, task, 10).score)
+
+
+def test_it_prints_as_its_figures() -> None:
+    task = letter_task()
+    evaluation = evaluate(letter_policy(task), task, 5)
+    assert repr(evaluation).startswith(f"Evaluation(score={evaluation.score!r}, terms={evaluation.terms!r}, kl=None, ")
+    assert repr(evaluation).endswith(f"self_bleu={evaluation.self_bleu!r}, episodes=[5])")

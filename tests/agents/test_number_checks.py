@@ -97,3 +97,22 @@ def test_a_number_given_to_load_is_looked_at_too(tmp_path: Any) -> None:
     algorithm(DQN).save(tmp_path / "saved.zip")
     with pytest.raises(TypeError, match=exactly("DQN.load: max_grad_norm must be a number, got 'x'.")):
         DQN.load(tmp_path / "saved.zip", max_grad_norm="x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "hint"),
+    [
+        (PPO, {"learn_rate": 1}, " Did you mean 'learning_rate'?"),
+        (GRPO, {"completions_per_prompt": 2}, " It is the environment's; give it where that is made."),
+        (GRPO, {"lora": 8}, " It is the policy's: policy_kwargs=dict(lora=…)."),
+        (DQN, {"buffersize": 9}, " Did you mean 'buffer_size'?"),
+        (TRPO, {"colour": 1}, ""),
+    ],
+)
+def test_an_argument_that_there_is_not_is_named_with_the_class_that_was_called(
+    kind: Any, arguments: dict[str, Any], hint: str
+) -> None:
+    env = TextGenVecEnv(2, letter_task(completions_per_prompt=2))
+    ((name, _),) = arguments.items()
+    with pytest.raises(TypeError, match=exactly(f"{kind.__name__} has no argument {name!r}.{hint}")):
+        kind("GPT2Policy", env, **arguments)

@@ -466,7 +466,7 @@ def test_groups_are_never_cut() -> None:
         ({"kl_estimator": "k4"}, "kl_estimator must be one of ('k1', 'k2', 'k3'), got 'k4'."),
         (
             {"policy_kwargs": {"model": gpt2_config(), "temperature": 0.0}},
-            "temperature must be above 0, got 0.0; for greedy text use deterministic=True.",
+            "temperature must be above 0, got 0.0; for greedy text use deterministic=True, or --greedy.",
         ),
         (
             {"policy_kwargs": {"model": gpt2_config(vocab_size=11)}},

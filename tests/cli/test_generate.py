@@ -66,7 +66,10 @@ def test_what_nlpo_has_trained_writes_among_the_tokens_of_training(tiny_model: P
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--temperature", "0"), "temperature must be above 0, got 0.0; for greedy text use deterministic=True."),
+        (
+            ("--temperature", "0"),
+            "temperature must be above 0, got 0.0; for greedy text use deterministic=True, or --greedy.",
+        ),
         (("--top-p", "2"), "top_p must be above 0 and at most 1, got 2.0."),
         (
             ("--max-new-tokens", "64"),

@@ -199,6 +199,9 @@ def test_a_reward_that_remembers_its_scores_goes_on_from_them(workplace: Path) -
     (workplace / "interrupt").write_text(f"4 {int(signal.SIGTERM)}")
     assert run_command("train", "--config", "whitened.yaml", "--output", "run").exit_code == 128 + signal.SIGTERM
     assert 0 < len(learned_rows(workplace / "run")) < len(learned_rows(workplace / "whole"))
+    fewer = run_command("train", "--resume", "run", "--total-tokens", 10)
+    assert fewer.exit_code == 2
+    assert "tokens already; give --total-tokens above that, or none, to go on as it was begun." in fewer.stderr
     resumed = run_command("train", "--resume", "run")
     assert resumed.exit_code == 0, resumed.output
     assert_equal_runs(workplace / "run", workplace / "whole")

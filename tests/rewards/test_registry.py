@@ -314,3 +314,19 @@ def test_an_object_without_a_print_of_its_own_is_printed_without_its_address() -
 
     assert repr(textgym.rewards.as_reward(Silent())).endswith("Silent(…))")
     assert " at 0x" not in repr(textgym.rewards.as_reward(Silent()))
+
+
+@pytest.mark.parametrize("text", ["2 * ends_sentence", "ends_sentence + readability", "ends_sentence - 1"])
+def test_a_sum_as_a_text_is_told_how_it_is_written(text: str) -> None:
+    message = (
+        f"Unknown reward {text!r}: as a text a reward is one name. Reward objects in Python are added so; anywhere else "
+        "a sum is a list, such as [{ends_sentence: , weight: 2}, readability, {constant: -1}]."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        resolve_reward(text)
+    assert callable(resolve_reward(yaml.safe_load("[{ends_sentence: , weight: 2}, readability, {constant: -1}]")))
+
+
+def test_a_module_is_named_without_its_ending() -> None:
+    with pytest.raises(ValueError, match=r"A module is named without its \.py: my_rewards:exclaims$"):
+        resolve_reward("my_rewards.py:exclaims")

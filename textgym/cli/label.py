@@ -1,5 +1,6 @@
 """`textgym label`: the page on which people rate, compare and chat."""
 
+import errno
 import ipaddress
 import socket
 import sys
@@ -57,7 +58,12 @@ def label(
         settings = RunFolder(Path(model)).settings_or_defaults()
         if needs_password:
             _check_people(opened)
-        listening = _listen(host, port)
+        try:
+            listening = _listen(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise ValueError(f"another program uses port {port} of {host}; choose another one by --port.") from error
     import uvicorn
 
     from textgym.feedback.answering import ModelAnswerer

@@ -166,6 +166,8 @@ def train(
         from textgym.rewards.learned.folder import RELIABILITY_FILE, check_is_free
 
         check_is_free(output)
+        if output.is_dir() and any(output.iterdir()):
+            say(f"The model in {output} is replaced once the new one has been trained.")
         counterfactuals = [read_change(text) for text in augment_by or []]
         model = make_model(kind, read_settings(setting or []), ensemble, pessimism)
         feedback = read_data(data, column or [], only or [], skip_bad_rows)

@@ -181,6 +181,12 @@ def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) 
     steps = {name: arguments[name] for name in SETTINGS_OF_STEPS if name in arguments}
     device = find_device(settings.device)
     model = load_checkpoint(algorithm_class(settings), folder, TextGenVecEnv(1, task), device, **steps)
+    wanted = folder.read_settings({}).total_tokens
+    if settings.total_tokens < wanted and settings.total_tokens <= model.num_timesteps < wanted:
+        raise ValueError(
+            f"The run in {folder.path} has {model.num_timesteps:,} of {wanted:,} tokens already; give --total-tokens "
+            "above that, or none, to go on as it was begun."
+        )
     if model.num_timesteps >= settings.total_tokens and "after" in folder.read_evaluation():
         raise ValueError(
             f"The run in {folder.path} is complete, with {model.num_timesteps:,} tokens; to train it further, give "
