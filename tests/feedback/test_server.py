@@ -1,6 +1,7 @@
 """The page's server: who may do what, and that what is asked twice is done once."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_a_model_folder_that_is_not_there_is_said_before_anybody_chats(tmp_path:
         "Error: there is no folder runs/films/round-9/run with a model to answer in chats; see --model.\n"
     )
     assert not (tmp_path / "s.db").exists()
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run_command("label", tmp_path / "s.db", "--port", port)
+    assert result.exit_code == 2
+    assert result.stderr == (f"Error: another program uses port {port} of 127.0.0.1; choose another one by --port.\n")
 
 
 def test_a_number_beyond_any_is_refused(ada: TestClient) -> None:

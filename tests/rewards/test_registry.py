@@ -319,8 +319,8 @@ def test_an_object_without_a_print_of_its_own_is_printed_without_its_address() -
 @pytest.mark.parametrize("text", ["2 * ends_sentence", "ends_sentence + readability", "ends_sentence - 1"])
 def test_a_sum_as_a_text_is_told_how_it_is_written(text: str) -> None:
     message = (
-        f"Unknown reward {text!r}: as a text a reward is one name. Reward objects in Python are added so; anywhere else "
-        "a sum is a list, such as [{ends_sentence: , weight: 2}, readability, {constant: -1}]."
+        f"Unknown reward {text!r}: as a text a reward is one name. Reward objects in Python are added so; anywhere "
+        "else a sum is a list, such as [{ends_sentence: , weight: 2}, readability, {constant: -1}]."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         resolve_reward(text)
