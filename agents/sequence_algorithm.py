@@ -104,7 +104,10 @@ class SequenceAlgorithm(CheckedPersistence):
         try:
             super().__init__(policy, made, **arguments)
         except TypeError as error:
-            raise unknown_argument(type(self), error) from error
+            unknown = unknown_argument(type(self), error)
+            if unknown is None:
+                raise
+            raise unknown from error
 
     def _check_policy_class(self, policy: Any) -> None:
         """Raise TypeError if a policy is given as a class that this algorithm does not know how to use."""
@@ -180,7 +183,7 @@ class SequenceAlgorithm(CheckedPersistence):
         self._setup_model()
 
     def _setup_model(self) -> None:
-        if self.potential_shaping and self._acts_by_completion:
+        if self.potential_shaping and self._acts_by_completion and self.env is not None:
             raise ValueError(
                 "potential_shaping pays single tokens, and on TextGenCompletion-v0 a whole completion is one action; "
                 "leave it out, or make TextGen-v0."

@@ -12,16 +12,19 @@ _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 _OF_SB3_ALONE = {"self", "args", "kwargs", "_init_setup_model", "support_multi_env", "monitor_wrapper"}
 
 
-def unknown_argument(algorithm: type, error: TypeError) -> TypeError:
+def unknown_argument(algorithm: type, error: TypeError) -> TypeError | None:
     """Return what to raise where a constructor that an algorithm's class leads to has raised an error.
 
     Args:
         algorithm: The class that was called.
-        error: What was raised; if it is about something else, it is returned as it is.
+        error: What was raised.
+
+    Returns:
+        None if it was about something else.
     """
     found = _UNKNOWN.search(str(error))
     if found is None:
-        return error
+        return None
     name = found[1]
     known = {
         parameter.name

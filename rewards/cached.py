@@ -21,6 +21,7 @@ class _Judged(NamedTuple):
     score: float
     terms: dict[str, float | None]
     token_rewards: list[float] | None
+    applies: bool
 
 
 @register_reward("cached")
@@ -71,7 +72,8 @@ class Cached(RewardWrapper):
             )
             for position, index in enumerate(new):
                 terms = {name: values[position] for name, values in result.terms.items()}
-                found[keys[index]] = _Judged(result.scores[position], terms, result.token_rewards[position])
+                applies = result.applies_to(position)
+                found[keys[index]] = _Judged(result.scores[position], terms, result.token_rewards[position], applies)
         self._remember(keys, found)
         judged = [found[key] for key in keys]
         names = list(dict.fromkeys(name for one in judged for name in one.terms))
@@ -80,7 +82,7 @@ class Cached(RewardWrapper):
                 [one.score for one in judged],
                 {name: [one.terms.get(name) for one in judged] for name in names},
                 [one.token_rewards and list(one.token_rewards) for one in judged],
-            )
+            ).that_applies([one.applies for one in judged])
         )
 
     def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:

@@ -49,9 +49,7 @@ class Clip(RewardWrapper):
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
         """Score N completions, with the reward's own terms; where it does not apply, the score stays 0."""
         result = evaluate_reward(self.reward, prompts, completions, columns)
-        scores = [
-            self._clip(score) if self.applies(result, index) else score for index, score in enumerate(result.scores)
-        ]
+        scores = [self._clip(score) if result.applies_to(index) else score for index, score in enumerate(result.scores)]
         return self.named(result._replace(scores=scores))
 
     def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:

@@ -45,7 +45,7 @@ class CompositeReward(RewardFunction):
             if tokens:
                 values.append([*tokens[:-1], tokens[-1] + score - math.fsum(tokens)])
             else:
-                values.append(score if self.applies(result, index) else None)
+                values.append(score if result.applies_to(index) else None)
         return values
 
 
@@ -78,10 +78,6 @@ class RewardWrapper(CompositeReward):
         names = self.reward.term_names
         return names if self.name is None or self.name in names else [*names, self.name]
 
-    def applies(self, result: RewardResult, index: int) -> bool:
-        """See `RewardFunction.applies`: as of the reward that is wrapped, such as a sum with a constant."""
-        return self.reward.applies(result, index)
-
     def without_steps(self, reward: RewardSpec) -> RewardFunction:
         """Return a reward of which all is paid at the end.
 
@@ -94,7 +90,7 @@ class RewardWrapper(CompositeReward):
         """Return the result with the wrapper's own score as a term, where the wrapper has a name."""
         if self.name is None:
             return result
-        scores = [score if self.applies(result, index) else None for index, score in enumerate(result.scores)]
+        scores = [score if result.applies_to(index) else None for index, score in enumerate(result.scores)]
         return result._replace(terms={**result.terms, self.name: scores})
 
 

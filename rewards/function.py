@@ -85,15 +85,6 @@ class RewardFunction(ABC):
         """
         return evaluate_reward(self, prompts, completions, columns, name=self.term_name)
 
-    def applies(self, result: RewardResult, index: int) -> bool:
-        """Tell whether a score stands for something, or is 0 because no term applies to the completion.
-
-        Args:
-            result: What `evaluate` gave.
-            index: Which of its completions.
-        """
-        return any(values[index] is not None for values in result.terms.values())
-
     @property
     def term_name(self) -> str:
         """Name of the term in `info` and logs."""

@@ -7,7 +7,7 @@ from textgym.reward_protocol import RewardResult, RewardSpec, evaluate_reward
 from textgym.reward_validation import select_items
 
 from .arguments import check_number
-from .composite import CompositeReward, RewardWrapper
+from .composite import RewardWrapper
 from .function import RewardFunction
 from .registry import register_reward
 
@@ -54,10 +54,6 @@ class Gate(RewardWrapper):
             names.append(_free_name(term, names))
         return names if self.name is None or self.name in names else [*names, self.name]
 
-    def applies(self, result: RewardResult, index: int) -> bool:
-        """See `RewardFunction.applies`: also where the gate is closed, so that the score is 0."""
-        return CompositeReward.applies(self, result, index) or self.reward.applies(result, index)
-
     @property
     def score_range(self) -> tuple[float, float] | None:
         """The reward's range, widened to 0."""
@@ -69,11 +65,11 @@ class Gate(RewardWrapper):
         size = len(completions)
         condition = evaluate_reward(self.condition, prompts, completions, columns)
         passed = [
-            index
-            for index, score in enumerate(condition.scores)
-            if score > self.above and self.condition.applies(condition, index)
+            index for index, score in enumerate(condition.scores) if score > self.above and condition.applies_to(index)
         ]
         scores = [0.0] * size
+        # Where the gate is closed the score is 0, and stands for that.
+        counts = [condition.applies_to(index) for index in range(size)]
         # Also where the gate is closed to all of them, so that a term has one name in every batch.
         terms: dict[str, list[float | None]] = {term: [None] * size for term in self.reward.term_names}
         token_rewards: list[list[float] | None] = [None] * size
@@ -86,13 +82,15 @@ class Gate(RewardWrapper):
             )
             terms |= {term: [None] * size for term in inner.terms if term not in terms}
             for position, index in enumerate(passed):
-                scores[index] = inner.scores[position]
+                scores[index], counts[index] = inner.scores[position], inner.applies_to(position)
                 token_rewards[index] = inner.token_rewards[position]
                 for term, values in inner.terms.items():
                     terms[term][index] = values[position]
         for term, values in condition.terms.items():
             terms[_free_name(term, terms)] = values
-        return self.named(RewardResult(scores, terms, token_rewards))
+        result = RewardResult(scores, terms, token_rewards)
+        applies = [result.applies_to(index) or counts[index] for index in range(size)]
+        return self.named(result.that_applies(applies))
 
 
 def _free_name(term: str, taken: Container[str]) -> str:

@@ -121,11 +121,7 @@ class HttpReward(CompositeReward):
             [score for result in results for score in result.scores],
             terms,
             [tokens for result in results for tokens in result.token_rewards],
-        )
-
-    def applies(self, result: RewardResult, index: int) -> bool:
-        """See `RewardFunction.applies`: also where the server gives a score and no term, but a constant."""
-        return result.scores[index] != 0 or super().applies(result, index)
+        ).that_applies([result.applies_to(index) for result in results for index in range(len(result.scores))])
 
     def _score_batch(
         self, prompts: Sequence[str], completions: Sequence[str], columns: dict[str, Sequence[Any]]
@@ -162,4 +158,6 @@ class HttpReward(CompositeReward):
                 raise ServerError(
                     f"The reward server {self.url} must give one entry of {name!r} per completion, got {got} for {size}"
                 )
-        return RewardResult([0.0 if score is None else score for score in scores], dict(terms), token_rewards)
+        result = RewardResult([0.0 if score is None else score for score in scores], dict(terms), token_rewards)
+        # Also a score that no term accounts for, as of a sum with a constant.
+        return result.that_applies([score is not None for score in scores])

@@ -96,7 +96,7 @@ def find_reward(name: str) -> Registered:
         return load_reward_model(name)
     if ":" in name:
         return _load(name)
-    if any(sign in name for sign in (" * ", " + ", " - ")):
+    if "/" not in name and any(sign in name for sign in (" * ", " + ", " - ")):
         raise ValueError(
             f"Unknown reward {name!r}: as a text a reward is one name. Reward objects in Python are added so; "
             "anywhere else a sum is a list, such as [{ends_sentence: , weight: 2}, readability, {constant: -1}]."

@@ -11,9 +11,6 @@ from fastapi.responses import JSONResponse
 
 from textgym.reward_protocol import Reward, RewardError, RewardResult, evaluate_reward, reward_arguments
 
-from .function import RewardFunction
-from .plain import as_reward
-
 MAX_BYTES = 16 * 1024 * 1024
 _REQUIRED = ("prompts", "completions")
 
@@ -37,7 +34,6 @@ def make_app(reward: Reward, token: str, max_bytes: int = MAX_BYTES) -> FastAPI:
         raise ValueError("A reward server needs a token, got an empty one.")
     if max_bytes < 1:
         raise ValueError(f"max_bytes must be at least 1, got {max_bytes}.")
-    judge = as_reward(reward)
     app = FastAPI(title="TextGym reward", openapi_url=None)
     turn = asyncio.Lock()
 
@@ -50,7 +46,7 @@ def make_app(reward: Reward, token: str, max_bytes: int = MAX_BYTES) -> FastAPI:
                 result = await asyncio.to_thread(_score, reward, batch)
         except _RefusalError as refusal:
             return _EscapedResponse({"error": str(refusal)}, refusal.status)
-        return _EscapedResponse(_to_data(judge, result))
+        return _EscapedResponse(_to_data(result))
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -138,9 +134,8 @@ def _score(reward: Reward, batch: Mapping[str, Any]) -> RewardResult:
         raise _RefusalError(422, str(error)) from error
 
 
-def _to_data(reward: RewardFunction, result: RewardResult) -> dict[str, Any]:
+def _to_data(result: RewardResult) -> dict[str, Any]:
     scores = [
-        score if not result.terms or reward.applies(result, index) else None
-        for index, score in enumerate(result.scores)
+        score if not result.terms or result.applies_to(index) else None for index, score in enumerate(result.scores)
     ]
     return {"scores": scores, "terms": result.terms, "token_rewards": result.token_rewards}

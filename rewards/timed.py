@@ -47,14 +47,16 @@ class Timed(RewardWrapper):
         return self.reward.score_range
 
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
-        """Score N completions, with the reward's own terms and the seconds that a completion took, if it applies."""
+        """Score N completions, with the reward's own terms and the seconds that a completion took."""
         if self._timed_sum is not None:
             return self.named(self._timed_sum.evaluate(prompts, completions, **columns))
         start = time.perf_counter()
         result = evaluate_reward(self.reward, prompts, completions, columns)
-        each = (time.perf_counter() - start) / max(1, len(completions))
-        seconds = [each if self.reward.applies(result, index) else None for index in range(len(completions))]
-        return result._replace(terms={**self.named(result).terms, f"{self.reward.term_name}_seconds": seconds})
+        seconds: float | None = (time.perf_counter() - start) / max(1, len(completions))
+        terms = {**self.named(result).terms, f"{self.reward.term_name}_seconds": [seconds] * len(completions)}
+        # What took time does not apply by that.
+        applies = [result.applies_to(index) for index in range(len(completions))]
+        return result._replace(terms=terms).that_applies(applies)
 
     def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
         """Return what the reward sees in N unfinished texts."""

@@ -124,7 +124,12 @@ class WeightedSum(CompositeReward):
             ]
             for name, values in result.terms.items():
                 named_terms[_free_name(name, named_terms)] = values
-        return RewardResult(scores, named_terms, token_rewards)
+        # A constant applies to every completion, also that of a sum within a term.
+        applies = [
+            self.constant != 0 or any(result.applies_to(index) for result in results)
+            for index in range(len(completions))
+        ]
+        return RewardResult(scores, named_terms, token_rewards).that_applies(applies)
 
     def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
         """Return the weighted sum of the terms' potentials; a term that has none of its own counts with its score.
@@ -171,10 +176,6 @@ class WeightedSum(CompositeReward):
         for (weight, _), numbers in zip(self.terms, values, strict=True):
             totals = [total + weight * number for total, number in zip(totals, numbers, strict=True)]
         return totals
-
-    def applies(self, result: RewardResult, index: int) -> bool:
-        """See `RewardFunction.applies`: a constant applies to every completion."""
-        return self.constant != 0 or super().applies(result, index)
 
     def __repr__(self) -> str:
         """Return the sum as arithmetic, such as `0.5 * Keywords(['Python']) - BannedWords(['war']) + 1`."""

@@ -64,7 +64,7 @@ class Whiten(RewardWrapper):
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
         """Score N completions, with the reward's own terms; where it does not apply, the score stays 0."""
         result = evaluate_reward(self.reward, prompts, completions, columns)
-        applies = [self.applies(result, index) for index in range(len(completions))]
+        applies = [result.applies_to(index) for index in range(len(completions))]
         self._count_in([score for score, is_counted in zip(result.scores, applies, strict=True) if is_counted])
         scores = [
             self._whiten(score) if is_counted else score

@@ -401,5 +401,5 @@ def test_a_task_comes_without_what_it_is_made_from() -> None:
 
 
 def test_rendering_passes_on_nothing_that_a_terminal_would_obey() -> None:
-    text = render_ansi("p \x1b[2J", "c\x1bc\x9b\r\n\N{ZERO WIDTH JOINER}", None)
+    text = render_ansi("p \x1b[2J", "c\x1bc\x9b\N{RIGHT-TO-LEFT OVERRIDE}\n\N{ZERO WIDTH JOINER}", None)
     assert text == "\x1b[36mp  [2J\x1b[0m\x1b[1;32mc c  \x1b[0m\n\x1b[1;32m\N{ZERO WIDTH JOINER}\x1b[0m"

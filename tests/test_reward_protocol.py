@@ -337,5 +337,11 @@ def test_a_column_that_the_prompts_lack_is_named() -> None:
     for columns, there in given:
         with pytest.raises(RewardError) as caught:
             score_completions(right, ["a"], ["b"], columns, [[1]])
-        said = f"; the prompts' columns are {there}, and 'answer' is not one of them, on completion 1"
-        assert said in str(caught.value)
+        assert f"; the prompts have {there} as columns, and not 'answer', on completion 1" in str(caught.value)
+
+    def wrong(completions: Sequence[str], **columns: Any) -> list[float]:
+        return right(completions)  # type: ignore[call-arg]
+
+    with pytest.raises(RewardError) as caught:
+        score_completions(wrong, ["a"], ["b"], {"answer": [1]}, [[1]])
+    assert "as columns" not in str(caught.value)

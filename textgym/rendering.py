@@ -21,6 +21,11 @@ class UnknownRenderModeError(ValueError, TypeError):
     """
 
 
+# Control characters, separators of lines, halves of surrogate pairs, and what turns the direction of writing.
+_OBEYED = ("Cc", "Cs", "Zl", "Zp")
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 def check_render_mode(render_mode: str | None) -> None:
     """Raise UnknownRenderModeError, which is a ValueError, for a render mode that no environment here has."""
     if render_mode is not None and render_mode not in RENDER_MODES:
@@ -51,7 +56,7 @@ def render_ansi(prompt: str, completion: str, ending: Mapping[str, Any] | None) 
 
 def without_controls(text: str) -> str:
     """Return text without the characters, but for line breaks, that a terminal would obey, or could not be sent."""
-    return "".join(" " if category(one) in ("Cc", "Cs") and one != "\n" else one for one in text)
+    return "".join(" " if one != "\n" and (one in _TURNS or category(one) in _OBEYED) else one for one in text)
 
 
 def print_episode(ending: Mapping[str, Any]) -> None:

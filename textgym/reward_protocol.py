@@ -52,11 +52,25 @@ class RewardResult(NamedTuple):
         terms: Each named term's unweighted value for each completion, None where it does not apply.
         token_rewards: Rewards of each completion's tokens where a term gave such, else None. Their sum is the part
             of the score that they account for; the rest of the score is paid at the last token.
+        applies: Whether each score stands for something; None where it does if any term is there, and only then.
     """
 
     scores: list[float]
     terms: dict[str, list[float | None]]
     token_rewards: list[list[float] | None]
+    applies: list[bool] | None = None
+
+    def applies_to(self, index: int) -> bool:
+        """Tell whether a completion's score stands for something, or is 0 because nothing applies to it."""
+        return self._has_term(index) if self.applies is None else self.applies[index]
+
+    def that_applies(self, applies: list[bool]) -> "RewardResult":
+        """Return the same, with this `applies`, or None where that says as much."""
+        is_usual = all(flag == self._has_term(index) for index, flag in enumerate(applies))
+        return self._replace(applies=None if is_usual else applies)
+
+    def _has_term(self, index: int) -> bool:
+        return any(values[index] is not None for values in self.terms.values())
 
 
 @runtime_checkable
@@ -182,10 +196,14 @@ def _checked(
     if not isinstance(result.terms, Mapping) or not all(isinstance(term, str) for term in result.terms):
         problem = f"evaluate() of reward {name!r} must give terms as a dict of names, got {result.terms!r};"
         raise RewardError(f"{problem} the batch's first completion is:", prompts[0], completions[0])
+    if result.applies is not None and [type(flag) for flag in result.applies] != [bool] * len(prompts):
+        problem = f"evaluate() of reward {name!r} must give applies as a list of N truths, got {result.applies!r};"
+        raise RewardError(f"{problem} the batch's first completion is:", prompts[0], completions[0])
     return RewardResult(
         read_numbers(result.scores, name, prompts, completions),
         {term: read_scores(values, term, prompts, completions).scores for term, values in result.terms.items()},
         read_token_rewards(result.token_rewards, name, prompts, completions, completion_ids),
+        result.applies,
     )
 
 

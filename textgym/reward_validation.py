@@ -96,10 +96,14 @@ def call_reward(
         hint = ""
         if isinstance(error, TypeError) and str(error).startswith("string indices must be integers"):
             hint = "; if it reads messages, as many of TRL's do, give Conversational(…) of it,"
-        lacking = _MISSING_ARGUMENTS.search(str(error)) if isinstance(error, TypeError) else None
+        # Raised by the call itself, and not within the reward.
+        is_refused = (
+            isinstance(error, TypeError) and error.__traceback__ is not None and not error.__traceback__.tb_next
+        )
+        lacking = _MISSING_ARGUMENTS.search(str(error)) if is_refused else None
         if lacking is not None:
             columns_there = ", ".join(sorted(arguments.keys() - texts.keys() - _ALWAYS_GIVEN)) or "no others"
-            hint = f"; the prompts' columns are {columns_there}, and {lacking[1]} is not one of them,"
+            hint = f"; the prompts have {columns_there} as columns, and not {lacking[1]},"
         problem = f"Reward {name!r} raised {type(error).__name__} ({error}){hint} on {where}:"
         raise RewardError(problem, prompts[culprit], completions[culprit]) from error
 

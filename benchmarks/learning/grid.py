@@ -56,8 +56,8 @@ class Grid:
                 raise ValueError(f"The {name} of a benchmark must differ, got {twice[0]!r} twice.{remedy}")
         for place, is_given, key in (
             ("seed", "seed" in self.settings, "seeds"),
-            ("task.name", "name" in self.settings.get("task", {}), "tasks"),
-            ("algorithm.name", "name" in self.settings.get("algorithm", {}), "algorithms"),
+            ("task.name", "name" in _section(self.settings, "task"), "tasks"),
+            ("algorithm.name", "name" in _section(self.settings, "algorithm"), "algorithms"),
         ):
             if is_given:
                 raise ValueError(f"settings.{place} of a benchmark must be left out; give it under {key}.")
@@ -80,18 +80,19 @@ class Grid:
         given = {"name": algorithm} if isinstance(algorithm, str) else dict(algorithm)
         label = str(given.pop("label", given.get("name")))
         settings: dict[str, Any] = {**self.settings, "seed": seed}
-        settings["task"] = {**self.settings.get("task", {}), "name": task}
-        shared = self.settings.get("algorithm", {})
+        settings["task"] = {**_section(self.settings, "task"), "name": task}
+        shared = _section(self.settings, "algorithm")
         policy: Any = given.pop("policy", None)
         if policy is not None:
-            settings["policy"] = {**self.settings.get("policy", {}), **policy} if isinstance(policy, dict) else policy
+            of_all = _section(self.settings, "policy")
+            settings["policy"] = {**of_all, **policy} if isinstance(policy, dict) else policy
         settings["algorithm"] = {**shared, **given}
         if self.total_tokens is not None:
             settings["total_tokens"] = self.total_tokens
         try:
             total_tokens = build_settings(settings).total_tokens
         except ValueError as error:
-            others = {**settings, "policy": self.settings.get("policy", {})}
+            others = {**settings, "policy": _section(self.settings, "policy")}
             if not _is_valid({**others, "algorithm": {**shared, "name": given["name"]}}):
                 raise
             place = f"{self.files[label]}: " if label in self.files else ""
@@ -150,6 +151,12 @@ def algorithm_label(algorithm: str | Mapping[str, Any]) -> str:
             f"The label of an algorithm names its folder: it must be text without / and \\, and not .., got {label!r}."
         )
     return str(label)
+
+
+def _section(settings: Mapping[str, Any], name: str) -> Any:
+    """Return a section of settings; none, and an empty one of YAML, is a mapping of nothing."""
+    section = settings.get(name)
+    return {} if section is None else section
 
 
 def _is_valid(settings: Mapping[str, Any]) -> bool:
@@ -226,8 +233,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     for key, expected in EXPECTED.items():
         if key in data and not _is_right(key, data[key]):
             raise ValueError(f"{path}: {key} must be {expected}, got {data[key]!r}.")
-    for key in ("task", "algorithm"):
-        section = data.get("settings", {}).get(key, {})
+    for key in ("task", "algorithm", "policy"):
+        section = _section(data.get("settings", {}), key)
         if not isinstance(section, dict):
             raise ValueError(f"{path}: settings.{key} must be {EXPECTED['settings']}, got {section!r}.")
     return data

@@ -43,12 +43,14 @@ def measure_agreement(scores: Numbers, ratings: Numbers, min_gap: float) -> Agre
 
 
 def are_equal(values: Numbers) -> bool:
-    """Tell whether numbers, shape (N,), are equal up to rounding; then their standard deviation may be above 0.
+    """Tell whether numbers, shape (N,), are equal up to a billionth of the greatest, or of 1 if that is less.
+
+    So far apart rounding may bring equal ones, whose standard deviation is then above 0. True of none, and of NaN.
 
     >>> are_equal(np.full(3, 0.1)), float(np.full(3, 0.1).std()) > 0
     (True, True)
     """
-    return not len(values) or bool(np.ptp(values) <= 1e-9 * max(1.0, np.abs(values).max()))
+    return not len(values) or not np.ptp(values) > 1e-9 * max(1.0, np.abs(values).max())
 
 
 def pearson(one: Numbers, other: Numbers) -> float | None:

@@ -149,6 +149,9 @@ def test_arrows_move_how_sure_somebody_is_and_leave_the_choice(sqlite_store: Fee
     expect(page.locator("[name=sureness][value='3']")).to_be_checked()
     expect(page.locator("[name=choice][value=left]")).to_be_checked()
     expect(page.locator("[data-side=A]")).to_have_class("card chosen")
+    page.locator("[name=choice][value=left]").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("[name=choice][value=left]")).to_be_checked()
 
 
 def test_two_tabs_of_one_chat_take_nothing_from_each_other(sqlite_store: FeedbackStore, enter: Enter) -> None:

@@ -139,6 +139,8 @@ def test_a_constant_goes_through_where_no_term_applies(tmp_path: Path) -> None:
         }
         assert Clip(there, 0, 4).evaluate(**asked).scores == [4.0, 4.0]
         assert there(**asked)[1] == 5.0
+        assert (there - 5)(**asked)[1] == 0.0
+        assert Clip(there, -1, 0)(**asked)[1] == 0.0
 
 
 @pytest.mark.usefixtures("with_token")

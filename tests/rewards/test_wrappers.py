@@ -79,6 +79,15 @@ def test_a_constant_applies_to_every_completion_also_within_other_rewards() -> N
     assert Gate(length, inner)(prompts=prompts, completions=texts) == [0.0, 0.0, 0.0, None]
 
 
+def test_a_constant_within_a_term_applies_in_a_sum_around_it_too() -> None:
+    prompts, texts = ["Q"] * 2, ("abc", "")
+    around = 2 * Clip(1 - as_reward(length), -1, 0.5)
+    assert around(prompts=prompts, completions=texts) == [-2.0, 1.0]
+    assert Clip(around, -1, 0.75)(prompts=prompts, completions=texts) == [-1.0, 0.75]
+    assert Timed(around)(prompts=prompts, completions=texts) == [-2.0, 1.0]
+    assert (2 * as_reward(length))(prompts=prompts, completions=texts) == [6.0, None]
+
+
 def test_what_does_not_apply_is_not_timed_either() -> None:
     assert Timed(length)(prompts=["Q"] * 2, completions=["a", ""]) == [1.0, None]
     assert (1 * as_reward(Timed(length)))(prompts=["Q"] * 2, completions=["a", ""]) == [1.0, None]

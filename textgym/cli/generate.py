@@ -91,5 +91,5 @@ def _print(completions: list[tuple[str, str]]) -> None:
         sys.stdout.write("\n\n".join(text + completion for text, completion in completions) + "\n")
         return
     for index, (text, completion) in enumerate(completions):
-        line = Text.assemble((text, PROMPT_STYLE), (without_controls(completion), COMPLETION_STYLE))
+        line = Text.assemble((without_controls(text), PROMPT_STYLE), (without_controls(completion), COMPLETION_STYLE))
         console.print("\n" if index else "", line, sep="", soft_wrap=True)

@@ -157,9 +157,13 @@ def close_chat(session: Session, annotator_id: int, chat_id: int) -> None:
     if chat.ended_at is not None or not chat.turns:
         return
     chat.ended_at = utc_now()
-    if chat.assignment is not None and chat.assignment.state == "open":
-        keep_place(session, chat.assignment)
-        chat.assignment.state, chat.assignment.ended_at = "decided", utc_now()
+    if chat.assignment_id is not None:
+        # Read anew, since its place may have been freed meanwhile.
+        locked = {"of": Assignment}
+        given = session.get_one(Assignment, chat.assignment_id, with_for_update=locked, populate_existing=True)
+        if given.state == "open":
+            keep_place(session, given)
+            given.state, given.ended_at = "decided", utc_now()
     session.flush()
 
 

@@ -67,7 +67,7 @@ def hold_person(session: Session, annotator_id: int) -> None:
 
 
 def take_place_again(session: Session, assignment: Assignment) -> bool:
-    """Give a person whose item was skipped a place among those who judge it; False if all are taken."""
+    """Give a person who has none any more a place among those who judge an item; False if all are taken."""
     if assignment.item.is_check:
         return True
     session.execute(select(Item.id).where(Item.id == assignment.item_id).with_for_update())

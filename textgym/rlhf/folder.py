@@ -103,7 +103,8 @@ class LoopFolder:
         """Whether other settings were written down when the loop was called last."""
         from .settings import read_loop_settings
 
-        return read_loop_settings(self.config) != without_passwords(settings)
+        # Where there are none, `open` says that it is no loop's folder.
+        return self.config.is_file() and read_loop_settings(self.config) != without_passwords(settings)
 
     def open(self, settings: LoopSettings) -> None:
         """Make the folder and write the settings, or check that they are those it was begun with.

@@ -20,8 +20,8 @@ judge({
   path: "/api/comparisons",
   missing: words.choose_first,
   keys: (key, event) => {
-    // Among radio buttons that have the focus, the browser itself moves.
-    if (key.startsWith("Arrow") && event.target.matches("[type=radio]")) return undefined;
+    // Among those that say how sure, the browser itself moves.
+    if (key.startsWith("Arrow") && event.target.matches("[name=sureness]")) return undefined;
     if (/^[1-3]$/.test(key)) return form.querySelector(`[name=sureness][value="${key}"]`);
     return choices[key] && form.querySelector(`[name=choice][value=${choices[key]}]`);
   },
