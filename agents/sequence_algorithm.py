@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -30,21 +30,12 @@ from .forward_record import DecodingPlan
 from .generation import GeneratedEpisode, generate_looks
 from .judging import JudgedEpisode, judge_episodes
 from .language_policy import LanguagePolicy
+from .needless_arguments import refuse_unused, unknown_argument
 from .number_checks import check_numbers
 from .persistence import CheckedPersistence
 from .policy import GPT2Policy
 from .reference import Reference, ReferenceSource, ReferenceStore
 from .token_rules import token_rules
-from .unknown_arguments import unknown_argument
-
-# Of Stable-Baselines3's arguments those that mean nothing here, and what they are by default.
-UNUSED = {
-    "rollout_buffer_class": None,
-    "rollout_buffer_kwargs": None,
-    "replay_buffer_class": None,
-    "replay_buffer_kwargs": None,
-    "sde_sample_freq": -1,
-}
 
 
 class SequenceAlgorithm(CheckedPersistence):
@@ -81,6 +72,7 @@ class SequenceAlgorithm(CheckedPersistence):
 
         The model is not set up yet.
         """
+        refuse_unused(plain)
         check_numbers({"decode_rows": decode_rows, "potential_shaping": potential_shaping, **plain})
         self._check_policy_class(policy)
         read_device(plain.get("device", "auto"))  # raises where there is none of that name
@@ -89,7 +81,6 @@ class SequenceAlgorithm(CheckedPersistence):
         self.reference_store = ReferenceStore(reference)
         self.decode_rows = decode_rows
         self.potential_shaping = potential_shaping
-        _refuse_unused(plain)
         self.expected_length: float | None = None
         # Stable-Baselines3's own count begins anew with each call of `learn`; random numbers must not.
         self.n_episodes_started = 0
@@ -353,13 +344,3 @@ class SequenceAlgorithm(CheckedPersistence):
         self.logger.record("rollout/ended_share", sum(ended) / len(ended))
         log_prob = torch.cat([item.episode.log_prob for item in judged])
         self.logger.record("rollout/entropy", -float(log_prob.mean()))
-
-
-def _refuse_unused(arguments: Mapping[str, Any]) -> None:
-    """Raise ValueError where an argument of Stable-Baselines3 is given that would have no effect."""
-    for name, default in UNUSED.items():
-        if arguments.get(name, default) != default:
-            raise ValueError(
-                f"{name} must be left out: episodes are kept in buffers of their own, and use_sde is for continuous "
-                f"actions; got {arguments[name]!r}."
-            )

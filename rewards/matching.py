@@ -1,15 +1,12 @@
 """Finding words and phrases in a text: whole words where a script has spaces, substrings in Chinese and Japanese."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
+from textgym.unspaced_scripts import CHINESE_OR_JAPANESE_CHARACTER
 
 from .arguments import check_texts
-
-_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
 
 
 class _Phrase(NamedTuple):
@@ -103,4 +100,4 @@ def _occurs(phrase: _Phrase, text: str) -> bool:
 def _belongs_to_word(character: str) -> bool:
     """Tell whether a character is part of a word in a script with spaces."""
     is_word_character = character == "_" or unicodedata.category(character)[0] in "LMN"
-    return is_word_character and not _UNSPACED.match(character)
+    return is_word_character and not CHINESE_OR_JAPANESE_CHARACTER.match(character)

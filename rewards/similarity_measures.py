@@ -1,6 +1,5 @@
 """How like its references each of some completions is: BLEU, ROUGE-L and chrF."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
@@ -8,7 +7,7 @@ from itertools import chain
 from operator import or_
 from typing import Any, Literal
 
-from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
+from textgym.unspaced_scripts import CHINESE_OR_JAPANESE_CHARACTER
 
 from .chrf import chrf
 from .extras import require_package
@@ -19,7 +18,6 @@ Metric = Literal["bleu", "rouge_l", "chrf"]
 # Takes completions, and one or more references of each.
 Measure = Callable[[Sequence[str], Sequence[Sequence[str]]], list[float]]
 
-_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
 _BLEU_ORDER = 4
 
 
@@ -29,7 +27,7 @@ def _make_bleu() -> Measure:
     def split(text: str) -> list[str]:
         # Only a line break or a word with punctuation needs sacrebleu's rules, and it remembers these words.
         if not text.isascii():
-            text = _UNSPACED.sub(r" \g<0> ", text)  # as its tokenizer "zh" does
+            text = CHINESE_OR_JAPANESE_CHARACTER.sub(r" \g<0> ", text)  # as its tokenizer "zh" does
         words = [text.rstrip()] if "\n" in text else text.split()
         return list(chain.from_iterable([word] if word.isalnum() else metric.tokenizer(word).split() for word in words))
 

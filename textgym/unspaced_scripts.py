@@ -1,5 +1,7 @@
 """The scripts that are written without spaces between words."""
 
+import re
+
 # As the inside of a regular expression's [...]: Han with its iteration marks and compatibility ideographs, Hiragana,
 # Katakana (also small and half-width), Bopomofo.
 CHINESE_AND_JAPANESE = (
@@ -8,3 +10,4 @@ CHINESE_AND_JAPANESE = (
     "\U0001b000-\U0001b16f\U00020000-\U0002fa1f\U00030000-\U0003347f"
 )
 THAI_AND_LAO, BURMESE, KHMER = "\u0e00-\u0eff", "\u1000-\u109f", "\u1780-\u17ff"
+CHINESE_OR_JAPANESE_CHARACTER = re.compile(f"[{CHINESE_AND_JAPANESE}]")

@@ -8,12 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 from textgym.named_objects import nearest
 from textgym.rewards.matching import PhraseMatcher
-from textgym.unspaced_scripts import CHINESE_AND_JAPANESE
+from textgym.unspaced_scripts import CHINESE_AND_JAPANESE, CHINESE_OR_JAPANESE_CHARACTER
 
 from .word_exchange import WordExchange, whole_words
 from .word_pairs import WORD_PAIRS
 
-_UNSPACED = re.compile(f"[{CHINESE_AND_JAPANESE}]")
 _ENDS_OF_WORDS = re.compile(f" |(?<=[{CHINESE_AND_JAPANESE}])(?=[{CHINESE_AND_JAPANESE}])")
 
 KEEP: Literal["keep"] = "keep"
@@ -80,7 +79,7 @@ def put_in(word: str, change: float | Literal["keep"]) -> Counterfactual:
             return text
         ends = [*(found.start() for found in _ENDS_OF_WORDS.finditer(text)), len(text)]
         place = random.Random(text).choice(ends)
-        gap = "" if _UNSPACED.match(text[place - 1 : place]) else " "
+        gap = "" if CHINESE_OR_JAPANESE_CHARACTER.match(text[place - 1 : place]) else " "
         return f"{text[:place]}{gap}{word}{text[place:]}"
 
     return Counterfactual(f"put in {word!r}", edit, change)

@@ -171,13 +171,18 @@ def test_a_skipped_item_goes_to_somebody_else_and_not_back(store: FeedbackStore)
     assert_places_are_counted(store)
 
 
+def leave_lying(store: FeedbackStore, *assignments: int) -> None:
+    with store.writing() as session:
+        for one in assignments:
+            session.get_one(Assignment, one).given_at = utc_now() - LEFT_LYING - timedelta(minutes=1)
+
+
 def test_an_item_that_is_left_lying_goes_to_somebody_else_and_may_still_be_judged(store: FeedbackStore) -> None:
     add_items(store, 1)
     ada, bo = person(store, "Ada"), person(store, "Bo")
     first = given(store, ada)
     assert first is not None
-    with store.writing() as session:
-        session.get_one(Assignment, first[0]).given_at = utc_now() - LEFT_LYING - timedelta(minutes=1)
+    leave_lying(store, first[0])
     taken = given(store, bo)
     assert taken is not None
     assert_places_are_counted(store)
@@ -186,12 +191,6 @@ def test_an_item_that_is_left_lying_goes_to_somebody_else_and_may_still_be_judge
         rate(session, ada, first[0], RatingAnswer(2))
     with store.reading() as session:
         assert set(session.scalars(select(Rating.score))) == {1, 2}
-
-
-def leave_lying(store: FeedbackStore, *assignments: int) -> None:
-    with store.writing() as session:
-        for one in assignments:
-            session.get_one(Assignment, one).given_at = utc_now() - LEFT_LYING - timedelta(minutes=1)
 
 
 def test_who_comes_back_to_what_was_left_lying_has_the_place_again_if_it_is_free(store: FeedbackStore) -> None:
