@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textgym.episodes import FinishedEpisode, FinishReason
 from textgym.prompts import Prompt
-from textgym.task import FinishedEpisode, FinishReason, TextTask
+from textgym.task import TextTask
 
 from .decoder import SAMPLED, Decoder, Sampling
 from .host_copies import to_device

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textgym.episodes import FinishedEpisode, Judgement
 from textgym.reward_protocol import StepReward
 from textgym.shaping import pay_where_earned
-from textgym.task import FinishedEpisode, Judgement, TextTask
+from textgym.task import TextTask
 
 from .flat_episodes import EpisodeRecord
 from .generation import GeneratedEpisode

@@ -21,7 +21,8 @@ from .number_checks import check_numbers
 from .precision import aligned_rows, precision, product_dtype
 from .token_rules import TokenRules
 from .token_statistics import head_log_prob, head_statistics, known_statistics, token_statistics
-from .trunk import Trunk, TrunkArguments
+from .trunk import Trunk
+from .trunk_model import TrunkArguments
 
 # In float32 128 MB on the CPU, where 600 decisions of GPT-2's vocabulary are one chunk, of which nothing is computed
 # twice; half a GB on a GPU, since a few hundred rows leave it idle.

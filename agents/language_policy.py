@@ -16,7 +16,7 @@ from .precision import Autocast
 from .sampling import draw_tokens, draw_with_log_prob, restrict_to_top
 from .term_watch import TermWatch
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource
+from .trunk_model import ModelSource
 
 OBSERVATION_KEYS = ("input_ids", "attention_mask", "is_generated")
 

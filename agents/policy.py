@@ -20,7 +20,8 @@ from .number_checks import check_numbers
 from .precision import Autocast
 from .text_passes import PackedTexts
 from .token_rules import NO_RULES, TokenRules
-from .trunk import CacheType, ModelSource
+from .trunk import CacheType
+from .trunk_model import ModelSource
 
 # The term of an actor-critic loss that each result of `evaluate_actions` leads to.
 LOSSES = {"values": "value loss", "log_prob": "policy loss", "entropy": "entropy loss"}

@@ -14,7 +14,7 @@ from .language_policy import LanguagePolicy
 from .number_checks import check_numbers
 from .sampling import draw_tokens, restrict_to_top
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource, TrunkOptions
+from .trunk_model import ModelSource, TrunkOptions
 
 
 class GPT2QNetwork(LanguagePolicy):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .number_checks import check_numbers
 from .q_network import GPT2QNetwork
 from .token_rules import NO_RULES, TokenRules
-from .trunk import ModelSource, TrunkOptions
+from .trunk_model import ModelSource, TrunkOptions
 from .value_policy import ValuePolicy
 
 

@@ -17,7 +17,7 @@ from .frozen_layers import frozen_parameters, share_frozen_parameters
 from .lora import switch_off
 from .policy import GPT2Policy
 from .scoring import Divergence, compare_policies, log_prob_of_tokens
-from .trunk import own_model
+from .trunk_model import own_model
 
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 

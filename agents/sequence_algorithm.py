@@ -19,9 +19,10 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.devices import read_device
+from textgym.episodes import episode_info
 from textgym.named_objects import nearest
 from textgym.shaping import require_same_gamma
-from textgym.task import TextTask, episode_info
+from textgym.task import TextTask
 
 from . import gpu_path
 from .completion_policy import GPT2CompletionPolicy

@@ -1,23 +1,18 @@
 """The trunk of a causal language model: hidden states of contexts, of whole episodes, and of cached rows."""
 
-import copy
 import math
 from collections.abc import Hashable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GPT2Model, PretrainedConfig, PreTrainedModel
-
-from textgym.models import load_language_model
+from transformers import GPT2Model
 
 from . import gpu_path
-from .activations import fuse_activations
 from .cpu_step import cpu_step
 from .forward_record import DecodingPlan, ForwardRecord
 from .frozen_layers import freeze_layers, lower_hidden_states, upper_hidden_states
@@ -32,32 +27,11 @@ from .optimizer_settings import optimizer_settings
 from .precision import Autocast, check_autocast, checkpointed_blocks, precision, product_dtype
 from .rollout_memory import RolloutMemory
 from .text_passes import PackedTexts, layout_of
+from .trunk_model import ModelSource, own_model
 
 # Positions of a forward pass on the CPU; more of them fall out of its cache.
 POSITIONS_PER_PASS = 1024
 CacheType = TypeVar("CacheType", bound=RowCache)
-ModelSource = PreTrainedModel | PretrainedConfig | str | Path | None
-
-
-class TrunkOptions(TypedDict, total=False):
-    """What of the trunk is trained, in which precision and memory; explained in `LanguagePolicy`."""
-
-    frozen_layers: int
-    lora: LoraSource | None
-    autocast: Autocast | None
-    gradient_checkpointing: bool
-
-
-class TrunkArguments(TypedDict):
-    """The keyword arguments of a trunk; explained in `LanguagePolicy`."""
-
-    model: ModelSource
-    frozen_layers: int
-    lora: LoraSource | None
-    autocast: Autocast | None
-    gradient_checkpointing: bool
-    optimizer_class: type[torch.optim.Optimizer]
-    optimizer_kwargs: dict[str, Any] | None
 
 
 class Trunk(BasePolicy):
@@ -330,16 +304,3 @@ class Trunk(BasePolicy):
         hidden = joined if order is None else joined.index_select(0, order)
         self.memory.keep_choices(hidden, None if known is None else known.at_decisions(obs["is_decision"]))
         return hidden
-
-
-def own_model(source: ModelSource) -> PreTrainedModel:
-    """Load a language model, make it from its configuration, or copy it; in float32, without dropout."""
-    if isinstance(source, PretrainedConfig):
-        model = AutoModelForCausalLM.from_config(source)
-    elif isinstance(source, PreTrainedModel):
-        model = copy.deepcopy(source)
-    else:
-        model = load_language_model(source)
-    model.float().eval()
-    fuse_activations(model)
-    return cast(PreTrainedModel, model)

@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import Schedule
 
 from .optimizer_settings import optimizer_settings
 from .q_network import GPT2QNetwork
-from .trunk import ModelSource, own_model
+from .trunk_model import ModelSource, own_model
 
 
 class ValuePolicy(BasePolicy):

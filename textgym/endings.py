@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .task import FinishedEpisodes, TextTask, info_columns
+from .episodes import FinishedEpisodes, info_columns
+from .task import TextTask
 
 
 class Endings(Mapping[int, dict[str, Any]]):

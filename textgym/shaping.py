@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from .task import FinishedEpisode, Judgement, TextTask
+    from .episodes import FinishedEpisode, Judgement
+    from .task import TextTask
 
 
 @runtime_checkable

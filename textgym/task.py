@@ -4,13 +4,14 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
 
 from .allowed_tokens import allowed_tokens
 from .decoding import TextDecoder
+from .episodes import FinishedEpisode, FinishedEpisodes, FinishReason, Judgement, judgements, spread_over_tokens
 from .models import encode_texts, load_tokenizer
 from .prompts import Prompt, load_prompts
 from .reward_protocol import (
@@ -29,50 +30,9 @@ from .shaping import asks_for_shaping, pay_where_earned, shaping_gamma
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FinishReason = Literal["eos", "stop", "length"]
 REFERENCE_REWARD = "textgym.rewards:reference_task"
 _QUOTE = reprlib.Repr()
 _QUOTE.maxstring = 200  # of a long prompt its beginning and end
-
-
-class FinishedEpisode(NamedTuple):
-    """One prompt and the completion that a policy gave it.
-
-    Attributes:
-        prompt: What was to be continued.
-        token_ids: The generated tokens, the end-of-sequence token included where the policy chose it.
-        text: The completion as text, without the end-of-sequence token, cut before a stop string.
-        finish_reason: `"eos"`, `"stop"` or `"length"`.
-    """
-
-    prompt: Prompt
-    token_ids: tuple[int, ...]
-    text: str
-    finish_reason: FinishReason
-
-
-class FinishedEpisodes(NamedTuple):
-    """N finished episodes by column, each of length N; see `FinishedEpisode`."""
-
-    prompts: Sequence[Prompt]
-    token_ids: Sequence[Sequence[int]]
-    texts: Sequence[str]
-    finish_reasons: Sequence[FinishReason]
-
-
-class Judgement(NamedTuple):
-    """What the reward function makes of one finished episode.
-
-    Attributes:
-        score: The episode's whole reward but for step rewards.
-        terms: Each term of the reward, unweighted, by name; None where it does not apply.
-        token_rewards: Reward of each generated token, length T, summing to `score` unless the reward is shaped for a
-            gamma other than 1; None where the reward judges the completion as a whole.
-    """
-
-    score: float
-    terms: dict[str, float | None]
-    token_rewards: list[float] | None
 
 
 class TextTask:
@@ -239,7 +199,7 @@ class TextTask:
         Raises:
             RewardError: If the reward fails or returns anything but one finite score an episode.
         """
-        return _judgements(self.score_by_column(FinishedEpisodes(*zip(*episodes, strict=True)))) if episodes else []
+        return judgements(self.score_by_column(FinishedEpisodes(*zip(*episodes, strict=True)))) if episodes else []
 
     def score_by_column(self, episodes: FinishedEpisodes) -> RewardResult:
         """Judge N finished episodes as `score` does.
@@ -262,7 +222,7 @@ class TextTask:
         )
         if result.token_rewards.count(None) < len(result.token_rewards):
             spread = [
-                None if rewards is None else _spread(rewards, len(ids), score)
+                None if rewards is None else spread_over_tokens(rewards, len(ids), score)
                 for ids, rewards, score in zip(episodes.token_ids, result.token_rewards, result.scores, strict=True)
             ]
             result = result._replace(token_rewards=spread)
@@ -272,7 +232,7 @@ class TextTask:
                 for prompt, ids, text, reason in zip(*episodes, strict=True)
             ]
             gamma = shaping_gamma(self.reward)
-            shaped = pay_where_earned(self, one_by_one, _judgements(result), self.shaping_potentials, gamma)
+            shaped = pay_where_earned(self, one_by_one, judgements(result), self.shaping_potentials, gamma)
             result = result._replace(token_rewards=[judgement.token_rewards for judgement in shaped])
         return result
 
@@ -366,51 +326,3 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
     if not all(strings):
         raise ValueError(f"stop must hold non-empty strings, got {list(strings)!r}.")
     return strings
-
-
-def _judgements(result: RewardResult) -> list[Judgement]:
-    """Return the judgement on each of N episodes, given them by column."""
-    return [
-        Judgement(score, {name: values[index] for name, values in result.terms.items()}, token_rewards)
-        for index, (score, token_rewards) in enumerate(zip(result.scores, result.token_rewards, strict=True))
-    ]
-
-
-def _spread(token_rewards: Sequence[float], length: int, score: float) -> list[float]:
-    """Fit rewards of the text's tokens to the generated tokens; what they leave of the score is paid at the end."""
-    rewards = [*token_rewards, *[0.0] * (length - len(token_rewards))]
-    if not rewards:
-        return rewards
-    rewards[-1] += score - sum(rewards)
-    return rewards
-
-
-def episode_info(episode: FinishedEpisode, judgement: Judgement) -> dict[str, Any]:
-    """Return what `info` holds at an episode's end; each term of the reward as `reward/<name>`."""
-    terms = {name: [value] for name, value in judgement.terms.items()}
-    result = RewardResult([judgement.score], terms, [judgement.token_rewards])
-    columns = info_columns(
-        FinishedEpisodes([episode.prompt], [episode.token_ids], [episode.text], [episode.finish_reason]), result
-    )
-    return {key: values[0] for key, values in columns.items() if values[0] is not None}
-
-
-def info_columns(episodes: FinishedEpisodes, result: RewardResult) -> dict[str, Sequence[Any]]:
-    """Return what `info` holds at the ends of N episodes, by column.
-
-    Args:
-        episodes: The episodes.
-        result: What `TextTask.score_by_column` makes of them.
-
-    Returns:
-        For each key one value an episode, None where the episode's info has no such key.
-    """
-    return {
-        "prompt": [prompt.text for prompt in episodes.prompts],
-        "completion": episodes.texts,
-        "finish_reason": episodes.finish_reasons,
-        "n_tokens": [len(ids) for ids in episodes.token_ids],
-        "score": result.scores,
-        **{f"reward/{name}": values for name, values in result.terms.items()},
-        "token_rewards": result.token_rewards,
-    }
