@@ -23,8 +23,9 @@ class PotentialShaping(RewardWrapper):
     1 it is the discounted sum that is kept: that of the score paid at the last token. The reward judges every prefix,
     which takes as many calls as there are tokens.
 
-    In a sum the other terms are still paid at the end. All doors pay so: environments at each step, agents token by
-    token. To shape a whole reward in one algorithm alone, pass it `potential_shaping=True`, which takes its gamma.
+    In a sum the other terms are paid as without it, at the end or token by token. All doors pay so: environments at
+    each step, agents token by token. To shape a whole reward in one algorithm alone, pass it `potential_shaping=True`,
+    which takes its gamma.
 
     Args:
         reward: Any reward, or what names one.
@@ -62,8 +63,9 @@ class PotentialShaping(RewardWrapper):
         return self.gamma
 
     def evaluate(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> RewardResult:
-        """Score N finished completions, with the reward's own terms."""
-        return self.named(evaluate_reward(self.reward, prompts, completions, columns))
+        """Score N finished completions, with the reward's own terms; it is the score that is paid, by potentials."""
+        result = evaluate_reward(self.reward, prompts, completions, columns)
+        return self.named(result._replace(token_rewards=[None] * len(completions)))
 
     def potentials(self, prompts: Sequence[str], prefixes: Sequence[str], **columns: Any) -> list[float]:
         """Return what the reward sees in N unfinished texts: its own potential, or else its score."""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from tests.fakes import (
     EOS_TOKEN_ID,
@@ -28,7 +30,6 @@ from textgym.contexts import as_numpy
 from textgym.core import StepResult, TextCore
 from textgym.reward_protocol import RewardError
 from textgym.rewards import PotentialShaping
-from textgym.stop_strings import tokens_that_may_stop
 from textgym.task import TextTask
 
 
@@ -169,10 +170,37 @@ def test_a_stop_string_may_span_tokens_and_end_in_part_of_a_character() -> None:
 
 def test_only_tokens_that_may_complete_a_stop_string_are_looked_at() -> None:
     task = make_core(stop=["ab", "\n"]).task
-    may_stop = tokens_that_may_stop(task)
+    may_stop = task.may_stop
     assert {token for token in range(256) if may_stop[token]} >= {*tokens("b"), *tokens("\n")}
     assert not may_stop[tokens("ac")].any()
     assert may_stop[tokens("é")].all(), "part of a character may be part of any"
+
+
+def test_a_stop_string_may_end_in_a_character_whose_bytes_decode_to_nothing_one_by_one() -> None:
+    core = make_core(tokenizer=ByT5Tokenizer(), stop=["。"], max_new_tokens=12)
+    core.begin()
+    bytes_of_text = core.task.tokenizer("好。a", add_special_tokens=False)["input_ids"]
+    results = [step(core, token) for token in bytes_of_text[:-1]]
+    assert [bool(result.is_over[0]) for result in results] == [False] * 5 + [True]
+    assert results[-1].endings[0]["completion"] == "好"
+
+
+def test_the_vocabulary_is_read_for_stop_strings_once_however_many_rows_share_the_task() -> None:
+    task = make_core(stop=["ab"]).task
+    assert TextCore(task).task.may_stop is task.may_stop
+
+
+def test_numbers_between_a_tokenizers_ids_are_forbidden() -> None:
+    backend = Tokenizer(models.WordLevel({"a": 0, "b": 5, "</s>": 7, "[UNK]": 2}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="</s>")
+    core = make_core(tokenizer=tokenizer, prompts=["a b"], allowed_token_ids=[0, 1, 5, 7])
+    core.begin()
+    assert core.task.vocab_size == 8
+    assert core.action_masks()[0].nonzero().flatten().tolist() == [0, 5, 7]
+    assert bool(step(core, 1).is_forbidden[0])
+    step(core, 5)
+    assert step(core, 7).endings[0]["completion"].strip() == "b"
 
 
 def test_token_rewards_are_paid_as_their_sum_at_the_last_step() -> None:

@@ -244,10 +244,10 @@ def test_ansi_rendering_colours_prompt_and_completion_and_shows_the_terms_below(
     env = gymnasium.make("TextGen-v0", render_mode="ansi", **small(prompts=["one"]))
     env.reset()
     env.step(tokens("a")[0])
-    assert env.render() == "\x1b[36mone\x1b[0m\x1b[1;32ma\x1b[0m"
+    assert env.render() == "\x1b[36mone\x1b[0m\x1b[1;32m a\x1b[0m"
     env.step(EOS_TOKEN_ID)
     assert env.render() == (
-        "\x1b[36mone\x1b[0m\x1b[1;32ma\x1b[0m\nscore 1.000, 2 tokens, ended by eos\n  reward/count_a  1.000"
+        "\x1b[36mone\x1b[0m\x1b[1;32m a\x1b[0m\nscore 1.000, 2 tokens, ended by eos\n  reward/count_a  1.000"
     )
 
 
@@ -259,7 +259,7 @@ def test_human_rendering_prints_each_token_as_it_comes(capsys: pytest.CaptureFix
     for token in tokens("aé!"):
         env.step(token)
         printed.append(capsys.readouterr().out)
-    assert printed == ["a", "", "é", "\nscore 1.000, 4 tokens, ended by stop\n  reward/count_a  1.000\n"]
+    assert printed == [" a", "", "é", "\nscore 1.000, 4 tokens, ended by stop\n  reward/count_a  1.000\n"]
     assert env.render() is None
 
 
@@ -402,4 +402,4 @@ def test_a_task_comes_without_what_it_is_made_from() -> None:
 
 def test_rendering_passes_on_nothing_that_a_terminal_would_obey() -> None:
     text = render_ansi("p \x1b[2J", "c\x1bc\x9b\N{RIGHT-TO-LEFT OVERRIDE}\n\N{ZERO WIDTH JOINER}", None)
-    assert text == "\x1b[36mp  [2J\x1b[0m\x1b[1;32mc c  \x1b[0m\n\x1b[1;32m\N{ZERO WIDTH JOINER}\x1b[0m"
+    assert text == "\x1b[36mp  [2J\x1b[0m\x1b[1;32m c c  \x1b[0m\n\x1b[1;32m\N{ZERO WIDTH JOINER}\x1b[0m"

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.fakes import byte_tokenizer
 from textgym.prompts import BUNDLED_PROMPTS_FILE, load_prompts
 from textgym.task import TextTask
 
@@ -116,6 +117,11 @@ def test_the_bundled_prompts_are_split_into_training_and_held_out_ones() -> None
             ValueError,
             "prompts has a column 'completions', which is an argument of every reward function; rename the column.",
         ),
+        (
+            [{"prompt": "a", 1: 2}],
+            TypeError,
+            "the columns of prompts must have names, as rewards get them by name, got 1.",
+        ),
         (7, TypeError, "prompts must be a list, a data set, a file or a name, got int."),
         (b"a", TypeError, "prompts must be a list, a data set, a file or a name, got bytes."),
         (
@@ -191,6 +197,7 @@ def test_a_source_that_cannot_be_used_is_refused(source: Any, error: type[Except
         ),
         ("p.csv", "text\na\n", "line 2 of {path} has no column 'prompt', only ['text']."),
         ("p.csv", "prompt,answer\na\n", "line 2 of {path} must have the header's columns ['prompt', 'answer']."),
+        ("p.csv", "prompt,a,a\nb,1,2\n", "the header of {path} must name each column once, got a more than once."),
         ("p.csv", "prompt\na,b\n", "line 2 of {path} must have the header's columns ['prompt']."),
         ("p.csv", 'prompt\n"a', "{path} is not CSV after line 1: unexpected end of data."),
         ("p.csv", "prompt\n", "expected at least one prompt, but {path} is empty."),
@@ -278,3 +285,21 @@ def test_a_prompt_that_is_too_long_is_one_error_and_no_warning_of_the_tokenizer(
 def test_stop_strings_are_strings_that_hold_something(stop: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         TextTask(stop=stop)
+
+
+def test_of_a_prompt_that_is_cut_the_text_is_that_of_its_tokens() -> None:
+    tokenizer = byte_tokenizer()
+    task = TextTask(tokenizer, ["a天气", "ab<end>"], "ends_sentence", max_prompt_tokens=4, truncate_prompts="left")
+    assert [(prompt.text, len(prompt.token_ids)) for prompt in task.prompts] == [("气", 3), ("ab<end>", 3)]
+    (prompt,) = TextTask(tokenizer, ["ab<end>"], "ends_sentence", max_prompt_tokens=2, truncate_prompts="left").prompts
+    assert prompt.text == "b<end>"
+    with pytest.raises(
+        ValueError, match=r"^Of the prompt 'ab天' max_prompt_tokens leaves the last 2 tokens, which are no"
+    ):
+        TextTask(tokenizer, ["ab天"], "ends_sentence", max_prompt_tokens=2, truncate_prompts="left")
+
+
+@pytest.mark.parametrize("name", ["banned_token_ids", "allowed_token_ids"])
+def test_tokens_that_could_be_read_only_once_are_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be readable more than once, got a generator, .* pass list"):
+        TextTask(**{name: (token for token in [1, 2])})  # type: ignore[arg-type]

@@ -247,7 +247,7 @@ def test_rendering_gives_one_text_a_row_or_prints_episodes_as_they_end(capsys: p
     env.reset()
     env.step(np.array([*tokens("a"), EOS_TOKEN_ID]))
     assert env.render() == (
-        "\x1b[36mone\x1b[0m\x1b[1;32ma\x1b[0m",
+        "\x1b[36mone\x1b[0m\x1b[1;32m a\x1b[0m",
         "\x1b[36mone\x1b[0m\nscore 0.000, 1 tokens, ended by eos\n  reward/count_a  0.000",
     )
     human = TextGenVectorEnv(2, render_mode="human", **small(prompts=["one"]))
@@ -364,3 +364,49 @@ def test_a_wrong_argument_is_refused(arguments: dict[str, Any], message: str) ->
 def test_an_unknown_reset_option_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^reset\(\) has the options \['reset_mask'\], got \['mask'\]\.$"):
         TextGenVectorEnv(2, **small()).reset(options={"mask": None})
+
+
+@pytest.mark.parametrize("as_given", [np.array, list, torch.tensor], ids=["numpy", "list", "torch"])
+def test_the_action_of_a_row_that_only_begins_anew_may_be_anything(as_given: Any) -> None:
+    env = TextGenVectorEnv(2, **small())
+    env.reset(seed=0)
+    env.step(as_given([0, EOS_TOKEN_ID]))
+    actions = as_given([1, -1])
+    observation, *_ = env.step(actions)
+    assert observation["is_generated"].sum(axis=1).tolist() == [2, 0]
+    assert list(actions) == [1, -1]
+    with pytest.raises(ValueError, match=r"^Actions must lie between 0 and 256, got -1 at \[1\]"):
+        env.step(as_given([1, -1]))
+
+
+def test_a_group_takes_the_first_seed_that_one_of_its_rows_has() -> None:
+    arguments = small(prompts=[str(number) for number in range(40)], completions_per_prompt=2)
+    env, other = TextGenVectorEnv(4, **arguments), TextGenVectorEnv(4, **arguments)
+    env.reset(seed=[None, 5, 7, 8])
+    other.reset(seed=[5, 5, 7, 7])
+    assert env.core.schedule.current.tolist() == other.core.schedule.current.tolist()
+
+
+def test_half_a_group_is_not_seeded() -> None:
+    env = TextGenVectorEnv(4, **small(completions_per_prompt=2))
+    env.reset(seed=0)
+    before = core_state(env.core)
+    with pytest.raises(ValueError, match=r"^Rows \[0, 1\] get the same prompts, so a seed must be for all of them"):
+        env.reset(seed=9, options={"reset_mask": np.array([False, True, False, False])})
+    assert core_state(env.core) == before
+    env.reset(seed=9, options={"reset_mask": np.array([True, True, False, False])})
+
+
+def test_a_seed_is_a_number_or_one_for_each_row() -> None:
+    with pytest.raises(TypeError, match=r"^A seed must be an integer or a list with one for each row, got 1\.5\."):
+        TextGenVectorEnv(2, **small()).reset(seed=1.5)  # type: ignore[arg-type]
+
+
+def test_a_limit_of_steps_is_the_wrappers_of_gymnasium() -> None:
+    with pytest.raises(
+        TypeError, match=r"^There is no argument 'max_episode_steps': an episode ends"
+    ):
+        gymnasium.make_vec("TextGen-v0", 2, max_episode_steps=3, **small())
+    env = gymnasium.make_vec("TextGen-v0", 2, vectorization_mode="sync", max_episode_steps=3, **small())
+    env.reset(seed=0)
+    assert [env.step(np.zeros(2, dtype=np.int64))[3].tolist() for _ in range(3)][-1] == [True, True]

@@ -29,13 +29,16 @@ def read_token(action: Any, vocab_size: int) -> int:
     return int(token)
 
 
-def read_tokens(actions: Any, shape: tuple[int, ...], vocab_size: int) -> npt.NDArray[np.int64] | Tensor:
+def read_tokens(
+    actions: Any, shape: tuple[int, ...], vocab_size: int, is_read: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int64] | Tensor:
     """Return a batch of actions as token ids.
 
     Args:
         actions: An array, a tensor or nested lists of integers.
         shape: The shape they must have.
         vocab_size: Number of tokens V.
+        is_read: False for each row whose action does not count, and may be any integer; None for none, shape (B,).
 
     Returns:
         An array of int64, or for a tensor one on its device.
@@ -55,6 +58,10 @@ def read_tokens(actions: Any, shape: tuple[int, ...], vocab_size: int) -> npt.ND
         tokens = array.astype(np.int64)
     if tokens.shape != shape:
         raise ValueError(f"Actions must have the shape {shape}, got {tuple(tokens.shape)}.")
+    if _are_any_outside(tokens, vocab_size) and is_read is not None:
+        is_ignored = torch.from_numpy(~is_read).to(tokens.device) if isinstance(tokens, Tensor) else ~is_read
+        tokens = tokens.clone() if isinstance(tokens, Tensor) else tokens
+        tokens[is_ignored] = 0
     if _are_any_outside(tokens, vocab_size):
         place = ((tokens < 0) | (tokens >= vocab_size)).nonzero()
         index = place[0].tolist() if isinstance(tokens, Tensor) else [int(axis[0]) for axis in place]

@@ -1,16 +1,32 @@
 """Which tokens a task allows, from the ids that a user allows and bans."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def is_token(tokenizer: "PreTrainedTokenizerBase") -> Tensor:
+    """Tell which numbers are tokens of a tokenizer, whose ids may have gaps between them.
+
+    Returns:
+        Boolean tensor, as long as the highest id says, shape (V,).
+    """
+    token_ids = torch.tensor(sorted(tokenizer.get_vocab().values()))
+    is_there = torch.zeros(int(token_ids[-1]) + 1, dtype=torch.bool)
+    is_there[token_ids] = True
+    return is_there  # (V,)
+
 
 def allowed_tokens(
     banned: Iterable[int],
     allowed: Iterable[int] | None,
-    vocab_size: int,
+    is_token: Tensor,
     *,
     eos_token_id: int,
     only_end_is_enough: bool,
@@ -20,7 +36,7 @@ def allowed_tokens(
     Args:
         banned: `banned_token_ids`, tokens that are never allowed.
         allowed: `allowed_token_ids`, the only ones allowed; None for all.
-        vocab_size: Number of tokens V.
+        is_token: False for a number that is no token, shape (V,).
         eos_token_id: The end-of-sequence token.
         only_end_is_enough: Whether the end-of-sequence token may be all that is left.
 
@@ -29,14 +45,15 @@ def allowed_tokens(
 
     Raises:
         ValueError: If a token is outside the vocabulary, or too few are left to choose from.
-        TypeError: If a token is no integer.
+        TypeError: If a token is no integer, or they can be read only once.
     """
-    is_allowed = torch.full((vocab_size,), allowed is None)
+    vocab_size = len(is_token)
+    is_allowed = torch.full((vocab_size,), allowed is None) & is_token
     if allowed is not None:
         allowed_ids = _check_token_ids("allowed_token_ids", allowed, vocab_size)
         if not allowed_ids:
             raise ValueError("allowed_token_ids is empty, which allows no token; None allows all of them.")
-        is_allowed[allowed_ids] = True
+        is_allowed[allowed_ids] = is_token[allowed_ids]
     is_allowed[_check_token_ids("banned_token_ids", banned, vocab_size)] = False
     only_end = bool(is_allowed.sum() == 1) and bool(is_allowed[eos_token_id])
     if not is_allowed.any() or (only_end and not only_end_is_enough):
@@ -50,6 +67,12 @@ def allowed_tokens(
 def _check_token_ids(name: str, token_ids: Iterable[int], vocab_size: int) -> list[int]:
     if not isinstance(token_ids, Iterable):
         raise TypeError(f"{name} must be a list of integers, got {token_ids!r}.")
+    if iter(token_ids) is token_ids:
+        # Another environment made from the same arguments would get none of them.
+        raise TypeError(
+            f"{name} must be readable more than once, got a {type(token_ids).__name__}, which is used up after one "
+            f"pass; pass list({name})."
+        )
     ids = list(token_ids)
     for token_id in ids:
         if isinstance(token_id, bool) or not isinstance(token_id, int | np.integer):

@@ -32,7 +32,7 @@ class TextGenCompletionEnv(TextEnv[npt.NDArray[np.int64]]):
     That of `TextGen-v0`: the prompt after `reset`, prompt and completion after `step`.
 
     ## Reward
-    What the episode's steps would pay in `TextGen-v0`, summed.
+    What the episode's steps would pay in `TextGen-v0`, summed; of `PotentialShaping` the score, whatever its gamma.
 
     ## Episode End
     `terminated` is True after each step; `truncated` is always False.

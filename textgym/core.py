@@ -21,7 +21,6 @@ from .prompt_schedule import PromptSchedule
 from .prompts import Prompt
 from .reward_protocol import StepReward
 from .shaping import asks_for_shaping, shaping_gamma
-from .stop_strings import tokens_that_may_stop
 from .task import TextTask
 
 FloatArray = npt.NDArray[np.float64]
@@ -304,7 +303,7 @@ def _kinds_of_tokens(task: TextTask) -> npt.NDArray[np.uint8]:
     """Return the kind of each token of the vocabulary, shape (V,)."""
     kinds = np.full(task.vocab_size, _PLAIN, dtype=np.uint8)
     if task.stop:
-        kinds[tokens_that_may_stop(task).numpy()] = _MAY_STOP
+        kinds[task.may_stop.numpy()] = _MAY_STOP
     kinds[task.eos_token_id] = _EOS
     kinds[~task.is_allowed.numpy()] = _FORBIDDEN
     return kinds

@@ -18,14 +18,15 @@ class TextDecoder:
 
     Args:
         tokenizer: The tokenizer, which is not changed.
+        vocab_size: Its highest token and one, V; None for the number of its tokens.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", vocab_size: int | None = None) -> None:
         from transformers import PreTrainedTokenizerFast
 
         self._tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
-        self._bytes = _byte_table(self._backend, len(tokenizer)) if self._backend is not None else None
+        self._bytes = _byte_table(self._backend, vocab_size or len(tokenizer)) if self._backend is not None else None
 
     def __call__(self, token_ids: Sequence[int]) -> str:
         """Return the text of some tokens, below the size of the vocabulary; bytes that are no UTF-8 become U+FFFD."""

@@ -54,11 +54,12 @@ class PromptSchedule:
 
         Args:
             seeds: `s` seeds row i with `s + i`; a sequence holds one seed a row, where None keeps the row's generator;
-                None keeps all. All rows of a group take the seed of its first.
+                None keeps all. All rows of a group take the first seed that one of them has.
             rows: The rows to seed; None for all.
 
         Raises:
-            ValueError: If a sequence has another length than there are rows.
+            ValueError: If a sequence has another length than there are rows, or only some rows of a group are seeded.
+            TypeError: If it is neither an integer nor a sequence.
             gymnasium.error.Error: If a seed is negative or not an integer.
         """
         if seeds is None:
@@ -66,9 +67,18 @@ class PromptSchedule:
         n_rows = len(self.generators)
         if isinstance(seeds, int | np.integer):
             seeds = [int(seeds) + row for row in range(n_rows)]
+        if not isinstance(seeds, Sequence | np.ndarray):
+            raise TypeError(f"A seed must be an integer or a list with one for each row, got {seeds!r}.")
         if len(seeds) != n_rows:
             raise ValueError(f"A list of seeds must hold one for each of {n_rows} rows, got {len(seeds)}.")
-        chosen = {row: seeds[self._leader(row)] for row in (range(n_rows) if rows is None else rows)}
+        chosen_rows = set(range(n_rows) if rows is None else rows)
+        chosen = {row: self._seed_of_group(seeds, row) for row in sorted(chosen_rows)}
+        for row, seed in chosen.items():
+            if seed is not None and not chosen_rows.issuperset(self._group(row)):
+                raise ValueError(
+                    f"Rows {list(self._group(row))} get the same prompts, so a seed must be for all of them; "
+                    "reset_mask has only some."
+                )
         generators = {row: seeding.np_random(seed)[0] for row, seed in chosen.items() if seed is not None}
         for row, generator in generators.items():
             self.seed_row(row, generator)
@@ -100,11 +110,16 @@ class PromptSchedule:
         generator = self.generators[row]
         if generator is not None:
             return generator
-        first = self._leader(row)
         _, seed = seeding.np_random()
-        group = [seeding.np_random(seed)[0] for _ in range(self._rows_per_group)]
-        self.generators[first : first + self._rows_per_group] = group
-        return group[row - first]
+        made = {each: seeding.np_random(seed)[0] for each in self._group(row)}
+        for each, its_generator in made.items():
+            self.generators[each] = its_generator
+        return made[row]
 
-    def _leader(self, row: int) -> int:
-        return row - row % self._rows_per_group
+    def _group(self, row: int) -> range:
+        """Return the rows that get the same prompts as this one."""
+        first = row - row % self._rows_per_group
+        return range(first, first + self._rows_per_group)
+
+    def _seed_of_group(self, seeds: Sequence[int | None], row: int) -> int | None:
+        return next((seeds[each] for each in self._group(row) if seeds[each] is not None), None)

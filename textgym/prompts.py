@@ -147,9 +147,13 @@ def read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     table = csv.DictReader(io.StringIO(file_text(path), newline=""), strict=True)
     while True:
         try:
+            names = table.fieldnames or ()
             row = next(table, None)
         except csv.Error as error:
             raise ValueError(f"{path} is not CSV after line {table.line_num}: {error}.") from error
+        twice = sorted({column for column in names if names.count(column) > 1})
+        if twice:
+            raise ValueError(f"the header of {path} must name each column once, got {', '.join(twice)} more than once.")
         if row is None:
             return
         if None in row or None in row.values():
@@ -217,10 +221,12 @@ def _check_columns(prompts: list[tuple[str, dict[str, object]]], name: str) -> N
     for text, columns in prompts:
         if columns.keys() != expected:
             raise ValueError(
-                f"every prompt of {name} must have the same columns {sorted(expected)}, "
-                f"but {text!r} has {sorted(columns)}."
+                f"every prompt of {name} must have the same columns {sorted(expected, key=str)}, "
+                f"but {text!r} has {sorted(columns, key=str)}."
             )
     for column in expected:
+        if not isinstance(column, str):
+            raise TypeError(f"the columns of {name} must have names, as rewards get them by name, got {column!r}.")
         if column in RESERVED_COLUMNS:
             raise ValueError(
                 f"{name} has a column {column!r}, which is an argument of every reward function; rename the column."

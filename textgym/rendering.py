@@ -8,6 +8,8 @@ from unicodedata import category
 from rich.console import Console
 from rich.text import Text
 
+from .joining import spaced
+
 RENDER_MODES = ("ansi", "human")
 PROMPT_STYLE = "cyan"
 COMPLETION_STYLE = "bold green"
@@ -47,7 +49,9 @@ def render_ansi(prompt: str, completion: str, ending: Mapping[str, Any] | None) 
     console = Console(file=buffer, force_terminal=True, color_system="standard", legacy_windows=False, _environ={})
     _write(
         console,
-        Text.assemble((without_controls(prompt), PROMPT_STYLE), (without_controls(completion), COMPLETION_STYLE)),
+        Text.assemble(
+            (without_controls(prompt), PROMPT_STYLE), (without_controls(spaced(prompt, completion)), COMPLETION_STYLE)
+        ),
     )
     if ending is not None:
         _write(console, "\n" + _verdict(ending))
@@ -70,17 +74,19 @@ class EpisodePrinter:
     """Prints an episode while it happens: each token as it comes, and the reward at the end."""
 
     def __init__(self) -> None:
+        self._prompt = ""
         self._shown = ""
 
     def begin(self, prompt: str) -> None:
         """Print the prompt on a line of its own."""
-        self._shown = ""
+        self._prompt, self._shown = prompt, ""
         _write(Console(), Text("\n" + without_controls(prompt), PROMPT_STYLE))
 
     def update(self, completion: str, ending: Mapping[str, Any] | None) -> None:
         """Print what is new in the completion, and how it ended if it did."""
         # Half a character decodes to a replacement character; its other half may come with the next token.
         text = completion if ending is not None else completion.rstrip("\N{REPLACEMENT CHARACTER}")
+        text = spaced(self._prompt, text)
         if not text.startswith(self._shown):  # a stop string cut off what had been printed
             _write(Console(), "\n")
             self._shown = ""

@@ -89,8 +89,10 @@ def pay_where_earned(
     judgements: Sequence["Judgement"],
     potentials: "Callable[[Sequence[FinishedEpisode]], Sequence[float]]",
     gamma: float = 1.0,
+    *,
+    adds_to_token_rewards: bool = False,
 ) -> "list[Judgement]":
-    """Give each judgement the token rewards of `shaped_rewards`; one that has token rewards already keeps those.
+    """Give each judgement the token rewards of `shaped_rewards`.
 
     Args:
         task: Decodes the texts before the last token.
@@ -98,6 +100,9 @@ def pay_where_earned(
         judgements: What the reward makes of them, length N.
         potentials: Φ, such as `task.potentials`; called once with the prefixes of all episodes.
         gamma: Discount factor of the algorithm.
+        adds_to_token_rewards: What becomes of a judgement that has token rewards: the potentials' part of
+            `shaped_rewards` comes on top of them, as it has to where Φ is of another term of the reward; else they
+            stay as they are.
     """
     prefixes = [
         task.finish(episode.prompt, episode.token_ids[:length], "length")
@@ -110,5 +115,9 @@ def pay_where_earned(
         inner = [next(values) for _ in range(len(episode.token_ids) - 1)]
         if judgement.token_rewards is None:
             judgement = judgement._replace(token_rewards=shaped_rewards(inner, judgement.score, gamma))
+        elif adds_to_token_rewards and episode.token_ids:
+            added = shaped_rewards(inner, 0.0, gamma)  # the score is in the token rewards, at the latest at their end
+            both = zip(judgement.token_rewards, added, strict=True)
+            judgement = judgement._replace(token_rewards=[one + other for one, other in both])
         shaped.append(judgement)
     return shaped

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from .allowed_tokens import allowed_tokens
+from .allowed_tokens import allowed_tokens, is_token
 from .decoding import TextDecoder
 from .episodes import FinishedEpisode, FinishedEpisodes, FinishReason, Judgement, judgements, spread_over_tokens
 from .models import encode_texts, load_tokenizer
@@ -26,6 +27,7 @@ from .reward_protocol import (
     step_rewards,
 )
 from .shaping import asks_for_shaping, pay_where_earned, shaping_gamma
+from .stop_strings import REPLACEMENT_CHARACTER, tokens_that_may_stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -111,15 +113,16 @@ class TextTask:
         self.completions_per_prompt = int(completions_per_prompt)
         self.prompt_order = prompt_order
         self.stop = _stop_strings(stop)
-        self._decoder = TextDecoder(self.tokenizer)
-        self.vocab_size = len(self.tokenizer)
+        known = is_token(self.tokenizer)
+        self.vocab_size = len(known)
+        self._decoder = TextDecoder(self.tokenizer, self.vocab_size)
         self.eos_token_id: int = self.tokenizer.eos_token_id
         pad_token_id = self.tokenizer.pad_token_id
         self.pad_token_id: int = self.eos_token_id if pad_token_id is None else pad_token_id
         self.is_allowed = allowed_tokens(
             banned_token_ids,
             allowed_token_ids,
-            self.vocab_size,
+            known,
             eos_token_id=self.eos_token_id,
             only_end_is_enough=not self.min_new_tokens,
         )
@@ -134,6 +137,13 @@ class TextTask:
     def restricts_tokens(self) -> bool:
         """Whether any token is ever forbidden."""
         return self.min_new_tokens > 0 or not bool(self.is_allowed.all())
+
+    @cached_property
+    def may_stop(self) -> Tensor:
+        """Whether each token may complete a stop string, shape (V,); false only where it never can."""
+        if not self.stop:
+            return torch.zeros(self.vocab_size, dtype=torch.bool)
+        return tokens_that_may_stop(self._decoder, self.vocab_size, self.prompts[0].token_ids, self.stop)
 
     def allowed_mask(self, n_generated: Tensor) -> Tensor:
         """Tell which tokens may come next.
@@ -232,7 +242,9 @@ class TextTask:
                 for prompt, ids, text, reason in zip(*episodes, strict=True)
             ]
             gamma = shaping_gamma(self.reward)
-            shaped = pay_where_earned(self, one_by_one, judgements(result), self.shaping_potentials, gamma)
+            shaped = pay_where_earned(
+                self, one_by_one, judgements(result), self.shaping_potentials, gamma, adds_to_token_rewards=True
+            )
             result = result._replace(token_rewards=[judgement.token_rewards for judgement in shaped])
         return result
 
@@ -298,6 +310,17 @@ class TextTask:
         found = [stop for stop in self.stop if stop in text]
         return min(found, key=text.index) if found else None
 
+    def _end_of_prompt(self, text: str, ids: list[int]) -> tuple[list[int], str]:
+        """Return the last tokens of a prompt that is too long, from the beginning of a character on, and their text."""
+        for begin in range(len(ids) - self.max_prompt_tokens, len(ids)):
+            end = self._decoder(ids[begin:])
+            if end.strip() and not end.startswith(REPLACEMENT_CHARACTER):
+                return ids[begin:], end
+        raise ValueError(
+            f"Of the prompt {_QUOTE.repr(text)} max_prompt_tokens leaves the last {self.max_prompt_tokens} tokens, "
+            "which are no text; raise max_prompt_tokens."
+        )
+
     def _encode_prompts(self, rows: list[tuple[str, dict[str, object]]], truncate: str | None) -> list[Prompt]:
         encoded = encode_texts(self.tokenizer, [text for text, _ in rows], "prompts")
         prompts = []
@@ -311,8 +334,7 @@ class TextTask:
                         f"{self.max_prompt_tokens}; raise max_prompt_tokens, shorten the prompt, or pass "
                         "truncate_prompts='left'."
                     )
-                ids = ids[-self.max_prompt_tokens :]
-                text = self._decode(ids)
+                ids, text = self._end_of_prompt(text, ids)
             prompts.append(Prompt(text, tuple(ids), columns))
         return prompts
 

@@ -43,6 +43,11 @@ def resolve_task(task: TextTask | None, arguments: TaskArguments, defaults: Task
     """
     names = list(TaskArguments.__annotations__)
     for name in arguments:
+        if name == "max_episode_steps":
+            raise TypeError(
+                "There is no argument 'max_episode_steps': an episode ends after max_new_tokens steps at the latest. "
+                "gymnasium.make, and make_vec with vectorization_mode='sync', cut episodes off by a wrapper."
+            )
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {names}."

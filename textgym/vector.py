@@ -123,13 +123,15 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
             RewardError: If the reward function fails; the environment is then as it was before.
         """
         self.core.check_begun()
-        tokens = self.core.contexts.array(read_tokens(actions, self._action_shape, self.task.vocab_size))
-        if self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.has_ended_rows:
-            rows_over = self.core.is_over.nonzero()[0]
-            result = self._play(tokens, ~self.core.is_over)
-            self.core.begin(rows_over)
-        else:
+        begins_rows = self.autoreset_mode == AutoresetMode.NEXT_STEP and self.core.has_ended_rows
+        is_playing = ~self.core.is_over if begins_rows else None
+        tokens = self.core.contexts.array(read_tokens(actions, self._action_shape, self.task.vocab_size, is_playing))
+        if is_playing is None:
             result = self._play(tokens, None)
+        else:
+            rows_over = self.core.is_over.nonzero()[0]
+            result = self._play(tokens, is_playing)
+            self.core.begin(rows_over)
         if self.render_mode == "human":
             for ending in result.endings.values():
                 print_episode(ending)
@@ -209,7 +211,9 @@ class TextVectorEnv(VectorEnv[Observations, Any, Any]):
 class TextGenVectorEnv(TextVectorEnv):
     """Generate many texts, one token of each at each step; `TextGen-v0` as `gymnasium.make_vec` gives it.
 
-    Spaces, rewards, ends and infos of a row are those of `TextGenEnv`, and seeded alike a row gives the same episodes.
+    Spaces, rewards, ends and infos of a row are those of `TextGenEnv`. In random order, and without groups
+    (`completions_per_prompt`), a row that is seeded alike gets the same prompts too; in sequential order rows share the
+    prompts out.
     """
 
     def action_masks(self) -> Array:

@@ -183,3 +183,31 @@ def test_a_gamma_that_makes_no_sense_is_refused(gamma: Any, error: type[Exceptio
     with pytest.raises(error) as caught:
         PotentialShaping("ends_sentence", gamma)
     assert str(caught.value) == message
+
+
+def test_beside_token_rewards_of_another_term_it_is_paid_on_top_of_them() -> None:
+    def score_each_token(completion_ids: list[list[int]], **columns: object) -> list[list[float]]:
+        return [[0.5 * (place + 1) for place in range(len(ids))] for ids in completion_ids]
+
+    gamma = 0.5
+    alone = judged(letter_task(reward=as_reward(score_each_token)), 12)
+    shaped = judged(letter_task(reward=PotentialShaping(share_of_a, gamma)), 12)
+    both = judged(letter_task(reward=as_reward(score_each_token) + PotentialShaping(share_of_a, gamma)), 12)
+    assert any(len(item.rewards) > 2 for item in both)
+    for item, one, other in zip(both, alone, shaped, strict=True):
+        assert item.rewards.tolist() == pytest.approx((one.rewards + other.rewards).tolist(), abs=1e-6)
+
+
+def test_of_a_reward_with_token_rewards_the_score_is_what_is_shaped() -> None:
+    def pay_letters_a(completions: list[str], completion_ids: list[list[int]], **columns: object) -> list[list[float]]:
+        return [
+            [0.0] * (len(ids) - 1) + [text.count("a")] if ids else []
+            for text, ids in zip(completions, completion_ids, strict=True)
+        ]
+
+    def count_letters_a(completions: list[str], **columns: object) -> list[float]:
+        return [float(text.count("a")) for text in completions]
+
+    by_tokens = judged(letter_task(reward=PotentialShaping(pay_letters_a)), 12)
+    by_score = judged(letter_task(reward=PotentialShaping(count_letters_a)), 12)
+    assert [item.rewards.tolist() for item in by_tokens] == [item.rewards.tolist() for item in by_score]
