@@ -403,9 +403,7 @@ def test_a_seed_is_a_number_or_one_for_each_row() -> None:
 
 
 def test_a_limit_of_steps_is_the_wrappers_of_gymnasium() -> None:
-    with pytest.raises(
-        TypeError, match=r"^There is no argument 'max_episode_steps': an episode ends"
-    ):
+    with pytest.raises(TypeError, match=r"^There is no argument 'max_episode_steps': an episode ends"):
         gymnasium.make_vec("TextGen-v0", 2, max_episode_steps=3, **small())
     env = gymnasium.make_vec("TextGen-v0", 2, vectorization_mode="sync", max_episode_steps=3, **small())
     env.reset(seed=0)
