@@ -97,9 +97,11 @@ def group_normalized_advantages(returns: Tensor, group_size: int) -> Tensor:
     Reference:
         Shao et al. (2024), arXiv:2402.03300, section 4.1.2 (GRPO with outcome supervision).
     """
-    groups = _groups(returns, group_size)
+    groups = _groups(returns, group_size).double()
+    # From the first, which leaves exactly 0 of equal returns: what is lost by rounding would be divided by epsilon.
+    groups = groups - groups[:, :1]
     deviation = groups - groups.mean(dim=1, keepdim=True)
-    return (deviation / (groups.std(dim=1, keepdim=True) + GROUP_EPSILON)).flatten()
+    return (deviation / (groups.std(dim=1, keepdim=True) + GROUP_EPSILON)).flatten().to(returns.dtype)
 
 
 class MovingAverage:

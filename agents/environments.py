@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import torch
@@ -22,6 +22,7 @@ from .vec_env import TextGenVecEnv
 LENGTHS = ("max_prompt_tokens", "max_new_tokens", "min_new_tokens")
 COMPARED = ("prompts", *LENGTHS, "stop", "completions_per_prompt", "prompt_order")
 PASSIVE_WRAPPERS = (OrderEnforcing, PassiveEnvChecker, Monitor)
+EpisodeLog: TypeAlias = Monitor | ResultsWriter
 
 
 class TextEnvironment(NamedTuple):
@@ -29,11 +30,12 @@ class TextEnvironment(NamedTuple):
 
     Attributes:
         task: Prompts, rules and reward.
-        row_logs: For each row the files of the monitors around it, to which the row's episodes are written.
+        row_logs: For each row the monitors around it, and the files of those around all rows, to which the row's
+            episodes are written.
     """
 
     task: TextTask
-    row_logs: list[list[ResultsWriter]]
+    row_logs: list[list[EpisodeLog]]
 
 
 def find_text_environment(env: VecEnv) -> TextEnvironment:
@@ -42,7 +44,7 @@ def find_text_environment(env: VecEnv) -> TextEnvironment:
     Raises:
         ValueError: If it is not a TextGym environment, a wrapper would be bypassed, or rows differ in their task.
     """
-    logs: list[ResultsWriter] = []
+    logs: list[EpisodeLog] = []
     while isinstance(env, VecEnvWrapper):
         # A subclass may do more than watch.
         if type(env) is not VecMonitor:
@@ -87,16 +89,16 @@ def as_text_environment(env: Any) -> VecEnv:
     raise _not_textgym(env)
 
 
-def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextEnv[Any], list[ResultsWriter]]:
+def _unwrap(env: gym.Env[Any, Any]) -> tuple[TextEnv[Any], list[EpisodeLog]]:
     base = env.unwrapped
     if not isinstance(base, TextEnv):
         raise _not_textgym(base)
-    logs = []
+    logs: list[EpisodeLog] = []
     while isinstance(env, gym.Wrapper):
         if type(env) not in PASSIVE_WRAPPERS:
             raise _bypassed(env)
-        if isinstance(env, Monitor) and env.results_writer is not None:
-            logs.append(env.results_writer)
+        if isinstance(env, Monitor):
+            logs.append(env)
         env = env.env
     return base, logs
 
@@ -136,11 +138,18 @@ def _not_textgym(env: object) -> ValueError:
     )
 
 
-def write_episode(logs: list[ResultsWriter], info: dict[str, Any]) -> None:
-    """Write an episode's return, length and time to monitor files, with what they ask of its info."""
+def write_episode(logs: list[EpisodeLog], info: dict[str, Any]) -> None:
+    """Tell monitors an episode's return, length and time, and their files also what they ask of its info."""
     row = {**info, **info["episode"]}
     for log in logs:
-        log.write_row({key: row[key] for key in log.logger.fieldnames if key in row})
+        if isinstance(log, Monitor):
+            log.episode_returns.append(row["r"])
+            log.episode_lengths.append(row["l"])
+            log.episode_times.append(row["t"])
+            log.total_steps += row["l"]
+        writer = log.results_writer if isinstance(log, Monitor) else log
+        if writer is not None:
+            writer.write_row({key: row[key] for key in writer.logger.fieldnames if key in row})
 
 
 def episode_statistics(rewards: list[float], started: float) -> dict[str, float]:

@@ -108,7 +108,7 @@ def evaluate(
     judged = list(judge_episodes(task, generated))
     kl = perplexity = None
     if reference is not None:
-        divergence = _divergence(network, reference, judged, sampling.deterministic)
+        divergence = _divergence(network, reference, judged, sampling)
         kl = float(divergence.kl.double().sum()) / n_episodes
         perplexity = math.exp(-float(divergence.ref_log_prob.double().mean()))
     network.set_training_mode(was_training)
@@ -132,13 +132,13 @@ def evaluate(
 
 
 def _divergence(
-    network: LanguagePolicy, reference: Reference, judged: Sequence[JudgedEpisode], is_greedy: bool
+    network: LanguagePolicy, reference: Reference, judged: Sequence[JudgedEpisode], sampling: Sampling
 ) -> Divergence:
     """Return how far a policy is from its reference at each generated token, episode by episode."""
     buffer = EpisodeBuffer(1, network.observation_space, network.action_space, network.device)
     buffer.fill([to_record(item.episode, item.rewards) for item in judged])
-    if isinstance(network, GPT2Policy) and not is_greedy:
-        return reference.divergence(network, buffer)
+    if isinstance(network, GPT2Policy) and not sampling.deterministic:
+        return reference.divergence(network, buffer, sampling.top_k, sampling.top_p)
     # All probability lies on the best token, so that what the reference thinks of the others does not count.
     log_prob = reference.log_prob(buffer)
     return Divergence(-log_prob, log_prob)

@@ -93,13 +93,6 @@ class FiniteUpdates(BaseAlgorithm):
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_last_look"]
 
-    def _setup_model(self) -> None:
-        super()._setup_model()  # type: ignore[safe-super]
-        # On the optimiser rather than in `train`, so that an algorithm's further phases are watched too.
-        optimizer: torch.optim.Optimizer = self.policy.optimizer
-        optimizer.register_step_pre_hook(self._check_gradients)
-        optimizer.register_step_post_hook(_forget_answer)
-
     def train(self, *args: Any, **kwargs: Any) -> None:
         """Update the policy as Stable-Baselines3 does.
 
@@ -149,12 +142,23 @@ class FiniteUpdates(BaseAlgorithm):
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Raise NonFiniteError in the end if the optimiser has left a step out, its last one included."""
+        """Look at the gradients of each step that the optimiser takes meanwhile, whichever it is by now.
+
+        Raises:
+            NonFiniteError: If one is NaN or infinite: before the step, or in the end where the optimiser left it out.
+        """
+        optimizer: torch.optim.Optimizer = self.policy.optimizer
+        hooks = [
+            optimizer.register_step_pre_hook(self._check_gradients),
+            optimizer.register_step_post_hook(_forget_answer),
+        ]
         try:
             yield
             self._finish_look()
         finally:
             self._last_look = None
+            for hook in hooks:
+                hook.remove()
 
     def _finish_look(self) -> None:
         """Raise NonFiniteError if the optimiser has left its last step out."""

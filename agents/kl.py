@@ -13,7 +13,8 @@ def estimate_kl(log_prob: Tensor, ref_log_prob: Tensor, estimator: KLEstimator =
     """Estimate KL(policy ‖ reference) at each token from the one token that was sampled.
 
     With r = reference / policy: k1 = −log r, unbiased and of high variance; k2 = (log r)² / 2, biased, of low
-    variance; k3 = r − 1 − log r, unbiased and never negative.
+    variance; k3 = r − 1 − log r, unbiased and never negative. Their expectations say how far it is; only k1 can be
+    charged as a reward, since its own gradient has the expectation 0.
 
     Args:
         log_prob: Log-probability of the sampled tokens under the policy, any shape.
@@ -95,6 +96,8 @@ class KLController:
         # Also before each use, since a saved algorithm can be loaded with another coefficient or target.
         if self.target is not None and callable(self.coefficient):
             raise ValueError("kl_target steers a kl_coef that is a number; with a schedule leave kl_target at None.")
+        if self.target is not None and self.coefficient == 0:
+            raise ValueError("kl_target multiplies kl_coef, which must be above 0 to begin with, got 0.")
 
     def update(self, kl: float, n_episodes: int) -> None:
         """Adapt the coefficient to the mean KL, in nats a completion, of a rollout of `n_episodes`."""

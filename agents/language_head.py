@@ -10,12 +10,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
+from textgym.finished_logits import finish_logits, has_finished_logits
+
 from . import gpu_path
 from .candidates import unpack_candidates
 from .chunked_head import chunked_head_statistics
 from .chunking import in_chunks
 from .few_rows import Product, few_rows_product
-from .finished_logits import finish_logits, has_finished_logits
 from .forward_record import ForwardRecord
 from .number_checks import check_numbers
 from .precision import aligned_rows, precision, product_dtype
@@ -73,7 +74,10 @@ class LanguageHead(Trunk):
 
     @property
     def has_plain_logits(self) -> bool:
-        """Whether logits are a product with a matrix, and nothing else."""
+        """Whether logits are a product with a matrix, and nothing else, also by what a subclass says."""
+        methods = (type(self).decision_logits, type(self).model_logits, type(self).forbid)
+        if not all(method.__module__.startswith("textgym.") for method in methods):
+            return False
         head = self.plain_head
         return head is not None and head.bias is None and not has_finished_logits(self.language_model.config)
 

@@ -266,7 +266,8 @@ class SequenceOffPolicyAlgorithm(SequenceAlgorithm, CheckedReplay):
         top_p: float | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """Choose the best token, or explore at the rate of training; see `GPT2QNetwork.choose`."""
-        with self.network.exploration.at_rate(self.exploration_rate):
+        # The best token is found without the reference, which explores.
+        with self.network.exploration.at_rate(0.0 if deterministic else self.exploration_rate):
             return super().predict(observation, state, episode_start, deterministic, top_k=top_k, top_p=top_p)
 
     def _adopt(self, replay: EpisodeReplay) -> None:

@@ -40,7 +40,10 @@ class SequenceOptions(TypedDict, total=False):
             progress, as for `learning_rate`: of what remains when the rollout begins that is learned from.
         kl_target: Nats a completion towards which `kl_coef` is adapted; None, the default, keeps it fixed.
         kl_horizon: See `KLController`; 1,000 by default.
-        kl_estimator: See `estimate_kl`; `"k1"` by default.
+        kl_estimator: How `rollout/kl` is estimated, which `kl_target` goes by, see `estimate_kl`; `"k1"` by default.
+            What each token is charged is always k1, the only one whose gradient, as a reward's, is that of KL: the
+            others also depend on the policy by themselves, and charged they reward short texts (Tang and Munos 2025,
+            arXiv:2506.09477).
         decode_rows: Episodes that are generated side by side, 128 by default; does not change what is generated.
         potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`; by default not.
         self_imitation: Best episodes so far that each update replays, as a share of the rollout's, 0 by default; see
@@ -122,6 +125,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
                 "self_imitation": self_imitation,
             }
         )
+        if reference is None and kl_target is not None:
+            raise ValueError("kl_target needs a reference that KL is measured against, got reference None.")
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
         self.kl_estimator = kl_estimator
         self.self_imitation = self_imitation
@@ -302,8 +307,9 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
         if ref_log_prob is None:
             return
         price = self.kl_price
-        buffer.rewards -= price * estimate_kl(log_prob, ref_log_prob, self.kl_estimator)
-        kl_per_episode = float((log_prob - ref_log_prob)[:n_tokens].sum()) / n_episodes
+        buffer.rewards -= price * estimate_kl(log_prob, ref_log_prob)
+        estimated = estimate_kl(log_prob[:n_tokens], ref_log_prob[:n_tokens], self.kl_estimator)
+        kl_per_episode = float(estimated.sum()) / n_episodes
         self.logger.record("rollout/kl", kl_per_episode)
         self.logger.record("rollout/kl_coef", price)
         self.kl_controller.update(kl_per_episode, n_episodes)

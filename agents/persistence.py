@@ -5,7 +5,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -22,11 +22,15 @@ from .finite_updates import FiniteUpdates
 
 # The network is the saved one.
 FIXED = ("policy", "policy_kwargs")
+# What no constructor knows of a saved network.
+NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space", "class_name")
 
 
 class CheckedPersistence(FiniteUpdates):
     """A mixin before Stable-Baselines3's class, whose `load` takes any file and any keyword as they come."""
 
+    class_name: str
+    left_out_of_file: Sequence[str] = ()
     pending_log: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
     # Constructor arguments that a part of the algorithm keeps: its attribute here, and the argument's name in it.
     settings_of_parts: ClassVar[dict[str, tuple[str, str]]] = {}
@@ -36,8 +40,21 @@ class CheckedPersistence(FiniteUpdates):
     settings_of_load: ClassVar[frozenset[str]] = frozenset()
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
-        """Save to a `.zip` as Stable-Baselines3 does; a file of that name stays whole until the new one is."""
+        """Save to a `.zip` as Stable-Baselines3 does; a file of that name stays whole until the new one is.
+
+        Args:
+            path: The file, with or without its `.zip`, or an open one.
+            exclude: Attributes that are left out; a model that is loaded has what its constructor makes of them.
+            include: Attributes that are not left out.
+
+        Raises:
+            ValueError: If something is left out without which nothing could be loaded.
+        """
         if isinstance(path, io.BufferedIOBase):
+            self.left_out_of_file = sorted(set(exclude or ()) - set(include or ()))
+            for name in self.left_out_of_file:
+                if name in NEEDED:
+                    raise ValueError(f"exclude cannot have {name!r}: without it the file could not be loaded.")
             logger: Logger | None = vars(self).get("_logger")
             if logger is not None:
                 # The last update's figures, which are written out with the next rollout's.
@@ -45,7 +62,7 @@ class CheckedPersistence(FiniteUpdates):
                     name: (value, logger.name_to_excluded[name]) for name, value in logger.name_to_value.items()
                 }
             super().save(path, exclude, include)
-            self.pending_log = {}
+            self.pending_log, self.left_out_of_file = {}, ()
             return
         target = Path(path)
         target = target if target.suffix else target.with_name(f"{target.name}.zip")
@@ -84,18 +101,39 @@ class CheckedPersistence(FiniteUpdates):
             FileNotFoundError: If there is no such file.
         """
         example = cls._example(settings)
-        # What the class has a default for may be missing.
-        expected = {name for name in vars(example) if not hasattr(cls, name)}
-        _check_file(path, cls.__name__, expected - set(example._excluded_save_params()))
+        saved = _read_data(path, cls.__name__)
+        cls._check_data(path, saved, example)
         parts = {name: settings.pop(name) for name in cls.settings_of_parts if name in settings}
         settings |= {found: None for name, found in cls.defaults_found.items() if name in settings}
         model: Self = super().load(path, env, device, custom_objects, print_system_info, force_reset, **settings)
         for name, value in parts.items():
             owner, attribute = cls.settings_of_parts[name]
             setattr(getattr(model, owner), attribute, value)
+        model.class_name = cls.__name__
         if not isinstance(path, io.BufferedIOBase):
             model.last_checkpoint = Path(path)
         return model
+
+    @classmethod
+    def _check_data(cls, path: object, saved: Mapping[str, Any], example: Self) -> None:
+        """Raise ValueError if a file's attributes are not those of an algorithm of this class, such as `example`."""
+        # A subclass of a user's may go on with what the class of ours below it has saved.
+        kinds = [kind for kind in cls.__mro__ if issubclass(kind, CheckedPersistence)]
+        ours = next(kind for kind in kinds if kind.__module__.startswith("textgym."))
+        saved_by = saved.get("class_name", cls.__name__)
+        if saved_by not in (cls.__name__, ours.__name__):
+            raise ValueError(f"{path} was saved by {saved_by}; load it by {saved_by}.load.")
+        plain = ours._example({}) if saved_by == ours.__name__ else example
+        # What the class has a default for may be missing. Files of earlier versions do not name their class.
+        expected = {name for name in vars(plain) if not hasattr(cls, name)} - {"class_name"}
+        expected -= {*plain._excluded_save_params(), *saved.get("left_out_of_file", ())}
+        missing = sorted(expected - saved.keys())
+        if missing:
+            raise ValueError(
+                f"{path} was not saved by this version's {cls.__name__}: it has no {missing[0]}. Load it with the "
+                "class and the version that saved it, or take over its weights alone by set_parameters, in a model "
+                "whose networks are alike."
+            )
 
     @classmethod
     def _example(cls, settings: dict[str, Any]) -> Self:
@@ -103,7 +141,7 @@ class CheckedPersistence(FiniteUpdates):
         for name in settings.keys() & set(FIXED):
             raise ValueError(f"{cls.__name__}.load cannot change {name}: the network is the saved one.")
         try:
-            example = cls(next(iter(cls.policy_aliases)), None, **settings, _init_setup_model=False)  # type: ignore[call-arg]
+            example = cls(policy=next(iter(cls.policy_aliases)), env=None, **settings, _init_setup_model=False)  # type: ignore[call-arg]
         except TypeError as error:
             raise TypeError(f"{cls.__name__}.load: {error}") from error
         kept = vars(example).keys() | cls.settings_of_parts.keys() | cls.settings_of_load
@@ -122,8 +160,8 @@ class CheckedPersistence(FiniteUpdates):
         return [*super()._excluded_save_params(), "last_checkpoint"]
 
 
-def _check_file(path: str | Path | io.BufferedIOBase, class_name: str, expected: set[str]) -> None:
-    """Raise ValueError if a file is not whole, or does not hold the attributes that are expected."""
+def _read_data(path: str | Path | io.BufferedIOBase, class_name: str) -> dict[str, Any]:
+    """Return what a file says of the attributes that it holds, by name; ValueError if it is not whole."""
     given = contextlib.nullcontext(path) if isinstance(path, io.BufferedIOBase) else None
     with given or open_path(path, "r", suffix="zip") as file:
         try:
@@ -136,15 +174,7 @@ def _check_file(path: str | Path | io.BufferedIOBase, class_name: str, expected:
             path.seek(0)
     if not is_whole or not isinstance(saved, dict):
         raise ValueError(_no_checkpoint(path, class_name))
-    if saved.get("class_name", class_name) != class_name:
-        raise ValueError(f"{path} was saved by {saved['class_name']}; load it by {saved['class_name']}.load.")
-    # Files of earlier versions do not name their class.
-    missing = sorted(expected - {"class_name"} - saved.keys())
-    if missing:
-        raise ValueError(
-            f"{path} was not saved by this version's {class_name}: it has no {missing[0]}. Load it with the class and "
-            "the version that saved it."
-        )
+    return saved
 
 
 def _no_checkpoint(path: object, class_name: str) -> str:

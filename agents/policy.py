@@ -4,13 +4,14 @@ from typing import Any, Self
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from textgym.finished_logits import has_finished_logits
+
 from .critic import Critic, check_critic, make_value_head, make_value_trunk
-from .finished_logits import has_finished_logits
 from .first_pass import FirstPass, Results
 from .gpt2_step import is_hooked, is_plain_gpt2
 from .language_policy import LanguagePolicy
@@ -19,6 +20,7 @@ from .micro_batches import in_micro_batches
 from .number_checks import check_numbers
 from .precision import Autocast
 from .text_passes import PackedTexts
+from .token_distribution import TokenDistribution
 from .token_rules import NO_RULES, TokenRules
 from .trunk import CacheType
 from .trunk_model import ModelSource
@@ -32,6 +34,9 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
 
     Values come from a linear head on a last hidden state, which starts at 0. For the distribution over tokens, the two
     forms of observations, and the arguments not explained here see `LanguagePolicy`.
+
+    It serves plain Stable-Baselines3 and sb3-contrib as well. Their `TRPO` differentiates twice, which PyTorch's fused
+    attention cannot: call `model.policy.language_model.set_attn_implementation("eager")` before it learns.
 
     Args:
         observation_space: The environment's, with keys `input_ids`, `attention_mask`, `is_generated`.
@@ -221,7 +226,7 @@ class GPT2Policy(LanguagePolicy, ActorCriticPolicy):
         """Return the distribution over tokens at each decision."""
         hidden, n_generated = self.decisions(obs)
         logits = self.decision_logits(hidden, n_generated, self.stored_candidates(obs, hidden, n_generated))
-        return CategoricalDistribution(self.vocab_size).proba_distribution(logits)
+        return TokenDistribution(self.vocab_size).proba_distribution(logits)
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         """Return the value at each decision, shape (N, 1).

@@ -4,7 +4,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -66,9 +66,11 @@ class Reference:
         """Return the log-probability of each generated token of a buffer, in its order, shape (tokens,)."""
         return log_prob_of_tokens(self.policy, buffer)
 
-    def divergence(self, policy: GPT2Policy, buffer: EpisodeBuffer) -> Divergence:
+    def divergence(
+        self, policy: GPT2Policy, buffer: EpisodeBuffer, top_k: int | None = None, top_p: float | None = None
+    ) -> Divergence:
         """Return how far a policy has moved from here, at each generated token of a buffer; see `compare_policies`."""
-        return compare_policies(policy, self.policy, buffer)
+        return compare_policies(policy, self.policy, buffer, top_k=top_k, top_p=top_p)
 
 
 def model_sha256(model: torch.nn.Module) -> str:
@@ -145,6 +147,12 @@ class ReferenceStore:
                 )
             self._reference = Reference(make_policy(), model)
         return self._reference
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Return a copy with the same weights, which never change."""
+        twin = copy.copy(self)
+        vars(twin).update(vars(self))
+        return twin
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the weights out."""

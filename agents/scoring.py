@@ -16,6 +16,7 @@ from .language_policy import LanguagePolicy
 from .micro_batches import row_slices
 from .policy import GPT2Policy
 from .ranges import joined_ranges, starts_of
+from .sampling import restrict_to_top
 from .text_passes import PackedTexts
 from .token_statistics import token_statistics
 from .trunk import POSITIONS_PER_PASS
@@ -97,14 +98,20 @@ def score_ahead(policy: GPT2Policy, buffer: EpisodeBuffer) -> TokenScores:
 
 @torch.no_grad()
 def compare_policies(
-    policy: GPT2Policy, reference: GPT2Policy, buffer: FlatEpisodes, tokens_per_batch: int | None = None
+    policy: GPT2Policy,
+    reference: GPT2Policy,
+    buffer: FlatEpisodes,
+    tokens_per_batch: int | None = None,
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
 ) -> Divergence:
     """Compare the distributions that two policies give the next token, at each of a buffer's generated ones.
 
     Distributions are those that tokens are sampled from: at the policies' temperature, over the tokens that the
-    environment allows and, of the policy alone, over its candidates, so that the cut counts as distance. Both policies
-    read whole episodes, also in bfloat16, so that one without candidates has no divergence from itself. The logits of
-    a few decisions are held at a time.
+    environment allows and, of the policy alone, over its candidates and the most probable tokens, so that the cut
+    counts as distance. Both policies read whole episodes, also in bfloat16, so that one without candidates has no
+    divergence from itself. The logits of a few decisions are held at a time.
 
     Args:
         policy: The policy.
@@ -112,6 +119,8 @@ def compare_policies(
         buffer: Filled with episodes.
         tokens_per_batch: Positions that are packed together, padding included; None for 8,192 on the CPU and 65,536
             elsewhere.
+        top_k: The policy is cut down to so many tokens, see `restrict_to_top`.
+        top_p: Likewise.
 
     Returns:
         Divergence at each token, in the buffer's order.
@@ -123,6 +132,8 @@ def compare_policies(
         # The reference chooses among all tokens, whatever the policy is cut down to.
         ref_logits = reference.decision_logits(ref_hidden, n_generated)
         logits = policy.decision_logits(hidden, n_generated, candidates)
+        if top_k is not None or top_p is not None:
+            logits = restrict_to_top(logits, top_k, top_p).clamp(min=torch.finfo(logits.dtype).min)
         return exact_kl(logits, ref_logits), token_statistics(ref_logits, actions)[0]
 
     kl = torch.empty(buffer.n_tokens, device=buffer.device)

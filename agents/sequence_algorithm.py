@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HumanOutputFormat
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import safe_mean
@@ -20,12 +21,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.devices import read_device
 from textgym.episodes import episode_info
-from textgym.named_objects import nearest
 from textgym.shaping import require_same_gamma
 from textgym.task import TextTask
 
 from . import gpu_path
-from .completion_policy import GPT2CompletionPolicy
 from .environments import as_text_environment, episode_statistics, find_text_environment, write_episode
 from .forward_record import DecodingPlan
 from .generation import GeneratedEpisode, generate_looks
@@ -35,8 +34,12 @@ from .needless_arguments import refuse_unused, unknown_argument
 from .number_checks import check_numbers
 from .persistence import CheckedPersistence
 from .policy import GPT2Policy
+from .policy_checks import check_level, check_policy_class, check_policy_name
 from .reference import Reference, ReferenceSource, ReferenceStore
 from .token_rules import token_rules
+
+# Characters of a name in the table that is printed.
+LONGEST_NAME = 200
 
 
 class SequenceAlgorithm(CheckedPersistence):
@@ -52,11 +55,7 @@ class SequenceAlgorithm(CheckedPersistence):
     gamma: float
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
-        if policy_name not in self.policy_aliases:
-            raise ValueError(
-                f"There is no policy {policy_name!r}; expected one of {', '.join(self.policy_aliases)}."
-                f"{nearest(policy_name, self.policy_aliases)}"
-            )
+        check_policy_name(policy_name, self.policy_aliases)
         return super()._get_policy_from_name(policy_name)
 
     def __init__(
@@ -75,7 +74,7 @@ class SequenceAlgorithm(CheckedPersistence):
         """
         refuse_unused(plain)
         check_numbers({"decode_rows": decode_rows, "potential_shaping": potential_shaping, **plain})
-        self._check_policy_class(policy)
+        check_policy_class(policy, self.policy_aliases, type(self).__name__)
         read_device(plain.get("device", "auto"))  # raises where there is none of that name
         # By it `load` tells the file of another algorithm, which may have all the attributes of this one.
         self.class_name = type(self).__name__
@@ -89,7 +88,7 @@ class SequenceAlgorithm(CheckedPersistence):
         made = gym.make(env) if isinstance(env, str) else env
         if made is not None:
             made = as_text_environment(made)
-            self._check_level(policy, made)
+            check_level(policy, self.policy_aliases, type(self).__name__, made)
         # sb3-contrib's QRDQN writes its optimiser into the dictionary that it is given.
         policy_kwargs = dict(plain.pop("policy_kwargs", None) or {})
         arguments = {**plain, "policy_kwargs": policy_kwargs, "_init_setup_model": False}
@@ -100,32 +99,6 @@ class SequenceAlgorithm(CheckedPersistence):
             if unknown is None:
                 raise
             raise unknown from error
-
-    def _check_policy_class(self, policy: Any) -> None:
-        """Raise TypeError if a policy is given as a class that this algorithm does not know how to use."""
-        kinds = tuple(dict.fromkeys(self.policy_aliases.values()))
-        if isinstance(policy, type) and not issubclass(policy, kinds):
-            raise TypeError(
-                f"{type(self).__name__} needs {' or '.join(kind.__name__ for kind in kinds)}, or a subclass, got "
-                f"{policy.__name__}; by name it is one of {', '.join(map(repr, self.policy_aliases))}."
-            )
-
-    def _check_level(self, policy: Any, env: VecEnv) -> None:
-        """Raise ValueError if an action is a whole completion, and the policy or the algorithm knows tokens alone."""
-        if not isinstance(env.action_space, spaces.MultiDiscrete):
-            return
-        kinds = self.policy_aliases
-        if not any(issubclass(kind, GPT2CompletionPolicy) for kind in kinds.values()):
-            raise ValueError(
-                f"{type(self).__name__} chooses token by token, so it needs TextGen-v0; on TextGenCompletion-v0, where "
-                "an action is a whole completion, PPO, A2C, REINFORCE, RLOO and GRPO work."
-            )
-        kind = kinds.get(policy) if isinstance(policy, str) else policy
-        if kind is not None and not issubclass(kind, GPT2CompletionPolicy):
-            raise ValueError(
-                f"{kind.__name__} chooses token by token; on TextGenCompletion-v0, where an action is a whole "
-                "completion, use 'GPT2CompletionPolicy', or make TextGen-v0."
-            )
 
     @property
     def _acts_by_completion(self) -> bool:
@@ -194,7 +167,7 @@ class SequenceAlgorithm(CheckedPersistence):
                 self.policy_kwargs["model"] = self.task.model_name
         model_source = self.policy_kwargs.get("model")
         self._choose_buffer(self.seed)
-        super()._setup_model()
+        super()._setup_model()  # type: ignore[safe-super]
         # The saved algorithm needs the network's shape; its weights are saved apart.
         self.policy_kwargs["model"] = self.network.language_model.config
         if self.network.lora is not None:
@@ -204,7 +177,12 @@ class SequenceAlgorithm(CheckedPersistence):
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self.find_reference()  # before any rollout is paid for
         require_same_gamma(self.task.reward, self.gamma, type(self).__name__)
-        return super()._setup_learn(*args, **kwargs)
+        result = super()._setup_learn(*args, **kwargs)
+        for output in self.logger.output_formats:
+            if isinstance(output, HumanOutputFormat):
+                # It cuts names off, and then refuses two that begin alike, such as those of a reward's terms.
+                output.max_length = max(output.max_length, LONGEST_NAME)
+        return result
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         # The last rollout goes beyond the tokens that were asked for, and no schedule beyond its end.

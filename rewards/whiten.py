@@ -17,8 +17,9 @@ class Whiten(RewardWrapper):
 
     Each batch counts before it is whitened, so that what a score becomes depends on what was scored before it: wrap
     what is trained on, and judge by the reward's own terms, which are reported as they are. Where all scores so far
-    are equal, nothing is divided. A pickled copy goes on from where the original was, and so does a run that is
-    resumed.
+    are equal, nothing is divided. A pickled copy goes on from where the original was, and so does a run of
+    `textgym train` that is resumed. Beside `model.save`, keep `scoring_state()` for `restore_scoring_state` of the
+    next one.
 
     Token rewards are not changed; what whitening makes of the score is paid at the last token.
 

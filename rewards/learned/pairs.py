@@ -18,8 +18,8 @@ def pairs_from_ratings(
     Args:
         ratings: What was rated. Where no prompts are known, all are completions of the prompt "".
         min_gap: The ratings must differ by more than this.
-        pairs_per_rating: For each completion so many partners are drawn, with replacement; a pair that is drawn twice
-            counts once.
+        pairs_per_rating: For each rating so many partners are drawn, with replacement; two ratings that are drawn
+            together twice count once, and those of one text are no pair.
         seed: Decides the draws.
 
     Returns:
@@ -36,18 +36,19 @@ def pairs_from_ratings(
     for one in ratings:
         by_prompt[one.prompt].append(one)
     generator = random.Random(seed)
-    pairs: dict[tuple[str, str, str], Preference] = {}
-    for group in by_prompt.values():
-        ordered = sorted(group, key=lambda one: one.rating)
-        values = [one.rating for one in ordered]
-        for one in group:
+    pairs: dict[tuple[str, int, int], Preference] = {}
+    for prompt, group in by_prompt.items():
+        ordered = sorted(range(len(group)), key=lambda place: group[place].rating)
+        values = [group[place].rating for place in ordered]
+        for number, one in enumerate(group):
             n_below = bisect_left(values, one.rating - min_gap)
             n_above = len(values) - bisect_right(values, one.rating + min_gap)
             for _ in range(pairs_per_rating if n_below + n_above else 0):
                 drawn = generator.randrange(n_below + n_above)
-                other = ordered[drawn] if drawn < n_below else ordered[len(values) - n_above + drawn - n_below]
-                pair = _prefer(one, other)
-                pairs[pair.prompt, pair.chosen, pair.rejected] = pair
+                partner = ordered[drawn] if drawn < n_below else ordered[len(values) - n_above + drawn - n_below]
+                if group[partner].completion != one.completion:
+                    # By number rather than by text: of an ensemble's bootstrap sample a rating may be there twice.
+                    pairs[prompt, min(number, partner), max(number, partner)] = _prefer(one, group[partner])
     return list(pairs.values())
 
 

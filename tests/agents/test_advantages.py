@@ -33,6 +33,12 @@ def test_a_group_that_is_all_worth_the_same_has_no_advantage() -> None:
         assert advantages(torch.full((4,), 0.7), 4).tolist() == pytest.approx([0.0] * 4, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [3, 4, 8])
+@pytest.mark.parametrize("reward", [100.1, 333.3, 1000.1, -5000.3, 12345.6])
+def test_rounding_of_large_rewards_is_no_advantage(reward: float, size: int) -> None:
+    assert group_normalized_advantages(torch.full((size,), reward), size).tolist() == [0.0] * size
+
+
 def test_a_moving_average_by_hand() -> None:
     """Its first rollout has a mean of 2; then b is 2, and 0.75 · 2 + 0.25 · 6 = 3."""
     baseline = MovingAverage(decay=0.75)

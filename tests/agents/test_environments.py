@@ -237,3 +237,12 @@ def test_the_users_environment_stays_the_users() -> None:
     actions, _ = model.predict(observation)  # type: ignore[arg-type]
     _, _, dones, _ = vec_env.step(actions)
     assert dones.shape == (1,)
+
+
+def test_monitors_know_the_episodes_that_were_played() -> None:
+    env = DummyVecEnv([lambda: Monitor(TextGenEnv(letter_task())) for _ in range(2)])
+    model = PPO("GPT2Policy", env, n_steps=20, policy_kwargs={"model": language_model()}, device="cpu").learn(30)
+    rewards, lengths = env.env_method("get_episode_rewards"), env.env_method("get_episode_lengths")
+    assert sum(map(len, rewards)) == model.n_episodes_started
+    assert sum(map(sum, lengths)) == sum(env.env_method("get_total_steps")) == model.num_timesteps
+    assert len(env.env_method("get_episode_times")[0]) == len(rewards[0])

@@ -182,6 +182,33 @@ def test_a_policy_that_takes_the_best_token_is_certain_of_it() -> None:
     assert result.perplexity == pytest.approx(math.exp(nats / (8 * result.n_tokens)), rel=1e-4)
 
 
+def test_a_policy_that_is_cut_to_its_best_token_is_as_far_as_one_that_takes_it() -> None:
+    task = letter_task()
+    policy = letter_policy(task)
+    reference = Reference(policy, language_model(seed=4))
+    greedy, cut, wide = (
+        evaluate(policy, task, 8, sampling=sampling, reference=reference)
+        for sampling in (Sampling(deterministic=True), Sampling(top_k=1), Sampling(top_p=1e-6))
+    )
+    assert cut.kl == wide.kl == pytest.approx(greedy.kl, abs=1e-4)
+
+
+def test_the_kl_of_a_cut_policy_is_that_of_what_is_sampled() -> None:
+    task = letter_task()
+    policy, other = letter_policy(task), letter_policy(task, language_model(seed=4))
+    result = evaluate(policy, task, 8, sampling=Sampling(top_k=3), reference=Reference(policy, other.language_model))
+    total = 0.0
+    for item in result.episodes:
+        context = list(item.episode.text.prompt.token_ids)
+        for token in item.episode.text.token_ids:
+            logits = full_logits(policy, context).double()
+            ours = logits.masked_fill(logits < logits.topk(3).values[-1], -torch.inf).log_softmax(-1)
+            theirs = full_logits(other, context).double().log_softmax(-1)
+            total += float(sum(p.exp() * (p - q) for p, q in zip(ours, theirs, strict=True) if p > -torch.inf))
+            context.append(token)
+    assert result.kl == pytest.approx(total / 8, abs=1e-4)
+
+
 def nats_of_texts(reference: Reference, result: Evaluation) -> float:
     """What the reference's log-probabilities of all texts fall short of 0."""
     nats = 0.0

@@ -1,5 +1,6 @@
 """NaN in a loss, a gradient or a weight stops training, with the step, the term and the last checkpoint."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -312,3 +313,14 @@ def test_usual_weights_are_not_evaluated_after_an_update(monkeypatch: pytest.Mon
     model = algorithm()
     monkeypatch.setattr(model, "_outputs", lambda: pytest.fail("a forward pass that nobody needs"))
     model.learn(20)
+
+
+def test_an_optimiser_of_the_users_and_a_copy_are_watched_too() -> None:
+    swapped = algorithm(n_epochs=1, batch_size=10_000)
+    swapped.policy.optimizer = torch.optim.AdamW(swapped.policy.parameters())
+    for model in (copy.deepcopy(algorithm(n_epochs=1, batch_size=10_000)), swapped):
+        before = [parameter.clone() for parameter in model.policy.parameters()]
+        model.policy.value_net.bias.register_hook(lambda gradient: gradient * torch.nan)
+        with pytest.raises(NonFiniteError, match="the gradient became NaN"):
+            model.learn(20)
+        assert all(torch.equal(one, other) for one, other in zip(before, model.policy.parameters(), strict=True))

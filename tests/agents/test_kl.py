@@ -105,6 +105,10 @@ def test_without_a_target_the_coefficient_stays() -> None:
         ({"coefficient": -0.1}, "kl_coef must be at least 0, got -0.1."),
         ({"coefficient": 0.1, "target": 0.0}, "kl_target must be above 0, got 0.0."),
         ({"coefficient": 0.1, "horizon": 0}, "kl_horizon must be at least 1, got 0."),
+        (
+            {"coefficient": 0.0, "target": 2.0},
+            "kl_target multiplies kl_coef, which must be above 0 to begin with, got 0.",
+        ),
     ],
 )
 def test_numbers_out_of_range_are_errors(settings: dict[str, float], message: str) -> None:
@@ -152,7 +156,10 @@ def test_the_first_rollout_has_no_kl_to_the_reference_and_later_ones_have(estima
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
 def test_each_token_pays_for_its_kl(estimator: KLEstimator) -> None:
-    """The second rollout's rewards against scores and log-probabilities of single contexts, token by token."""
+    """The second rollout's rewards against scores and log-probabilities of single contexts, token by token.
+
+    Whatever KL is estimated by, what is charged is k1: with the others, as rewards, it goes up instead of down.
+    """
     task = letter_task(banned_token_ids=[1])
     model = algorithm(task, kl_coef=0.3, kl_estimator=estimator)
     before = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
@@ -163,7 +170,7 @@ def test_each_token_pays_for_its_kl(estimator: KLEstimator) -> None:
     model._setup_lr_schedule()
     model.learn(1, reset_num_timesteps=False)
     buffer = model.rollout_buffer
-    tokens, start, expected = buffer.token_ids.tolist(), 0, []
+    tokens, start, expected, nats = buffer.token_ids.tolist(), 0, [], 0.0
     for n_prompt, n_tokens in zip(buffer.prompt_lengths, buffer.lengths, strict=True):
         prompt = tokens[start : start + n_prompt]
         generated = tokens[start + n_prompt : start + n_prompt + n_tokens]
@@ -171,10 +178,35 @@ def test_each_token_pays_for_its_kl(estimator: KLEstimator) -> None:
         text = task.completion_text(generated)
         for step, token in enumerate(generated):
             log_probs = [one_log_prob(model.policy, w, task, prompt, generated[:step], token) for w in (after, before)]
-            kl = estimate_kl(log_probs[0], log_probs[1], estimator)
+            nats += float(estimate_kl(log_probs[0], log_probs[1], estimator))
             score = text.count("a") + 0.1 * len(text) if step == n_tokens - 1 else 0.0
-            expected.append(score - 0.3 * float(kl))
+            expected.append(score - 0.3 * float(log_probs[0] - log_probs[1]))
     torch.testing.assert_close(kept.rewards[0], torch.tensor(expected), atol=1e-4, rtol=0)
+    assert kept.kl[0] == pytest.approx(nats / kept.n_episodes[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_a_price_of_kl_alone_leads_back_to_the_reference(estimator: str) -> None:
+    def nothing(completions: list[str], **columns: object) -> list[float]:
+        return [0.0] * len(completions)
+
+    settings = {"kl_coef": 1.0, "kl_estimator": estimator, "n_steps": 150, "n_epochs": 2, "learning_rate": 3e-3}
+    model = algorithm(letter_task(reward=nothing), **settings)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.policy.language_model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    kept = Kept(model)
+    model.learn(9_000)
+    before, after = (sum(part) / len(part) for part in (kept.kl[:3], kept.kl[-5:]))
+    assert before > 0.1
+    assert after < before / 2
+
+
+def test_a_target_without_a_reference_is_an_error() -> None:
+    message = "kl_target needs a reference that KL is measured against, got reference None."
+    with pytest.raises(ValueError, match=exactly(message)):
+        algorithm(letter_task(), reference=None, kl_target=2.0)
 
 
 def one_log_prob(

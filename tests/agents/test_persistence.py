@@ -540,3 +540,23 @@ def test_arguments_that_would_have_no_effect_are_errors(kind: Any, arguments: di
     )
     with pytest.raises(ValueError, match=exactly(message)):
         kind("GPT2Policy", environment(), policy_kwargs={"model": language_model()}, **arguments)
+
+
+def test_what_is_left_out_of_a_file_is_what_the_constructor_makes_it(tmp_path: Path, model_folder: Path) -> None:
+    model = algorithm(policy_kwargs={"model": str(model_folder)}, ent_coef=0.3, kl_coef=0.7).learn(40)
+    left_out = ["ent_coef", "kl_controller", "lr_schedule", "learning_rate", "seed", "ep_info_buffer", "archive"]
+    model.save(tmp_path / "saved.zip", exclude=left_out)
+    loaded = PPO.load(tmp_path / "saved.zip", env=environment(), device="cpu")
+    assert_equal_weights(model, loaded)
+    example = PPO("GPT2Policy", None, _init_setup_model=False)
+    assert loaded.ent_coef == example.ent_coef
+    assert loaded.kl_controller.coefficient == example.kl_controller.coefficient
+    loaded.learn(80, reset_num_timesteps=False)
+    loaded.save(tmp_path / "again.zip")
+    PPO.load(tmp_path / "again.zip")
+    model.save(tmp_path / "included.zip", exclude=["policy_class"], include=["policy_class"])
+    before = (tmp_path / "saved.zip").read_bytes()
+    message = "exclude cannot have 'policy_kwargs': without it the file could not be loaded."
+    with pytest.raises(ValueError, match=exactly(message)):
+        model.save(tmp_path / "saved.zip", exclude=["policy_kwargs"])
+    assert (tmp_path / "saved.zip").read_bytes() == before

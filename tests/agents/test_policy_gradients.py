@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tests.agents.tiny import exactly, gpt2_config, language_model, letter_task
 from textgym.agents import A2C, GRPO, REINFORCE, RLOO, TextGenVecEnv
 from textgym.agents.generation import generate_episodes
+from textgym.rewards import as_reward
 from textgym.task import TextTask
 
 ALGORITHMS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -253,3 +254,14 @@ def test_a2c_may_use_rmsprop_as_in_sb3() -> None:
     assert isinstance(model.policy.optimizer, torch.optim.RMSprop)
     assert model.policy.optimizer.defaults["eps"] == 1e-4
     assert isinstance(model, stable_baselines3.A2C)
+
+
+def test_terms_of_a_reward_may_have_long_names_that_begin_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    def how_often_the_completion_has_the_letter_a(completions: list[str], **columns: object) -> list[float]:
+        return [float(text.count("a")) for text in completions]
+
+    first = as_reward(how_often_the_completion_has_the_letter_a)
+    second = as_reward(first, name="how_often_the_completion_has_the_letter_a_again")
+    algorithm(A2C, letter_task(reward=first + second), verbose=1).learn(30)
+    table = capsys.readouterr().out
+    assert all(f"reward/{name} " in table for name in ("how_often_the_completion_has_the_letter_a", second.name))

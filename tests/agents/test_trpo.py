@@ -1,10 +1,12 @@
 """TRPO's own: sub-sampling, the curvature's share, whose parameters are whose, and its errors."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
@@ -12,6 +14,8 @@ from tests.agents.tiny import exactly, gpt2_config, language_model, letter_polic
 from tests.agents.twins import collect
 from textgym.agents import TRPO, TextGenVecEnv
 from textgym.agents.finite_updates import NonFiniteError
+from textgym.agents.kl import exact_kl
+from textgym.agents.token_distribution import TokenDistribution
 from textgym.agents.trpo import SliceableBatch
 from textgym.task import TextTask
 
@@ -172,3 +176,14 @@ def test_micro_batches_are_an_error_that_names_what_saves_memory() -> None:
     )
     with pytest.raises(ValueError, match=exactly(message)):
         algorithm(policy_kwargs={"model": gpt2_config(), "micro_batch_size": 20})
+
+
+def test_the_kl_of_peaked_distributions_is_finite() -> None:
+    """Where a token's probability is rounded to 0, PyTorch's own is infinite, and no shorter step would do."""
+    logits, others = torch.tensor([[0.0, -90.0, -95.0]]), torch.tensor([[0.0, -120.0, -95.0]])
+    one, other = (TokenDistribution(3).proba_distribution(each) for each in (logits, others))
+    assert float(kl_divergence(one, other)) == pytest.approx(float(exact_kl(logits, others)))
+    assert math.isfinite(float(kl_divergence(one, other)))
+    model = collected()
+    observations: Any = model.rollout_buffer.samples(np.arange(2)).observations
+    assert isinstance(model.policy.get_distribution(observations), TokenDistribution)

@@ -156,3 +156,14 @@ def test_settings_given_to_load_hold_for_a_replay_that_was_saved_with_others(
         assert torch.equal(replay.considered, expected)
     loaded.learn(60, reset_num_timesteps=False)
     assert replay.n_tokens <= 60
+
+
+@pytest.mark.parametrize("kind", [DQN, DoubleDQN, QRDQN])
+def test_the_best_token_is_predicted_without_the_reference(tmp_path: Path, kind: type[DQN]) -> None:
+    algorithm(kind, language_model()).learn(40).save(tmp_path / "saved.zip")
+    loaded = kind.load(tmp_path / "saved.zip", device="cpu")
+    observation: Any = TextGenVecEnv(4, letter_task()).reset()
+    best = loaded.predict(observation, deterministic=True)[0]
+    assert best.tolist() == loaded.policy.predict(observation, deterministic=True)[0].tolist()
+    with pytest.raises(ValueError, match=r"^The reference model was given as an object"):
+        loaded.predict(observation)

@@ -6,13 +6,14 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 from tokenizers.processors import TemplateProcessing
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import Gemma2Config, GraniteConfig, MistralConfig, PreTrainedModel
 
 from tests.agents.tiny import gpt2_config, language_model, llama_config
 from tests.cli.conftest import run_command
@@ -20,6 +21,7 @@ from tests.fakes import EOS_TOKEN_ID, byte_tokenizer
 from textgym.models import encode_texts, load_language_model
 from textgym.training import sft_training
 from textgym.training.demonstrations import Demonstration, PackedRows, load_demonstrations, pack
+from textgym.training.packing_check import check_packing
 from textgym.training.sft import fine_tune, split
 from textgym.training.sft_options import SftOptions
 from textgym.training.sft_training import completion_loss
@@ -30,6 +32,22 @@ DEMONSTRATIONS = [
     Demonstration((2, 2, 2, 6, 1, 4, 0), 4),
     Demonstration((7, 1, 0), 1),
 ]
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 8, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "initializer_range": 0.5,
+}  # fmt: skip
+
+
+def bounded_config(**changes: Any) -> Gemma2Config:
+    """A model whose logits lie between two bounds; it has eager attention alone."""
+    return Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=1.5, **{**changes, "attn_implementation": "eager"})
+
+
+def scaled_config(**changes: Any) -> GraniteConfig:
+    """A model whose logits are divided by a number."""
+    return GraniteConfig(**SMALL, logits_scaling=8.0, **changes)
 
 
 def one_by_one(model: PreTrainedModel) -> float:
@@ -43,7 +61,7 @@ def one_by_one(model: PreTrainedModel) -> float:
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("config", [gpt2_config, llama_config])
+@pytest.mark.parametrize("config", [gpt2_config, llama_config, bounded_config, scaled_config])
 def test_packing_leaves_the_loss_as_it_is(config: object, attention: str) -> None:
     assert callable(config)
     model = language_model(config(attn_implementation=attention))
@@ -52,6 +70,15 @@ def test_packing_leaves_the_loss_as_it_is(config: object, attention: str) -> Non
     with torch.no_grad():
         loss = completion_loss(model, packed).item()
     assert loss == pytest.approx(one_by_one(model), rel=1e-5)
+
+
+def test_a_model_that_reads_packed_rows_otherwise_is_refused() -> None:
+    model = language_model(MistralConfig(**SMALL, sliding_window=3))
+    check_packing(model, DEMONSTRATIONS[1:2])
+    with pytest.raises(ValueError, match=r"^TextGym cannot fine-tune a MistralForCausalLM on .* 7 tokens"):
+        check_packing(model, DEMONSTRATIONS)
+    for config in (gpt2_config(), llama_config(), bounded_config(), scaled_config()):
+        check_packing(language_model(config), DEMONSTRATIONS)
 
 
 def test_nothing_is_learned_of_prompts_and_padding() -> None:

@@ -15,6 +15,7 @@ from textgym.replacing import replacing_folder
 
 from .demonstrations import Demonstration, load_demonstrations
 from .model_folder import find_model
+from .packing_check import check_packing
 from .run_folder import write_json
 from .sft_options import SftOptions
 from .sft_training import Epoch, SftTraining
@@ -63,6 +64,7 @@ def fine_tune(options: SftOptions, output: Path, console: Console) -> list[Epoch
     tokenizer, model, learned, held_out, room = load_material(options)
     device = find_device(options.device)
     model.to(device)  # type: ignore[arg-type]
+    check_packing(model, [*learned, *held_out])
     row_length = min(room, _row_length([*learned, *held_out]))
     training = SftTraining(options, model, learned, held_out, row_length, console)
     epochs = training.run()

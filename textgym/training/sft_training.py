@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from textgym.finished_logits import finish_logits
+
 from .demonstrations import Demonstration, PackedRows, pack
 from .sft_options import SftOptions
 from .stopping import StopRequest
@@ -60,8 +62,8 @@ def completion_loss(model: PreTrainedModel, rows: PackedRows) -> Tensor:
     ).last_hidden_state
     is_target = rows.is_learned[:, 1:]
     # The head only where a token is learned: at V = 50,000 logits of prompts and padding would fill the memory.
-    logits = model.get_output_embeddings()(hidden[:, :-1][is_target])
-    return cross_entropy(logits.float(), rows.input_ids[:, 1:][is_target], reduction="sum")
+    logits = finish_logits(model.get_output_embeddings()(hidden[:, :-1][is_target]).float(), model.config)
+    return cross_entropy(logits, rows.input_ids[:, 1:][is_target], reduction="sum")
 
 
 class SftTraining:

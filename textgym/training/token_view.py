@@ -73,7 +73,7 @@ def _figures_of_actor(model: SequenceOnPolicyAlgorithm, judged: Sequence[JudgedE
     if reference is not None:
         divergence = reference.divergence(policy, buffer)
         distances = {"kl": divergence.kl, "log_prob_ratio": buffer.old_log_prob - divergence.ref_log_prob}
-        paid_for = estimate_kl(buffer.old_log_prob, reference.log_prob(buffer), model.kl_estimator)
+        paid_for = estimate_kl(buffer.old_log_prob, reference.log_prob(buffer))
         buffer.rewards -= model.kl_price * paid_for
     of_critic = {} if policy.critic is None else _value_and_advantage(buffer)
     return {**of_critic, **distances, "entropy": entropies}

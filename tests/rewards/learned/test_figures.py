@@ -153,3 +153,13 @@ def test_a_constant_list_has_no_correlation_though_rounding_gives_it_a_deviation
         assert pearson(constant, np.arange(float(size))) is None
         assert pearson(np.arange(float(size)), constant) is None
     assert pearson(np.array([1e6, 1e6 + 0.5, 1e6 + 1]), np.arange(3.0)) == pytest.approx(1)
+
+
+def test_a_text_that_was_rated_twice_is_no_pair_and_each_rating_of_it_is_one_with_others() -> None:
+    ratings = [Rating("", "good", (5.0,)), Rating("", "good", (4.0,)), Rating("", "bad", (1.0,))]
+    pairs = pairs_from_ratings(ratings, pairs_per_rating=20)
+    assert sorted((pair.chosen, pair.rejected, pair.margin) for pair in pairs) == [
+        ("good", "bad", 3.0), ("good", "bad", 4.0),
+    ]  # fmt: skip
+    assert not pairs_from_ratings([Rating("", "x", (5.0,)), Rating("", "x", (1.0,))])
+    assert len(pairs_from_ratings(ratings * 2, pairs_per_rating=50)) == 8
