@@ -374,7 +374,7 @@ def test_a_checkpoint_of_another_class_is_refused(tmp_path: Path) -> None:
     stable_baselines3.PPO("MlpPolicy", "CartPole-v1", device="cpu").save(path)
     message = (
         f"{path} was not saved by this version's PPO: it has no archive. Load it with the class and the version that "
-        "saved it."
+        "saved it, or take over its weights alone by set_parameters, in a model whose networks are alike."
     )
     with pytest.raises(ValueError, match=exactly(message)):
         PPO.load(path)
