@@ -142,12 +142,15 @@ def write_episode(logs: list[EpisodeLog], info: dict[str, Any]) -> None:
     """Tell monitors an episode's return, length and time, and their files also what they ask of its info."""
     row = {**info, **info["episode"]}
     for log in logs:
+        writer: ResultsWriter | None
         if isinstance(log, Monitor):
             log.episode_returns.append(row["r"])
             log.episode_lengths.append(row["l"])
             log.episode_times.append(row["t"])
             log.total_steps += row["l"]
-        writer = log.results_writer if isinstance(log, Monitor) else log
+            writer = log.results_writer
+        else:
+            writer = log
         if writer is not None:
             writer.write_row({key: row[key] for key in writer.logger.fieldnames if key in row})
 

@@ -32,7 +32,8 @@ class Evaluation(NamedTuple):
         kl: KL to the reference in nats a completion; None without a reference. At each place of a completion it is
             that of the next token, exact over the vocabulary. Over a sampled completion these sum to an estimate of the
             KL of whole completions that is without bias, and varies less than one from the sampled tokens alone (k1)
-            does. What always takes the best token, a value-based policy or greedy sampling, is certain of it.
+            does. Sampled with `top_k` or `top_p`, the policy is what is left after the cut. What always takes the best
+            token, a value-based policy or greedy sampling, is certain of it.
         n_tokens: Mean tokens a completion.
         ended_share: Share of completions that ended before the token budget.
         perplexity: Of all generated tokens together under the reference; None without one.

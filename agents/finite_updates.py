@@ -1,6 +1,7 @@
 """Stop a run whose loss, gradients or weights are no longer finite, and say which term did it."""
 
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,8 +91,24 @@ class FiniteUpdates(BaseAlgorithm):
     last_checkpoint: Path | None = None
     _last_look: GradientLook | None = None
 
+    # The optimiser whose steps are looked at; a copy of an algorithm, or a user, puts another in its place.
+    _watched: weakref.ref[torch.optim.Optimizer] | None = None
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_look"]
+        return [*super()._excluded_save_params(), "_last_look", "_watched"]
+
+    def _setup_model(self) -> None:
+        super()._setup_model()  # type: ignore[safe-super]
+        self._watch_optimizer()
+
+    def _watch_optimizer(self) -> None:
+        """Look at the gradients of each step that the policy's optimiser takes from now on."""
+        optimizer: torch.optim.Optimizer = self.policy.optimizer
+        if self._watched is None or self._watched() is not optimizer:
+            # On the optimiser rather than in `train`, so that phases are watched too that a subclass adds.
+            optimizer.register_step_pre_hook(self._check_gradients)
+            optimizer.register_step_post_hook(_forget_answer)
+            self._watched = weakref.ref(optimizer)
 
     def train(self, *args: Any, **kwargs: Any) -> None:
         """Update the policy as Stable-Baselines3 does.
@@ -142,23 +159,13 @@ class FiniteUpdates(BaseAlgorithm):
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Look at the gradients of each step that the optimiser takes meanwhile, whichever it is by now.
-
-        Raises:
-            NonFiniteError: If one is NaN or infinite: before the step, or in the end where the optimiser left it out.
-        """
-        optimizer: torch.optim.Optimizer = self.policy.optimizer
-        hooks = [
-            optimizer.register_step_pre_hook(self._check_gradients),
-            optimizer.register_step_post_hook(_forget_answer),
-        ]
+        """Raise NonFiniteError in the end if the optimiser has left a step out, its last one included."""
+        self._watch_optimizer()
         try:
             yield
             self._finish_look()
         finally:
             self._last_look = None
-            for hook in hooks:
-                hook.remove()
 
     def _finish_look(self) -> None:
         """Raise NonFiniteError if the optimiser has left its last step out."""

@@ -13,8 +13,8 @@ def estimate_kl(log_prob: Tensor, ref_log_prob: Tensor, estimator: KLEstimator =
     """Estimate KL(policy ‖ reference) at each token from the one token that was sampled.
 
     With r = reference / policy: k1 = −log r, unbiased and of high variance; k2 = (log r)² / 2, biased, of low
-    variance; k3 = r − 1 − log r, unbiased and never negative. Their expectations say how far it is; only k1 can be
-    charged as a reward, since its own gradient has the expectation 0.
+    variance; k3 = r − 1 − log r, unbiased and never negative. Only k1 can be charged as a reward: the expectation of
+    its gradient at a given token is 0, so that nothing is lost by a reward's being a constant.
 
     Args:
         log_prob: Log-probability of the sampled tokens under the policy, any shape.
@@ -68,7 +68,7 @@ class KLController:
             this many. Ziegler et al. use 10,000.
 
     Raises:
-        ValueError: If a number is out of range, or a schedule is given a target.
+        ValueError: If a number is out of range, or a target is given to a schedule or to a price of 0.
     """
 
     def __init__(self, coefficient: float | Schedule, target: float | None = None, horizon: int = 1_000) -> None:
@@ -92,12 +92,23 @@ class KLController:
         _check_price(price)
         return price
 
+    def check(self, has_reference: bool) -> None:
+        """Raise ValueError if there is a target that cannot be steered to."""
+        self._check_target()
+        if self.target is not None and not has_reference:
+            raise ValueError(
+                "kl_target needs a reference that KL is measured against, got reference None; leave kl_target at None."
+            )
+
     def _check_target(self) -> None:
         # Also before each use, since a saved algorithm can be loaded with another coefficient or target.
         if self.target is not None and callable(self.coefficient):
             raise ValueError("kl_target steers a kl_coef that is a number; with a schedule leave kl_target at None.")
         if self.target is not None and self.coefficient == 0:
-            raise ValueError("kl_target multiplies kl_coef, which must be above 0 to begin with, got 0.")
+            raise ValueError(
+                "kl_target multiplies kl_coef, which must be above 0 to begin with, got 0; give one, or leave "
+                "kl_target at None."
+            )
 
     def update(self, kl: float, n_episodes: int) -> None:
         """Adapt the coefficient to the mean KL, in nats a completion, of a rollout of `n_episodes`."""

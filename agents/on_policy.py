@@ -38,12 +38,13 @@ class SequenceOptions(TypedDict, total=False):
             folder, a hub name, or None for no reference.
         kl_coef: Reward lost for each nat of KL to the reference, 0.02 by default; or a function of the remaining
             progress, as for `learning_rate`: of what remains when the rollout begins that is learned from.
-        kl_target: Nats a completion towards which `kl_coef` is adapted; None, the default, keeps it fixed.
+        kl_target: Nats a completion towards which `kl_coef` is adapted, which must not be 0 then; None, the default,
+            keeps it fixed.
         kl_horizon: See `KLController`; 1,000 by default.
         kl_estimator: How `rollout/kl` is estimated, which `kl_target` goes by, see `estimate_kl`; `"k1"` by default.
-            What each token is charged is always k1, the only one whose gradient, as a reward's, is that of KL: the
-            others also depend on the policy by themselves, and charged they reward short texts (Tang and Munos 2025,
-            arXiv:2506.09477).
+            What each token is charged is always k1, the only one whose gradient, as a reward's, is that of KL: of
+            the others a reward's gradient leaves out how they change with the policy themselves (Tang and Munos
+            2025, arXiv:2506.09477).
         decode_rows: Episodes that are generated side by side, 128 by default; does not change what is generated.
         potential_shaping: Pay the score at the tokens that earn it, see `judge_episodes`; by default not.
         self_imitation: Best episodes so far that each update replays, as a share of the rollout's, 0 by default; see
@@ -125,9 +126,8 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
                 "self_imitation": self_imitation,
             }
         )
-        if reference is None and kl_target is not None:
-            raise ValueError("kl_target needs a reference that KL is measured against, got reference None.")
         self.kl_controller = KLController(kl_coef, kl_target, kl_horizon)
+        self.kl_controller.check(has_reference=reference is not None)
         self.kl_estimator = kl_estimator
         self.self_imitation = self_imitation
         self.archive = EpisodeArchive()
@@ -177,6 +177,11 @@ class SequenceOnPolicyAlgorithm(SequenceAlgorithm, OnPolicyAlgorithm):
 
     def _reference_policy(self) -> GPT2Policy:
         return self.policy
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        # A saved algorithm can be loaded with another reference, price or target.
+        self.kl_controller.check(has_reference=self.find_reference() is not None)
+        return super()._setup_learn(*args, **kwargs)
 
     def _setup_model(self) -> None:
         # Also where an algorithm is loaded for another number of rows, or `load` is given None.

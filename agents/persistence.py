@@ -22,8 +22,8 @@ from .finite_updates import FiniteUpdates
 
 # The network is the saved one.
 FIXED = ("policy", "policy_kwargs")
-# What no constructor knows of a saved network.
-NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space", "class_name")
+# What no constructor knows of a saved algorithm: its networks, and the policy that it is compared with.
+NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space", "class_name", "reference_store")
 
 
 class CheckedPersistence(FiniteUpdates):
@@ -54,7 +54,7 @@ class CheckedPersistence(FiniteUpdates):
             self.left_out_of_file = sorted(set(exclude or ()) - set(include or ()))
             for name in self.left_out_of_file:
                 if name in NEEDED:
-                    raise ValueError(f"exclude cannot have {name!r}: without it the file could not be loaded.")
+                    raise ValueError(f"exclude cannot have {name!r}: without it the file would be of no use.")
             logger: Logger | None = vars(self).get("_logger")
             if logger is not None:
                 # The last update's figures, which are written out with the next rollout's.

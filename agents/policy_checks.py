@@ -10,9 +10,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from textgym.named_objects import nearest
 
 from .completion_policy import GPT2CompletionPolicy
+from .value_policy import ValuePolicy
 
 # What a subclass of a policy cannot change here, since tokens are drawn and scored for whole episodes.
-NOT_CALLED = ("forward", "get_distribution")
+PASSED_OVER = ("forward", "get_distribution", "predict_values")
 
 
 def check_policy_name(name: str, aliases: Mapping[str, type[BasePolicy]]) -> None:
@@ -30,7 +31,7 @@ def check_policy_class(policy: Any, aliases: Mapping[str, type[BasePolicy]], alg
         algorithm: Its name.
 
     Raises:
-        TypeError: If it is none of them nor a subclass, or overrides a method that is not called.
+        TypeError: If it is none of them nor a subclass, or overrides a method that rollouts or updates pass over.
     """
     if not isinstance(policy, type):
         return
@@ -41,11 +42,12 @@ def check_policy_class(policy: Any, aliases: Mapping[str, type[BasePolicy]], alg
             f"by name it is one of {', '.join(map(repr, aliases))}."
         )
     ours = next(kind for kind in policy.__mro__ if kind.__module__.startswith("textgym."))
-    for name in NOT_CALLED:
+    instead = "" if issubclass(policy, ValuePolicy) else "override decision_logits, choose or values_of instead, or "
+    for name in PASSED_OVER:
         if getattr(policy, name, None) is not getattr(ours, name, None):
             raise TypeError(
-                f"{policy.__name__}.{name} would not be called: tokens are drawn and scored for whole episodes. "
-                "Override decision_logits, choose or values_of instead, or train with plain stable_baselines3."
+                f"{policy.__name__}.{name} would be passed over, since tokens are drawn and scored for whole episodes; "
+                f"{instead}train with plain stable_baselines3."
             )
 
 

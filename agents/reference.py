@@ -19,6 +19,8 @@ from .policy import GPT2Policy
 from .scoring import Divergence, compare_policies, log_prob_of_tokens
 from .trunk_model import own_model
 
+# Parts of a policy of ours, of which a reference has the language model alone.
+PARTS_OF_OURS = ("language_model.", "value_net.", "value_trunk.", "mask_policy.")
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 
 
@@ -93,6 +95,7 @@ class ReferenceStore:
         self.source: ReferenceSource = source
         self.sha256: str | None = None
         self.is_without_adapter = False
+        self.own_parameters: dict[str, Tensor] = {}
         self._reference: Reference | None = None
 
     def set_up(self, make_policy: Callable[[], GPT2Policy], model_source: object) -> None:
@@ -105,6 +108,9 @@ class ReferenceStore:
         if self.source is None or self.sha256 is not None or self.is_without_adapter:
             return
         policy = make_policy()
+        # What a user's policy has of its own, and trains beside the language model.
+        of_policy = policy.state_dict().items()
+        self.own_parameters = {name: one.cpu().clone() for name, one in of_policy if not name.startswith(PARTS_OF_OURS)}
         if isinstance(self.source, str) and self.source == "initial" and policy.lora is not None:
             # Found again wherever the policy is.
             self.is_without_adapter = True
@@ -131,7 +137,7 @@ class ReferenceStore:
             ValueError: If it cannot be found again, or is not what it was.
         """
         if self._reference is None and self.is_without_adapter:
-            self._reference = Reference(make_policy())
+            self._reference = self._with_own_parameters(Reference(make_policy()))
         if self._reference is None and self.sha256 is not None:
             source = self.source if given is None else given
             if not isinstance(source, str | Path | PreTrainedModel):
@@ -145,8 +151,14 @@ class ReferenceStore:
                     f"The reference model {source!r} is not the one that training began with; pass that one: "
                     "load(…, reference=model)."
                 )
-            self._reference = Reference(make_policy(), model)
+            self._reference = self._with_own_parameters(Reference(make_policy(), model))
         return self._reference
+
+    def _with_own_parameters(self, reference: Reference) -> Reference:
+        """Put back what has been trained since in the policy that a reference was made from."""
+        # Files of earlier versions have none.
+        reference.policy.load_state_dict(vars(self).get("own_parameters", {}), strict=False)
+        return reference
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """Return a copy with the same weights, which never change."""

@@ -167,7 +167,7 @@ class SequenceAlgorithm(CheckedPersistence):
                 self.policy_kwargs["model"] = self.task.model_name
         model_source = self.policy_kwargs.get("model")
         self._choose_buffer(self.seed)
-        super()._setup_model()  # type: ignore[safe-super]
+        super()._setup_model()
         # The saved algorithm needs the network's shape; its weights are saved apart.
         self.policy_kwargs["model"] = self.network.language_model.config
         if self.network.lora is not None:
@@ -180,7 +180,7 @@ class SequenceAlgorithm(CheckedPersistence):
         result = super()._setup_learn(*args, **kwargs)
         for output in self.logger.output_formats:
             if isinstance(output, HumanOutputFormat):
-                # It cuts names off, and then refuses two that begin alike, such as those of a reward's terms.
+                # It cuts names, and values, off, and then refuses two names that begin alike, as a reward's terms may.
                 output.max_length = max(output.max_length, LONGEST_NAME)
         return result
 

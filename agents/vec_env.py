@@ -23,8 +23,8 @@ from textgym.task_arguments import TaskArguments, resolve_task
 class TextGenVecEnv(VecEnv):
     """`TextGen-v0` as a `VecEnv` of Stable-Baselines3.
 
-    Observations, rewards, ends and infos of a row are those of `DummyVecEnv` over `TextGenEnv`, and seeded alike a row
-    gives the same episodes.
+    Observations, rewards, ends and infos of a row are those of `DummyVecEnv` over `TextGenEnv`. In random order, and
+    without groups, a row that is seeded alike gets the same prompts too; see `TextGenVectorEnv`.
 
     Args:
         num_envs: Number of rows B, 1 or a multiple of `completions_per_prompt`.

@@ -30,6 +30,7 @@ from textgym.contexts import as_numpy
 from textgym.core import StepResult, TextCore
 from textgym.reward_protocol import RewardError
 from textgym.rewards import PotentialShaping
+from textgym.stop_strings import tokens_that_may_stop
 from textgym.task import TextTask
 
 
@@ -185,22 +186,35 @@ def test_a_stop_string_may_end_in_a_character_whose_bytes_decode_to_nothing_one_
     assert results[-1].endings[0]["completion"] == "好"
 
 
-def test_the_vocabulary_is_read_for_stop_strings_once_however_many_rows_share_the_task() -> None:
+def test_the_vocabulary_is_read_for_stop_strings_once_however_many_rows_share_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_read = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        n_read.append(1)
+        return tokens_that_may_stop(*arguments)
+
+    monkeypatch.setattr("textgym.task.tokens_that_may_stop", counted)
     task = make_core(stop=["ab"]).task
-    assert TextCore(task).task.may_stop is task.may_stop
+    TextCore(task)
+    TextCore(task, 3)
+    assert len(n_read) == 1
 
 
 def test_numbers_between_a_tokenizers_ids_are_forbidden() -> None:
     backend = Tokenizer(models.WordLevel({"a": 0, "b": 5, "</s>": 7, "[UNK]": 2}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="</s>")
-    core = make_core(tokenizer=tokenizer, prompts=["a b"], allowed_token_ids=[0, 1, 5, 7])
+    core = make_core(tokenizer=tokenizer, prompts=["a b"], allowed_token_ids=[0, 5, 7])
     core.begin()
     assert core.task.vocab_size == 8
     assert core.action_masks()[0].nonzero().flatten().tolist() == [0, 5, 7]
     assert bool(step(core, 1).is_forbidden[0])
     step(core, 5)
     assert step(core, 7).endings[0]["completion"].strip() == "b"
+    with pytest.raises(ValueError, match=r"^allowed_token_ids has 1, which is no token of the tokenizer\.$"):
+        make_core(tokenizer=tokenizer, prompts=["a b"], allowed_token_ids=[0, 1])
 
 
 def test_token_rewards_are_paid_as_their_sum_at_the_last_step() -> None:

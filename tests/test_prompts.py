@@ -197,7 +197,7 @@ def test_a_source_that_cannot_be_used_is_refused(source: Any, error: type[Except
         ),
         ("p.csv", "text\na\n", "line 2 of {path} has no column 'prompt', only ['text']."),
         ("p.csv", "prompt,answer\na\n", "line 2 of {path} must have the header's columns ['prompt', 'answer']."),
-        ("p.csv", "prompt,a,a\nb,1,2\n", "the header of {path} must name each column once, got a more than once."),
+        ("p.csv", "prompt,a,a\nb,1,2\n", "the header of {path} must name each column once, got 'a' more than once."),
         ("p.csv", "prompt\na,b\n", "line 2 of {path} must have the header's columns ['prompt']."),
         ("p.csv", 'prompt\n"a', "{path} is not CSV after line 1: unexpected end of data."),
         ("p.csv", "prompt\n", "expected at least one prompt, but {path} is empty."),

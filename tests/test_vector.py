@@ -379,6 +379,24 @@ def test_the_action_of_a_row_that_only_begins_anew_may_be_anything(as_given: Any
         env.step(as_given([1, -1]))
 
 
+def test_the_completion_of_a_row_that_only_begins_anew_may_be_anything() -> None:
+    env = TextGenCompletionVectorEnv(2, **small())
+    env.reset(seed=0)
+    env.step(np.full((2, 5), EOS_TOKEN_ID))
+    observation, *_ = env.step(np.full((2, 5), -1))
+    assert not observation["is_generated"].any()
+    with pytest.raises(ValueError, match=r"^Actions must lie between 0 and 256, got -1 at \[0, 0\]"):
+        env.step(np.full((2, 5), -1))
+
+
+@pytest.mark.parametrize("seeds", [[3, 4], np.array([3, 4])], ids=["list", "array"])
+def test_seeds_may_be_an_array(seeds: Any) -> None:
+    env, other = TextGenVectorEnv(2, **small()), TextGenVectorEnv(2, **small())
+    env.reset(seed=seeds)
+    other.reset(seed=3)
+    assert env.core.schedule.current.tolist() == other.core.schedule.current.tolist()
+
+
 def test_a_group_takes_the_first_seed_that_one_of_its_rows_has() -> None:
     arguments = small(prompts=[str(number) for number in range(40)], completions_per_prompt=2)
     env, other = TextGenVectorEnv(4, **arguments), TextGenVectorEnv(4, **arguments)

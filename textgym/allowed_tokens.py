@@ -53,7 +53,10 @@ def allowed_tokens(
         allowed_ids = _check_token_ids("allowed_token_ids", allowed, vocab_size)
         if not allowed_ids:
             raise ValueError("allowed_token_ids is empty, which allows no token; None allows all of them.")
-        is_allowed[allowed_ids] = is_token[allowed_ids]
+        for token_id in allowed_ids:
+            if not is_token[token_id]:
+                raise ValueError(f"allowed_token_ids has {token_id}, which is no token of the tokenizer.")
+        is_allowed[allowed_ids] = True
     is_allowed[_check_token_ids("banned_token_ids", banned, vocab_size)] = False
     only_end = bool(is_allowed.sum() == 1) and bool(is_allowed[eos_token_id])
     if not is_allowed.any() or (only_end and not only_end_is_enough):

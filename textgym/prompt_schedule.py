@@ -67,7 +67,9 @@ class PromptSchedule:
         n_rows = len(self.generators)
         if isinstance(seeds, int | np.integer):
             seeds = [int(seeds) + row for row in range(n_rows)]
-        if not isinstance(seeds, Sequence | np.ndarray):
+        if isinstance(seeds, np.ndarray):
+            seeds = seeds.tolist()
+        if not isinstance(seeds, Sequence) or isinstance(seeds, str):
             raise TypeError(f"A seed must be an integer or a list with one for each row, got {seeds!r}.")
         if len(seeds) != n_rows:
             raise ValueError(f"A list of seeds must hold one for each of {n_rows} rows, got {len(seeds)}.")

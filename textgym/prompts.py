@@ -6,7 +6,8 @@ import inspect
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
@@ -145,20 +146,26 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row of a .csv file with its line; ValueError at the first that has not the header's columns."""
     table = csv.DictReader(io.StringIO(file_text(path), newline=""), strict=True)
+    twice = [repr(column) for column, n_times in Counter(_header(table, path)).items() if n_times > 1]
+    if twice:
+        raise ValueError(f"the header of {path} must name each column once, got {', '.join(twice)} more than once.")
     while True:
         try:
-            names = table.fieldnames or ()
             row = next(table, None)
         except csv.Error as error:
             raise ValueError(f"{path} is not CSV after line {table.line_num}: {error}.") from error
-        twice = sorted({column for column in names if names.count(column) > 1})
-        if twice:
-            raise ValueError(f"the header of {path} must name each column once, got {', '.join(twice)} more than once.")
         if row is None:
             return
         if None in row or None in row.values():
             raise ValueError(f"line {table.line_num} of {path} must have the header's columns {table.fieldnames}.")
         yield table.line_num, row
+
+
+def _header(table: "csv.DictReader[str]", path: Path) -> Sequence[str]:
+    try:
+        return table.fieldnames or ()
+    except csv.Error as error:
+        raise ValueError(f"{path} is not CSV after line {table.line_num}: {error}.") from error
 
 
 def file_lines(path: Path) -> list[str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 REFERENCE_REWARD = "textgym.rewards:reference_task"
+ANCHOR_LENGTH = 8  # tokens before another one, enough that it is decoded as within a text
 _QUOTE = reprlib.Repr()
 _QUOTE.maxstring = 200  # of a long prompt its beginning and end
 
@@ -53,7 +54,8 @@ class TextTask:
             None allows all.
         completions_per_prompt: Size K of a group: K rows, or K episodes in sequence, get the same prompt.
         prompt_order: `"random"` draws with replacement, seeded; `"sequential"` goes through the prompts in order.
-        truncate_prompts: None makes a prompt longer than `max_prompt_tokens` an error; `"left"` keeps its last tokens.
+        truncate_prompts: None makes a prompt longer than `max_prompt_tokens` an error; `"left"` keeps its last tokens,
+            from the beginning of a character on.
 
     Attributes:
         model_name: Name of the language model that the tokenizer belongs to, which agents train unless another is
@@ -143,7 +145,8 @@ class TextTask:
         """Whether each token may complete a stop string, shape (V,); false only where it never can."""
         if not self.stop:
             return torch.zeros(self.vocab_size, dtype=torch.bool)
-        return tokens_that_may_stop(self._decoder, self.vocab_size, self.prompts[0].token_ids, self.stop)
+        anchor = self.prompts[0].token_ids[-ANCHOR_LENGTH:]
+        return tokens_that_may_stop(self._decoder, self.vocab_size, anchor, self.stop)
 
     def allowed_mask(self, n_generated: Tensor) -> Tensor:
         """Tell which tokens may come next.
@@ -313,8 +316,9 @@ class TextTask:
     def _end_of_prompt(self, text: str, ids: list[int]) -> tuple[list[int], str]:
         """Return the last tokens of a prompt that is too long, from the beginning of a character on, and their text."""
         for begin in range(len(ids) - self.max_prompt_tokens, len(ids)):
-            end = self._decoder(ids[begin:])
-            if end.strip() and not end.startswith(REPLACEMENT_CHARACTER):
+            end, without_first = self._decoder.decode_all([ids[begin:], ids[begin + 1 :]])
+            # A part of a character decodes to a replacement character, or by some tokenizers of bytes to nothing.
+            if end.strip() and end != without_first and not end.startswith(REPLACEMENT_CHARACTER):
                 return ids[begin:], end
         raise ValueError(
             f"Of the prompt {_QUOTE.repr(text)} max_prompt_tokens leaves the last {self.max_prompt_tokens} tokens, "

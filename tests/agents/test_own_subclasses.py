@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tests.agents.test_persistence import assert_equal_weights
 from tests.agents.tiny import exactly, language_model, letter_task
-from textgym.agents import A2C, GRPO, PPO, REINFORCE, GPT2Policy, TextGenVecEnv
+from textgym.agents import A2C, DQN, GRPO, PPO, REINFORCE, GPT2Policy, GPT2QPolicy, TextGenVecEnv
+from textgym.agents.finite_updates import NonFiniteError
 
 
 class LeansToA(GPT2Policy):
@@ -53,15 +54,51 @@ def test_logits_that_a_policy_changes_are_drawn_from_and_learned_from(kind: Any)
     assert float(model.policy.lean.detach()) != 0.5
 
 
-@pytest.mark.parametrize("name", ["forward", "get_distribution"])
-def test_what_would_not_be_called_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["forward", "get_distribution", "predict_values"])
+def test_what_would_be_passed_over_is_refused(name: str) -> None:
     policy = type("Mine", (GPT2Policy,), {name: lambda *_: None})
     message = (
-        f"Mine.{name} would not be called: tokens are drawn and scored for whole episodes. Override decision_logits, "
-        "choose or values_of instead, or train with plain stable_baselines3."
+        f"Mine.{name} would be passed over, since tokens are drawn and scored for whole episodes; override "
+        "decision_logits, choose or values_of instead, or train with plain stable_baselines3."
     )
     with pytest.raises(TypeError, match=exactly(message)):
         PPO(policy, TextGenVecEnv(2, letter_task()))
+
+
+def test_of_a_value_based_policy_too() -> None:
+    policy = type("Mine", (GPT2QPolicy,), {"forward": lambda *_: None})
+    with pytest.raises(TypeError, match=r"^Mine\.forward would be passed over, .* episodes; train with plain stable"):
+        DQN(policy, TextGenVecEnv(2, letter_task()))
+
+
+def test_the_reference_has_a_policys_own_parameters_as_they_were_before_training(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"policy_kwargs": {"model": language_model()}, "learning_rate": 1e-2, "seed": 0}
+    model: Any = PPO(LeansToA, TextGenVecEnv(2, letter_task()), n_steps=40, **settings).learn(120)
+    assert float(model.policy.lean.detach()) != 0.5
+    model.save(tmp_path / "saved.zip")
+    loaded: Any = PPO.load(tmp_path / "saved.zip", env=TextGenVecEnv(2, letter_task()), reference=language_model())
+    references: list[Any] = [each.find_reference() for each in (model, loaded)]
+    assert [float(each.policy.lean) for each in references] == [0.5, 0.5]
+    assert float(loaded.policy.lean.detach()) == float(model.policy.lean.detach())
+
+
+class WithPhase(PPO):
+    """PPO with a phase of its own, which spoils the weights."""
+
+    def train(self) -> None:
+        """Learn as PPO does, and then from nothing that is finite."""
+        super().train()
+        self.policy.optimizer.zero_grad()
+        (self.policy.value_net.bias.sum() * torch.nan).backward()
+        self.policy.optimizer.step()
+
+
+def test_a_phase_of_a_subclass_is_watched_too() -> None:
+    settings: dict[str, Any] = {"policy_kwargs": {"model": language_model()}, "n_steps": 20, "device": "cpu"}
+    model = WithPhase("GPT2Policy", TextGenVecEnv(2, letter_task()), **settings)
+    with pytest.raises(NonFiniteError):
+        model.learn(30)
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
 
 
 class MyPPO(PPO):

@@ -556,7 +556,7 @@ def test_what_is_left_out_of_a_file_is_what_the_constructor_makes_it(tmp_path: P
     PPO.load(tmp_path / "again.zip")
     model.save(tmp_path / "included.zip", exclude=["policy_class"], include=["policy_class"])
     before = (tmp_path / "saved.zip").read_bytes()
-    message = "exclude cannot have 'policy_kwargs': without it the file could not be loaded."
+    message = "exclude cannot have 'policy_kwargs': without it the file would be of no use."
     with pytest.raises(ValueError, match=exactly(message)):
         model.save(tmp_path / "saved.zip", exclude=["policy_kwargs"])
     assert (tmp_path / "saved.zip").read_bytes() == before

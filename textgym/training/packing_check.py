@@ -1,5 +1,6 @@
 """Whether a language model reads packed demonstrations as it reads each alone, found out before it learns from them."""
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -44,5 +45,9 @@ def check_packing(model: PreTrainedModel, demonstrations: Sequence[Demonstration
 
 def _loss_alone(model: PreTrainedModel, one: Demonstration) -> float:
     token_ids = torch.tensor(one.token_ids, device=model.device)
-    logits = model(input_ids=token_ids[None], use_cache=False).logits[0].float()
-    return float(cross_entropy(logits[one.n_prompt - 1 : -1], token_ids[one.n_prompt :], reduction="sum"))
+    # Of the completion alone: at V = 150,000 the logits of a long prompt would fill the memory.
+    n_learned = len(token_ids) - one.n_prompt
+    has_choice = "logits_to_keep" in inspect.signature(model.forward).parameters
+    kept = {"logits_to_keep": n_learned + 1} if has_choice else {}
+    logits = model(input_ids=token_ids[None], use_cache=False, **kept).logits[0].float()
+    return float(cross_entropy(logits[-n_learned - 1 : -1], token_ids[one.n_prompt :], reduction="sum"))
