@@ -105,14 +105,16 @@ def evaluate(
         task = find_text_environment(as_text_environment(task)).task
     was_training = network.training
     network.set_training_mode(False)
-    generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)
-    judged = list(judge_episodes(task, generated))
-    kl = perplexity = None
-    if reference is not None:
-        divergence = _divergence(network, reference, judged, sampling)
-        kl = float(divergence.kl.double().sum()) / n_episodes
-        perplexity = math.exp(-float(divergence.ref_log_prob.double().mean()))
-    network.set_training_mode(was_training)
+    try:
+        generated = generate_episodes(network, task, range(n_episodes), seed=seed, num_rows=num_rows, sampling=sampling)
+        judged = list(judge_episodes(task, generated))
+        kl = perplexity = None
+        if reference is not None:
+            divergence = _divergence(network, reference, judged, sampling)
+            kl = float(divergence.kl.double().sum()) / n_episodes
+            perplexity = math.exp(-float(divergence.ref_log_prob.double().mean()))
+    finally:
+        network.set_training_mode(was_training)
     texts = [item.episode.text for item in judged]
     tokens = [text.token_ids for text in texts]
     return Evaluation(

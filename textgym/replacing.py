@@ -25,6 +25,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a folder to write to, which takes the place of `path` once all has been written."""
     partial, old = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.old")
+    if old.exists() and not path.exists():
+        # Killed between the two renames below, when the new one was whole.
+        (partial if partial.exists() else old).rename(path)
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()

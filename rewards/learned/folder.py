@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from textgym.replacing import replacing_folder
 from textgym.rewards.arguments import check_number, describe
 from textgym.rewards.extras import MissingPackageError
 from textgym.rewards.registry import REWARD_MODEL_FILE
@@ -43,12 +43,9 @@ def save_reward_model(model: RewardModel, folder: Path) -> None:
         raise ValueError(f"This {type(model).__name__} has not learned anything yet; call fit(feedback) before save.")
     check_is_free(folder)
     folder = folder.resolve()
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_model(model, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as partial:
+        write_model(model, partial)
 
 
 def check_is_free(folder: Path) -> None:

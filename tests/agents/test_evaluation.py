@@ -23,6 +23,7 @@ from textgym.agents.kl import exact_kl
 from textgym.agents.reference import Reference
 from textgym.completion import TextGenCompletionEnv
 from textgym.env import TextGenEnv
+from textgym.reward_protocol import RewardError
 from textgym.task import TextTask
 from textgym.vector import TextGenVectorEnv
 
@@ -295,3 +296,15 @@ def test_it_prints_as_its_figures() -> None:
     evaluation = evaluate(letter_policy(task), task, 5)
     assert repr(evaluation).startswith(f"Evaluation(score={evaluation.score!r}, terms={evaluation.terms!r}, kl=None, ")
     assert repr(evaluation).endswith(f"self_bleu={evaluation.self_bleu!r}, episodes=[5])")
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_training_mode_is_left_as_it_was_where_the_reward_fails(mode: bool) -> None:
+    def fails(completions: list[str], **columns: object) -> list[float]:
+        raise OSError("away")
+
+    policy = letter_policy(letter_task())
+    policy.set_training_mode(mode)
+    with pytest.raises(RewardError, match="away"):
+        evaluate(policy, letter_task(reward=fails), 4)
+    assert policy.training is mode

@@ -25,8 +25,9 @@ SUFFIXES = (".jsonl", ".csv")
 def export_file(store: FeedbackStore, path: Path, format_name: Format) -> int:
     """Write judgements to a file; check items are left out.
 
-    - "preferences" (TRL's): prompt, chosen, rejected; what most people preferred, and a rewritten answer before the
-      model's own. Pairs without a majority are left out.
+    - "preferences" (TRL's): prompt, chosen, rejected; what was preferred more often than the other, and a rewritten
+      answer before the model's own. Who finds two alike, or both bad, does not count here, and pairs of which both were
+      preferred equally often are left out.
     - "labels" (TRL's): prompt, completion, label; whether people found it better than the middle of the scale, on the
       average. Completions in the very middle are left out.
     - "demonstrations" (TRL's): prompt, completion; answers as people have rewritten them.
