@@ -24,6 +24,10 @@ PARTS_OF_OURS = ("language_model.", "value_net.", "value_trunk.", "mask_policy."
 ReferenceSource = PreTrainedModel | Path | str | Literal["initial"] | None
 
 
+class ChangedReferenceError(ValueError):
+    """What a reference was made from has other weights now."""
+
+
 def frozen_copy(policy: GPT2Policy, model: PreTrainedModel | None = None) -> GPT2Policy:
     """Return a copy that does not learn and has no critic; what is frozen in the policy is not copied but shared.
 
@@ -147,7 +151,7 @@ class ReferenceStore:
                 )
             model = load_language_model(source)
             if model_sha256(model) != self.sha256:
-                raise ValueError(
+                raise ChangedReferenceError(
                     f"The reference model {source!r} is not the one that training began with; pass that one: "
                     "load(…, reference=model)."
                 )

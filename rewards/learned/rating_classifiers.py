@@ -70,7 +70,7 @@ class ClassifierRewardModel(EstimatorRewardModel):
         fewest = int(counts[counts > 0].min())
         fitted = self._classifier(fewest).fit(features, classes, sample_weight=sample_weight)
         # Probabilities by cross-validation can come out the wrong way round where each part has a text or two.
-        if np.cov(self._estimate(fitted, features), classes)[0, 1] < 0:
+        if np.cov(self._estimate(fitted, features), classes, aweights=sample_weight, ddof=0)[0, 1] < 0:
             raise ValueError(
                 f"{type(self).__name__} ranks its own {len(classes)} ratings the wrong way round, of which one class "
                 f"has {fewest}; give it more, or take LogisticRewardModel (kind logistic)."

@@ -94,7 +94,13 @@ def train(
                 run = prepare(settings, folder)
             _execute(run)
     except KeyboardInterrupt as interrupt:
-        _stop(interrupt.args[0] if interrupt.args else signal.SIGINT, folder)
+        _stop_by(interrupt, folder)
+    except Exception as error:
+        # PyTorch's writer raises an error of its own where it is interrupted.
+        behind = _interrupt_behind(error)
+        if behind is None:
+            raise
+        _stop_by(behind, folder)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -136,6 +142,17 @@ def _check_resumable(given: dict[str, Any], config: Path | None, output: Path | 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number))
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt that an error was raised in the wake of."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
+
+
+def _stop_by(interrupt: KeyboardInterrupt, folder: RunFolder) -> NoReturn:
+    _stop(interrupt.args[0] if interrupt.args else signal.SIGINT, folder)
 
 
 def _stop(received: signal.Signals, folder: RunFolder) -> NoReturn:

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import CallbackList
 
 from textgym.agents import Evaluation, Sampling, TextGenVecEnv, evaluate
 from textgym.agents.language_policy import LanguagePolicy
-from textgym.agents.reference import Reference
+from textgym.agents.reference import ChangedReferenceError, Reference
 from textgym.agents.sequence_algorithm import SequenceAlgorithm
 from textgym.devices import find_device
 from textgym.replacing import replacing_file
@@ -107,6 +107,7 @@ def prepare(settings: TrainSettings, folder: RunFolder) -> Run:
             "further, or begin a run in another folder."
         )
     model = _load_algorithm(settings, folder, task) if is_resumed else _make_algorithm(settings, source, task)
+    _find_reference(model, folder)
     return Run(settings, folder, model, task, eval_task, sample_task, judge, is_resumed)
 
 
@@ -187,12 +188,29 @@ def _load_algorithm(settings: TrainSettings, folder: RunFolder, task: TextTask) 
             f"The run in {folder.path} has {model.num_timesteps:,} of {wanted:,} tokens already; give --total-tokens "
             "above that, or none, to go on as it was begun."
         )
-    if model.num_timesteps >= settings.total_tokens and "after" in folder.read_evaluation():
+    if model.num_timesteps >= settings.total_tokens and _is_complete(folder):
         raise ValueError(
             f"The run in {folder.path} is complete, with {model.num_timesteps:,} tokens; to train it further, give "
             f"--total-tokens above that."
         )
     return model
+
+
+def _find_reference(model: SequenceAlgorithm, folder: RunFolder) -> None:
+    """Raise ValueError if the model that KL is measured against is not there, or not what it was, any more."""
+    try:
+        model.find_reference()
+    except ChangedReferenceError as error:
+        raise ValueError(
+            f"{str(error).partition(';')[0]}, since what is there was written anew. Put it back to go on with the run, "
+            f"or begin another one with --model {folder.path}."
+        ) from error
+
+
+def _is_complete(folder: RunFolder) -> bool:
+    """Tell whether a run has all that is written at its end; it may have been stopped within."""
+    has_curves = folder.curves.is_file() or not read_progress(folder.progress)
+    return "after" in folder.read_evaluation() and folder.tokens.is_file() and has_curves
 
 
 def _with_absolute_paths(settings: TrainSettings) -> TrainSettings:
