@@ -90,7 +90,6 @@ class FiniteUpdates(BaseAlgorithm):
 
     last_checkpoint: Path | None = None
     _last_look: GradientLook | None = None
-
     # The optimiser whose steps are looked at; a copy of an algorithm, or a user, puts another in its place.
     _watched: weakref.ref[torch.optim.Optimizer] | None = None
 
