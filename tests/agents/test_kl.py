@@ -107,7 +107,10 @@ def test_without_a_target_the_coefficient_stays() -> None:
         ({"coefficient": 0.1, "horizon": 0}, "kl_horizon must be at least 1, got 0."),
         (
             {"coefficient": 0.0, "target": 2.0},
-            "kl_target multiplies kl_coef, which must be above 0 to begin with, got 0.",
+            (
+                "kl_target multiplies kl_coef, which must be above 0 to begin with, got 0; give one, or leave "
+                "kl_target at None."
+            ),
         ),
     ],
 )
@@ -204,7 +207,7 @@ def test_a_price_of_kl_alone_leads_back_to_the_reference(estimator: str) -> None
 
 
 def test_a_target_without_a_reference_is_an_error() -> None:
-    message = "kl_target needs a reference that KL is measured against, got reference None."
+    message = "kl_target needs a reference that KL is measured against, got reference None; leave kl_target at None."
     with pytest.raises(ValueError, match=exactly(message)):
         algorithm(letter_task(), reference=None, kl_target=2.0)
 
@@ -294,3 +297,15 @@ def test_the_exact_kl_is_that_of_torchs_distributions_and_leaves_forbidden_token
     assert wider[1].grad is not None
     assert wider[1].grad.isfinite().all()
     assert not wider[1].grad[:, 7:].any()
+
+
+@pytest.mark.parametrize(("setting", "value"), [("reference", None), ("kl_coef", 0.0)])
+def test_a_target_that_cannot_be_reached_is_refused_before_a_rollout_where_an_algorithm_was_loaded(
+    tmp_path: Path, setting: str, value: object
+) -> None:
+    algorithm(letter_task(), kl_target=2.0).save(tmp_path / "saved.zip")
+    settings: dict[str, Any] = {"reference": language_model(), setting: value}
+    model = PPO.load(tmp_path / "saved.zip", env=TextGenVecEnv(2, letter_task()), device="cpu", **settings)
+    with pytest.raises(ValueError, match=r"leave kl_target at None\.$"):
+        model.learn(40)
+    assert model.num_timesteps == 0
